@@ -225,6 +225,7 @@ impl<'a> Writer<'a> {
         let name = item.name.as_str();
         let has = |wanted: &str| items.iter().any(|item| item.name == wanted && item.kind == "size_t");
         let (len, cap) = (format!("{name}_len"), format!("{name}_cap"));
+        let count = format!("{name}_count");
         // Made together with the buffer before it.
         let buffers = items[..n]
             .iter()
@@ -267,6 +268,10 @@ impl<'a> Writer<'a> {
             "atrest_segment" => {
                 let count = if has("count") { "count".into() } else { format!("{name}_count") };
                 format!("let ({name}, {count}) = c.segments();")
+            }
+            // An array of structs: one, or none.
+            _ if self.header.structs.contains_key(target) && has(&count) => {
+                format!("{}\nlet {count} = usize::from(!c.null(\"count\"));", self.structure(target, name))
             }
             _ if self.header.structs.contains_key(target) => self.structure(target, name),
             "char" | "void" | "uint8_t" if has(&cap) => format!("let ({name}, {cap}) = c.output(\"{name}\");"),

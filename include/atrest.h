@@ -61,6 +61,7 @@
 //   KEY DERIVATION
 //   VAULTS
 //   KEYS OF A VAULT FILE
+//   SECRETS OF A VAULT FILE
 //   ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
 //   VAULTS OF CALLBACKS
 //   VAULTS BY URL
@@ -79,6 +80,7 @@
 //   VOLUMES
 //   HEADERS
 //   WHAT A HEADER LISTS
+//   TOKENS FOR PROGRAMS ON LIBCRYPTSETUP
 //   BITLOCKER
 //   DATA WITHOUT A HEADER
 //   VAULTS OF AZURE DISK ENCRYPTION
@@ -786,7 +788,7 @@ typedef struct {
 // The first value of an atrest_vault_options.
 #define ATREST_VAULT_OPTIONS_INIT {sizeof(atrest_vault_options), 0, 0, 0, 0, 0, 0}
 
-// Changes of a version of a key.
+// Changes of a version of a key, or of a secret.
 typedef struct {
     // Set by ATREST_VERSION_CHANGE_INIT.
     size_t struct_size;
@@ -805,11 +807,11 @@ typedef struct {
 // The first value of an atrest_version_change.
 #define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0, 0}
 
-// A deleted key, as atrest_vault_deleted_keys lists it. It and its text are valid during the callback only.
+// A deleted key, as atrest_vault_deleted_keys lists it, or secret. It and its text are valid during the callback only.
 typedef struct {
     // The size of this struct in the running library.
     size_t struct_size;
-    // The name of the key.
+    // The name of the key, or of the secret.
     const char *key_name;
     // When it was deleted, in seconds since 1970-01-01 UTC.
     uint64_t deleted;
@@ -904,6 +906,132 @@ atrest_status atrest_vault_enable_purge_protection(atrest_vault *vault);
 // ATREST_ERR_CALLBACK_FAILED.
 atrest_status atrest_vault_deleted_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
     const atrest_deleted_key *key), void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SECRETS OF A VAULT FILE
+//
+// Values of others that a vault file keeps in versions, such as the passphrases of disks that a machine encrypted for
+// itself. They are the owner's: no grant is for them. Each read and each change is logged, with "secrets/NAME" as the key.
+//
+// All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, and with the
+// errors of the vault's file: ATREST_ERR_BUSY, ATREST_ERR_DAMAGED_VAULT, ATREST_ERR_IO. ATREST_ERR_NO_SUCH_KEY and the like
+// are for a secret too.
+
+// The most bytes of the value of a secret in a vault file.
+#define ATREST_VAULT_SECRET_MAX 4096
+
+// A note of the owner's beside a version of a secret. It is stored in the clear.
+typedef struct {
+    // Its name: 1 to 1024 bytes, without a control character.
+    const char *name;
+    // Its value: at most 1024 bytes, without a control character.
+    const char *value;
+} atrest_tag;
+
+// Options of a new version of a secret.
+typedef struct {
+    // Set by ATREST_SECRET_OPTIONS_INIT.
+    size_t struct_size;
+    // Its tags, at most 32. Each has a name of its own.
+    const atrest_tag *tags;
+    // The number of tags.
+    size_t tags_count;
+} atrest_secret_options;
+
+// The first value of an atrest_secret_options.
+#define ATREST_SECRET_OPTIONS_INIT {sizeof(atrest_secret_options), 0, 0}
+
+// The version of a secret that was read. It and what it points to are valid during the callback only.
+typedef struct {
+    // The size of this struct in the running library.
+    size_t struct_size;
+    // The version.
+    const char *version;
+    // The number of tags.
+    size_t tags_count;
+    // Its tags, ordered by name.
+    const atrest_tag *tags;
+} atrest_read_secret;
+
+// A version of a secret without its value, as atrest_vault_secrets lists it. It and what it points to are valid during the
+// callback only.
+typedef struct {
+    // The size of this struct in the running library.
+    size_t struct_size;
+    // The name of the secret.
+    const char *secret_name;
+    // The version.
+    const char *version;
+    // When the version was made, in seconds since 1970-01-01 UTC.
+    uint64_t created;
+    // 1 if the version may be read, 0 if it is disabled.
+    uint32_t enabled;
+    // The first second in which it may be read; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired, and may not be read any more; 0 for never.
+    uint64_t expires;
+    // The number of tags.
+    size_t tags_count;
+    // Its tags, ordered by name.
+    const atrest_tag *tags;
+} atrest_secret_version;
+
+// Makes a new version of a secret, or a secret, and puts the version into `version`, which may be NULL and otherwise has room
+// for ATREST_NAME_SIZE bytes. Earlier versions stay as they are. The value has 1 to ATREST_VAULT_SECRET_MAX bytes; the caller
+// must wipe it. `options` may be NULL.
+//
+// The first secret makes the file one of version 5, which releases before secrets refuse to open.
+//
+// Errors: ATREST_ERR_INVALID_NAME, as for keys; ATREST_ERR_INVALID_OPTION for a value or tags out of bounds, and for two tags
+// of one name; ATREST_ERR_KEY_DELETED if a deleted secret has the name; ATREST_ERR_VAULT if the vault is full.
+atrest_status atrest_vault_set_secret(atrest_vault *vault, const char *secret_name, const void *value, size_t value_len,
+    const atrest_secret_options *options, char *version, size_t version_cap);
+
+// Reads a version of a secret, or the newest one if `version` is NULL. The value goes into `value`; it is a secret in the
+// caller's memory then: THE CALLER MUST WIPE IT. Room for ATREST_VAULT_SECRET_MAX bytes is enough for any. Before it is put
+// there, `each`, which may be NULL, is called once with the version that was found and its tags.
+//
+// A buffer that is too short is noticed when the value is there; the log then has a read, too.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED; ATREST_ERR_KEY_NOT_YET_VALID;
+// ATREST_ERR_KEY_EXPIRED; ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_CALLBACK_FAILED if `each` doesn't return ATREST_OK.
+atrest_status atrest_vault_secret(const atrest_vault *vault, const char *secret_name, const char *version,
+    atrest_status (*each)(void *user, const atrest_read_secret *read), void *user, void *value, size_t value_cap,
+    size_t *value_len);
+
+// Calls `each` for every version of every secret that isn't deleted, the oldest version of a secret first. `each` returns
+// ATREST_OK to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_vault_secrets(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_secret_version *version), void *user);
+
+// Enables or disables a version of a secret, or changes its period of validity.
+//
+// Errors: ATREST_ERR_BAD_ENUM for `changes`; ATREST_ERR_INVALID_OPTION if it would expire before it is valid, and for
+// ATREST_CHANGE_AUTHENTICATED, which only keys have; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+atrest_status atrest_vault_set_secret_version(atrest_vault *vault, const char *secret_name, const char *version,
+    const atrest_version_change *change);
+
+// Deletes a secret, with all its versions. It can be recovered until it is purged, and until then its name is taken.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+atrest_status atrest_vault_delete_secret(atrest_vault *vault, const char *secret_name);
+
+// Calls `each` for every deleted secret that can be recovered. `each` returns ATREST_OK to continue; anything else ends the
+// list with ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_vault_deleted_secrets(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_deleted_key *secret), void *user);
+
+// Undoes the deletion of a secret. Its versions are unchanged.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY if no deleted secret has the name.
+atrest_status atrest_vault_recover_secret(atrest_vault *vault, const char *secret_name);
+
+// Destroys a deleted secret for good. ALL THAT ONLY ITS VALUES OPEN IS LOST. A new secret may take its name; its versions
+// continue after the old ones.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY if no deleted secret has the name; ATREST_ERR_PURGE_PROTECTED before its retention is over
+// in a vault with purge protection.
+atrest_status atrest_hazmat_vault_purge_secret(atrest_vault *vault, const char *secret_name);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
@@ -1280,6 +1408,9 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 
 // Adiantum with XChaCha12 and AES-256, 32 bytes of key. Feature `legacy`.
 #define ATREST_ADIANTUM 28
+
+// AES-192-XTS, 48 bytes of key. No standard has it. Feature `legacy`.
+#define ATREST_AES_192_XTS 29
 
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
@@ -2159,14 +2290,6 @@ atrest_status atrest_volume_move_kek(atrest_volume *volume, const char *from, co
 atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *id);
 
-// Lets programs on libcryptsetup open the volume by its vaults, with a plugin for tokens of type "atrest", and puts the number
-// of the keyslot that is for them into `id`. The keyslot is made unless there is one, and all vaults' tokens name it. Its
-// passphrase follows from the DEK: it is no way in of its own. If it is killed at any instant, the tokens name the keyslot or
-// not; they open the volume here either way. To undo it, remove the keyslot. docs/integrate/linux.md has the plugin.
-//
-// Errors: ATREST_ERR_NO_SUCH_PROTECTOR if no vault opens the volume; otherwise as atrest_volume_add_protector.
-atrest_status atrest_volume_bind_tokens(atrest_volume *volume, uint32_t *id);
-
 // Replaces a keyslot by one with a new passphrase or key file, and puts the new keyslot's number into `new_id`. The
 // new keyslot is made before the old one is destroyed, so a free keyslot is needed. It inherits the priority, unless
 // `options`, which may be NULL, set another than ATREST_PRIORITY_NORMAL. If it is killed at any instant, the volume
@@ -2542,6 +2665,50 @@ atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*e
     void *user);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// TOKENS FOR PROGRAMS ON LIBCRYPTSETUP
+//
+// Programs on libcryptsetup open a volume by a token only if it names a keyslot, whose passphrase a plugin for that token
+// finds. These make such a keyslot for the tokens of vaults, of type "atrest", and find its passphrase. It follows from the
+// DEK: so whoever has a vault unwrap the DEK has it, and nobody else. docs/integrate/linux.md has the plugin.
+
+// The length of a token's passphrase: 64 hexadecimal digits.
+#define ATREST_TOKEN_PASSPHRASE_LEN 64
+
+// Options of atrest_token_passphrase.
+typedef struct {
+    // Set by ATREST_TOKEN_OPTIONS_INIT.
+    size_t struct_size;
+    // The name of the key that must wrap the DEK. NULL: any key of the vault.
+    const char *expected_key;
+} atrest_token_options;
+
+// The first value of an atrest_token_options.
+#define ATREST_TOKEN_OPTIONS_INIT {sizeof(atrest_token_options), 0}
+
+// Lets programs on libcryptsetup open the volume by its vaults, with a plugin for tokens of type "atrest", and puts the number
+// of the keyslot that is for them into `id`. The keyslot is made unless there is one, and all vaults' tokens name it. Its
+// passphrase follows from the DEK: it is no way in of its own. If it is killed at any instant, the tokens name the keyslot or
+// not; they open the volume here either way. To undo it, remove the keyslot.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR if no vault opens the volume; otherwise as atrest_volume_add_protector.
+atrest_status atrest_volume_bind_tokens(atrest_volume *volume, uint32_t *id);
+
+// Finds the passphrase of the keyslot that atrest_volume_bind_tokens has made, for a program that has read a header of LUKS2
+// itself and goes on with the keyslot: ATREST_TOKEN_PASSPHRASE_LEN bytes without a zero byte at the end. The caller must wipe
+// them: THEY OPEN THE VOLUME.
+//
+// `json` is the metadata of the header as that program holds it, `uuid` its UUID, `token` the number of the token to open it
+// by, and `vault` the vault to ask. The MAC of the token proves the metadata before the passphrase is given out: a program
+// that then uses the segments of these metadata uses those that an owner of the DEK wrote. `options` may be NULL.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR if there is no such token of type "atrest", or it names no keyslot;
+// ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_OTHER_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_INVALID_HEADER;
+// ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_BUFFER_TOO_SHORT, before the vault is asked; the vault's errors.
+atrest_status atrest_token_passphrase(const void *json, size_t json_len, const char *uuid, uint32_t token,
+    const atrest_vault *vault, const atrest_token_options *options, void *passphrase, size_t passphrase_cap,
+    size_t *passphrase_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // BITLOCKER
 //
 // BitLocker volumes of Windows: atrest_volume_open opens one as it opens LUKS, by a passphrase (the password), a recovery
@@ -2655,7 +2822,7 @@ typedef struct {
 // The algorithm of a DEK of `key_len` bytes for a cipher in dm-crypt's notation: one of ATREST_AES_* and the like.
 //
 // Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known, or needs the feature `legacy` of the library's
-// build; ATREST_ERR_KEY_LENGTH.
+// build, as AES-XTS with 48 bytes of key does; ATREST_ERR_KEY_LENGTH.
 atrest_status atrest_dek_algorithm_for_cipher(const char *cipher, size_t key_len, uint32_t *out);
 
 // As atrest_hazmat_dek_from_bytes, for an algorithm that the length doesn't determine, such as CBC of old volumes. The

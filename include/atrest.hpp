@@ -26,7 +26,7 @@
 //              it throws arrives at whoever asked for the list.
 // SECRETS      The library wipes what it holds: DEKs, ciphers, volumes, vaults, and what it lends to a key_vault. This
 //              header copies no secret, so it wipes none: passphrases, keys that you bring, and keys that you ask for
-//              (dek::hazmat_bytes, aes_kw_unwrap) are in your memory, and wiping them stays with you. What comes as a
+//              (dek::hazmat_bytes, vault::secret) are in your memory, and wiping them stays with you. What comes as a
 //              string or a vector is no secret.
 // COST         Each call is one call of C, inline, and a check of its status. On the way of the data (ciphers, read_at,
 //              write_at, sync) nothing is allocated or copied.
@@ -659,6 +659,7 @@ enum class dek_algorithm : std::uint32_t {
     camellia_192_cbc = ATREST_CAMELLIA_192_CBC,
     camellia_256_cbc = ATREST_CAMELLIA_256_CBC,
     adiantum = ATREST_ADIANTUM,
+    aes_192_xts = ATREST_AES_192_XTS,
 };
 
 // ATREST_UNIT_*.
@@ -1081,7 +1082,7 @@ private:
     detail::copied id_, region_, tenant_;
 };
 
-// What changes of a version of a key: what is called here. Times are seconds since 1970-01-01 UTC; 0 is any, or never.
+// What changes of a version of a key or of a secret: what is called here. Times are seconds since 1970-01-01 UTC; 0 is any, or never.
 class version_change {
 public:
     version_change &enabled(bool enabled) noexcept { return c_.enabled = enabled, changes(ATREST_CHANGE_ENABLED); }
@@ -1099,6 +1100,14 @@ private:
     version_change &changes(std::uint32_t what) noexcept { return c_.changes |= what, *this; }
 
     atrest_version_change c_ = detail::init<atrest_version_change>();
+};
+
+// What vault::secret has read, but for the value. As atrest_read_secret.
+struct read_secret {
+    std::string version;
+    std::vector<std::pair<std::string, std::string>> tags;
+    // The length of the value.
+    std::size_t length = 0;
 };
 
 // A vault of KEKs.
@@ -1262,6 +1271,63 @@ public:
     result<void> hazmat_purge_key(text name) { return detail::done(atrest_hazmat_vault_purge_key(get(), name.get())); }
     result<void> hazmat_destroy_version(text key_url) {
         return detail::done(atrest_hazmat_vault_destroy_version(get(), key_url.get()));
+    }
+
+    // Makes a new version of a secret with these tags, or a secret, and returns the version. Wiping `value` stays with the
+    // caller.
+    result<std::string> set_secret(text name, const_bytes value,
+                                   const std::vector<std::pair<std::string, std::string>> &tags = {}) {
+        std::vector<atrest_tag> c_tags;
+        for (const auto &[tag, of_it] : tags)
+            c_tags.push_back({text(tag).get(), text(of_it).get()});
+        auto options = detail::init<atrest_secret_options>();
+        options.tags = c_tags.data();
+        options.tags_count = c_tags.size();
+        char version[ATREST_NAME_SIZE];
+        const atrest_status status = atrest_vault_set_secret(get(), name.get(), value.data(), value.size(), &options,
+                                                             version, sizeof version);
+        if (status != ATREST_OK)
+            return detail::failed<std::string>(status);
+        return std::string(version);
+    }
+    // Reads the newest version of a secret. Wiping `value` stays with the caller; ATREST_VAULT_SECRET_MAX bytes are enough.
+    [[nodiscard]] result<read_secret> secret(text name, mutable_bytes value) const {
+        return secret(name, nullptr, value);
+    }
+    [[nodiscard]] result<read_secret> secret(text name, text version, mutable_bytes value) const {
+        read_secret found;
+        auto take = [&](const atrest_read_secret &read) {
+            found.version = read.version;
+            for (std::size_t i = 0; i < read.tags_count; ++i)
+                found.tags.emplace_back(read.tags[i].name, read.tags[i].value);
+        };
+        atrest_status status = ATREST_OK;
+        static_cast<void>(detail::each<const atrest_read_secret *>(take, [&](auto... visit) {
+            status = atrest_vault_secret(get(), name.get(), version.get(), visit..., value.data(), value.size(),
+                                         &found.length);
+            return atrest_status{ATREST_OK};
+        }));
+        if (status != ATREST_OK)
+            return detail::failed<read_secret>(status);
+        return found;
+    }
+    // Calls `each` with an atrest_secret_version.
+    template <class F> result<void> secrets(F &&each) const {
+        return detail::each<const atrest_secret_version *>(
+            each, [&](auto... visit) { return atrest_vault_secrets(get(), visit...); });
+    }
+    // Calls `each` with an atrest_deleted_key.
+    template <class F> result<void> deleted_secrets(F &&each) const {
+        return detail::each<const atrest_deleted_key *>(
+            each, [&](auto... visit) { return atrest_vault_deleted_secrets(get(), visit...); });
+    }
+    result<void> set_secret_version(text name, text version, const version_change &change) {
+        return detail::done(atrest_vault_set_secret_version(get(), name.get(), version.get(), &change.c()));
+    }
+    result<void> delete_secret(text name) { return detail::done(atrest_vault_delete_secret(get(), name.get())); }
+    result<void> recover_secret(text name) { return detail::done(atrest_vault_recover_secret(get(), name.get())); }
+    result<void> hazmat_purge_secret(text name) {
+        return detail::done(atrest_hazmat_vault_purge_secret(get(), name.get()));
     }
 
     result<void> grant(text identity, operations what) {
@@ -2462,6 +2528,18 @@ public:
         return detail::texts_of([&](auto... visit) { return atrest_header_flags(get(), visit...); });
     }
 };
+
+// The passphrase of the keyslot that volume::bind_tokens has made, by a token of a header of LUKS2, whose JSON and UUID another
+// program has read. The key that wraps the DEK must be `expected_key`, if it isn't NULL. Wiping it stays with the caller.
+inline result<void> token_passphrase(const_bytes json, text uuid, std::uint32_t token, const vault &keys,
+                                     std::array<std::uint8_t, ATREST_TOKEN_PASSPHRASE_LEN> &passphrase,
+                                     text expected_key = nullptr) {
+    auto options = detail::init<atrest_token_options>();
+    options.expected_key = expected_key.get();
+    std::size_t len = 0;
+    return detail::done(atrest_token_passphrase(json.data(), json.size(), uuid.get(), token, keys.get(), &options,
+                                                passphrase.data(), passphrase.size(), &len));
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // AZURE DISK ENCRYPTION

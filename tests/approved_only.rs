@@ -135,6 +135,8 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
         ("aes-xts-benbi", dm(CipherSpec::from_name("aes-xts-benbi").unwrap(), &key).unwrap()),
         #[cfg(feature = "legacy")]
         ("serpent-xts-plain64", dm(CipherSpec::from_name("serpent-xts-plain64").unwrap(), &key).unwrap()),
+        #[cfg(feature = "legacy")]
+        ("AES-192-XTS", dm(CipherSpec::AesXtsPlain64, &key[..48]).unwrap()),
     ];
     let luks1 = ["--type", "luks1"];
     let luks2 = ["--type", "luks2", "--pbkdf", "pbkdf2"];

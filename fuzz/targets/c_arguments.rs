@@ -66,9 +66,22 @@ fn seeds() -> Vec<Vec<u8>> {
         calls.collect()
     };
     let mut seeds = Vec::new();
-    for word in
-        ["vault", "dek", "cipher", "aes_k", "device", "file_prefix", "volume", "header", "disk", "clock", "ade", ""]
-    {
+    for word in [
+        "vault",
+        "secret",
+        "dek",
+        "cipher",
+        "aes_k",
+        "device",
+        "file_prefix",
+        "volume",
+        "header",
+        "token",
+        "disk",
+        "clock",
+        "ade",
+        "",
+    ] {
         let calls = of(word);
         for there in [1, 3, 5, 15] {
             let mut seed = vec![there];

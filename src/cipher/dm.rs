@@ -45,6 +45,8 @@ pub struct DmCipher {
     used: Counter,
     spec: CipherSpec,
     sector_size: SectorSize,
+    /// That of the cipher, with a key of this length.
+    approval: Approval,
 }
 
 enum Engine {
@@ -80,9 +82,12 @@ impl DmCipher {
         if !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
-        spec.approval().require()?;
+        let approval = spec.approval_for_key(key.len());
+        approval.require()?;
         let kind = KernelKind::best();
         let engine = match (spec.block, spec.mode, spec.iv, spec.large) {
+            // The kernels have no AES-192.
+            _ if spec.is_aes_192_xts(key.len()) => Engine::Sectors(Locked::new(Sectors::new(spec, key)?)),
             (BlockCipher::Aes, Mode::Xts, IvKind::Plain64 | IvKind::Plain, false) => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512AnyOffset, None)?)
             }
@@ -122,7 +127,7 @@ impl DmCipher {
             #[cfg(not(feature = "bitlocker"))]
             _ => return Err(Error::UnsupportedAlgorithm(spec.name().into())),
         };
-        Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
+        Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size, approval }))
     }
 
     /// The cipher.
@@ -137,7 +142,7 @@ impl DmCipher {
 
     /// Whether it is [approved](crate::approval).
     pub fn approval(&self) -> Approval {
-        self.spec.approval()
+        self.approval
     }
 
     /// How much it has encrypted.
@@ -210,7 +215,7 @@ impl DmCipher {
     /// Checks and counts a whole run before any of it is encrypted.
     #[inline]
     fn check_and_count(&self, direction: Direction, first: u64, len: usize) -> Result<()> {
-        self.spec.approval().require()?;
+        self.approval.require()?;
         self.check_run(first, len)?;
         if direction == Direction::Encrypt { self.used.add(usage::blocks(len)) } else { Ok(()) }
     }

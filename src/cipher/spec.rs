@@ -154,7 +154,7 @@ impl CipherSpec {
         CipherSpec { large: true, ..self }
     }
 
-    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 32 for HCTR2 and Adiantum; 16, 24 or 32 for CBC and ECB. Of
+    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS, and with the feature `legacy` 48 if its blocks are AES; 32 for HCTR2 and Adiantum; 16, 24 or 32 for CBC and ECB. Of
     /// BitLocker's, CBC takes 16 or 32, and 32 or 64 with the diffuser.
     pub fn takes_key(self, len: usize) -> bool {
         match self.mode {
@@ -164,7 +164,7 @@ impl CipherSpec {
             Mode::Cbc if self.iv == IvKind::Eboiv => matches!(len, 16 | 32),
             #[cfg(feature = "legacy")]
             Mode::Adiantum => len == 32,
-            Mode::Xts => matches!(len, 32 | 64),
+            Mode::Xts => matches!(len, 32 | 64) || self.is_aes_192_xts(len),
             Mode::Hctr2 => len == 32,
             Mode::Cbc | Mode::Ecb => matches!(len, 16 | 24 | 32),
         }
@@ -186,7 +186,21 @@ impl CipherSpec {
         self.mode == Mode::Ecb
     }
 
-    /// Whether it is [approved](crate::approval) for sectors.
+    /// Whether a key of `len` bytes makes it AES-192-XTS, which dm-crypt takes, but no standard has.
+    pub(super) fn is_aes_192_xts(self, len: usize) -> bool {
+        cfg!(feature = "legacy") && (self.block, self.mode, len) == (BlockCipher::Aes, Mode::Xts, 48)
+    }
+
+    /// As [`approval`](Self::approval), for a key of `len` bytes.
+    pub(crate) fn approval_for_key(self, len: usize) -> Approval {
+        if self.is_aes_192_xts(len) {
+            let reason = "SP 800-38E has XTS with AES of 128 and 256 bits only";
+            return Approval::NotApproved { algorithm: "AES-192-XTS", reason };
+        }
+        self.approval()
+    }
+
+    /// Whether it is [approved](crate::approval) for sectors, with a key of a length that the standards have.
     #[inline]
     pub fn approval(self) -> Approval {
         if let (BlockCipher::Aes, Mode::Xts, IvKind::Plain64) = (self.block, self.mode, self.iv) {

@@ -153,7 +153,7 @@ mod tests {
                 let dek = Dek::generate(algorithm).unwrap();
                 assert_eq!((dek.secret().len(), algorithm.has_halves()), (len, spec.name().contains("xts")));
                 dek.dm_cipher(spec, SectorSize::B512).unwrap();
-                let other = if algorithm.is_xts() { CipherSpec::AesCbcPlain64 } else { CipherSpec::AesXtsPlain64 };
+                let other = if algorithm.has_halves() { CipherSpec::AesCbcPlain64 } else { CipherSpec::AesXtsPlain64 };
                 assert!(matches!(dek.dm_cipher(other, SectorSize::B512), Err(Error::UnsupportedAlgorithm(_))));
             }
         }

@@ -122,6 +122,9 @@ algorithms! {
     /// Adiantum with XChaCha12 and AES-256: 32 bytes of key.
     #[cfg(feature = "legacy")]
     Adiantum: 28, "Adiantum", 32, aes(Mode::Adiantum);
+    /// AES-192-XTS: 48 bytes of key. No standard has it.
+    #[cfg(feature = "legacy")]
+    Aes192Xts: 29, "AES-192-XTS", 48, aes(Mode::Xts);
 }
 
 #[allow(clippy::derivable_impls)] // a mark in the table above would be ambiguous with `cfg`

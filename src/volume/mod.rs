@@ -158,7 +158,8 @@ impl<D: BlockDevice> Volume<D> {
     /// Whether everything uses [approved](crate::approval) algorithms: the data's cipher, and the way in which the
     /// volume was opened or formatted (a vault's key, a KDF, the header's digest).
     pub fn approval(&self) -> Approval {
-        self.made_by.and(self.cipher().approval())
+        let live = self.live.get();
+        self.made_by.and(live.data.cipher.approval_for_key(live.keys.current.dek.algorithm().key_len()))
     }
 
     /// How much its key has encrypted: [`OpenOptions::used_blocks`] and every block written since. Store it when you

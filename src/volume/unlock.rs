@@ -164,7 +164,8 @@ impl Locked<'_> {
         let (mut tried, mut refused) = (false, None);
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
-                let spent = attempt.check(&self.limits).and_then(|()| budget.spend(&*attempt, digest));
+                let checked = self.check_key(attempt.key_len()).and_then(|()| attempt.check(&self.limits));
+                let spent = checked.and_then(|()| budget.spend(&*attempt, digest));
                 spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
             });
             match affordable {
@@ -191,6 +192,16 @@ impl Locked<'_> {
             return Err(Error::UnsupportedHeader(format!("{tried}{}", unusable.join("; "))));
         }
         Err(Error::WrongPassphrase)
+    }
+
+    /// Refuses a keyslot with a key that the cipher doesn't take, before its passphrase is found right or wrong.
+    fn check_key(&self, len: usize) -> Result<(), String> {
+        if DekAlgorithm::for_cipher(self.cipher, len).is_some() {
+            return Ok(());
+        }
+        let is_rare = len == 48 && self.cipher.name().starts_with("aes-xts") && !cfg!(feature = "legacy");
+        let hint = if is_rare { "; the feature `legacy` opens it" } else { "" };
+        Err(format!("its key has {} bits, which {} doesn't take here{hint}", 8 * len, self.cipher.name()))
     }
 
     /// `None` if the secret isn't this keyslot's.

@@ -242,6 +242,48 @@ atrest_status atrest_hazmat_vault_purge_key(atrest_vault *vault, const char *key
 atrest_status atrest_vault_enable_purge_protection(atrest_vault *vault);
 atrest_status atrest_vault_deleted_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
     const atrest_deleted_key *key), void *user);
+#define ATREST_VAULT_SECRET_MAX 4096
+typedef struct {
+    const char *name;
+    const char *value;
+} atrest_tag;
+typedef struct {
+    size_t struct_size;
+    const atrest_tag *tags;
+    size_t tags_count;
+} atrest_secret_options;
+#define ATREST_SECRET_OPTIONS_INIT {sizeof(atrest_secret_options), 0, 0}
+typedef struct {
+    size_t struct_size;
+    const char *version;
+    size_t tags_count;
+    const atrest_tag *tags;
+} atrest_read_secret;
+typedef struct {
+    size_t struct_size;
+    const char *secret_name;
+    const char *version;
+    uint64_t created;
+    uint32_t enabled;
+    uint64_t not_before;
+    uint64_t expires;
+    size_t tags_count;
+    const atrest_tag *tags;
+} atrest_secret_version;
+atrest_status atrest_vault_set_secret(atrest_vault *vault, const char *secret_name, const void *value, size_t value_len,
+    const atrest_secret_options *options, char *version, size_t version_cap);
+atrest_status atrest_vault_secret(const atrest_vault *vault, const char *secret_name, const char *version,
+    atrest_status (*each)(void *user, const atrest_read_secret *read), void *user, void *value, size_t value_cap,
+    size_t *value_len);
+atrest_status atrest_vault_secrets(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_secret_version *version), void *user);
+atrest_status atrest_vault_set_secret_version(atrest_vault *vault, const char *secret_name, const char *version,
+    const atrest_version_change *change);
+atrest_status atrest_vault_delete_secret(atrest_vault *vault, const char *secret_name);
+atrest_status atrest_vault_deleted_secrets(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_deleted_key *secret), void *user);
+atrest_status atrest_vault_recover_secret(atrest_vault *vault, const char *secret_name);
+atrest_status atrest_hazmat_vault_purge_secret(atrest_vault *vault, const char *secret_name);
 #define ATREST_OPERATION_GET 1
 #define ATREST_OPERATION_WRAP_KEY 2
 #define ATREST_OPERATION_UNWRAP_KEY 4
@@ -352,6 +394,7 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 #define ATREST_CAMELLIA_192_CBC 26
 #define ATREST_CAMELLIA_256_CBC 27
 #define ATREST_ADIANTUM 28
+#define ATREST_AES_192_XTS 29
 #define ATREST_CONTEXT_MAX 1024
 #define ATREST_ENVELOPE_MAX 3124
 #define ATREST_QUORUM_ENVELOPE_MAX 3892
@@ -592,7 +635,6 @@ atrest_status atrest_volume_move_kek(atrest_volume *volume, const char *from, co
     const char *key_name, char *url, size_t url_cap);
 atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *id);
-atrest_status atrest_volume_bind_tokens(atrest_volume *volume, uint32_t *id);
 atrest_status atrest_volume_change_keyslot(atrest_volume *volume, uint32_t id, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *new_id);
 atrest_status atrest_volume_remove_keyslot(atrest_volume *volume, uint32_t id);
@@ -713,6 +755,16 @@ atrest_status atrest_header_requirements(const atrest_header *header, atrest_sta
     const char *requirement), void *user);
 atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*each)(void *user, const char *flag),
     void *user);
+#define ATREST_TOKEN_PASSPHRASE_LEN 64
+typedef struct {
+    size_t struct_size;
+    const char *expected_key;
+} atrest_token_options;
+#define ATREST_TOKEN_OPTIONS_INIT {sizeof(atrest_token_options), 0}
+atrest_status atrest_volume_bind_tokens(atrest_volume *volume, uint32_t *id);
+atrest_status atrest_token_passphrase(const void *json, size_t json_len, const char *uuid, uint32_t token,
+    const atrest_vault *vault, const atrest_token_options *options, void *passphrase, size_t passphrase_cap,
+    size_t *passphrase_len);
 #define ATREST_RECOVERY_PASSWORD_SIZE 56
 typedef struct {
     size_t struct_size;

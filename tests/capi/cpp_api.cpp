@@ -914,6 +914,61 @@ void guest()
     FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::volume::hazmat_open_plain(disk, key, atrest::plain_options::upper_half()));
 }
 
+// Secrets of a vault file, and the passphrase that programs on libcryptsetup open a volume by.
+void secrets()
+{
+    const auto by = with_passphrase("p");
+    atrest::vault vault = GOT(atrest::vault::create_file(in_folder("secrets.vault"), by));
+    const std::vector<std::pair<std::string, std::string>> tags = {{"disk", "17"}, {"host", ""}};
+    const std::string first("of a disk", 9), second("\0anew\0", 6);
+    CHECK(GOT(vault.set_secret("guest", first, tags)) == "1");
+    CHECK(GOT(vault.set_secret("guest", second)) == "2");
+    bytes value(ATREST_VAULT_SECRET_MAX);
+    const auto newest = GOT(vault.secret("guest", value));
+    CHECK(newest.version == "2" && newest.tags.empty() && newest.length == 6);
+    CHECK(std::memcmp(value.data(), second.data(), 6) == 0 && value[6] == 0);
+    const auto older = GOT(GOT(atrest::vault::open_file(in_folder("secrets.vault"), by)).secret("guest", "1", value));
+    CHECK(older.version == "1" && older.tags == tags && older.length == 9);
+    CHECK(std::memcmp(value.data(), first.data(), 9) == 0);
+    FAILS(ATREST_ERR_BUFFER_TOO_SHORT, vault.secret("guest", mutable_bytes(value.data(), 5)));
+    FAILS(ATREST_ERR_NO_SUCH_KEY, vault.secret("guest", "3", value));
+    FAILS(ATREST_ERR_NOT_UTF8, vault.set_secret("guest", first, {{std::string("a\0b", 3), "c"}}));
+    FAILS(ATREST_ERR_INVALID_OPTION, vault.set_secret("guest", first, {{"a", "b"}, {"a", "b"}}));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault().set_secret("guest", first));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault().secret("guest", value));
+
+    GOT(vault.set_secret_version("guest", "1", atrest::version_change().enabled(false).expires(1u << 31)));
+    FAILS(ATREST_ERR_KEY_DISABLED, vault.secret("guest", "1", value));
+    std::string listed;
+    GOT(vault.secrets([&](const atrest_secret_version &version) {
+        listed += std::string(version.secret_name) + "/" + version.version + (version.enabled ? " " : "! ");
+        CHECK(version.tags_count == (version.enabled ? 0u : 2u) && version.expires == (version.enabled ? 0u : 1u << 31));
+    }));
+    CHECK(listed == "guest/1! guest/2 ");
+    GOT(vault.delete_secret("guest"));
+    FAILS(ATREST_ERR_KEY_DELETED, vault.secret("guest", value));
+    GOT(vault.deleted_secrets([&](const atrest_deleted_key &secret) { listed = secret.key_name; }));
+    CHECK(listed == "guest");
+    GOT(vault.recover_secret("guest"));
+    GOT(vault.delete_secret("guest"));
+    GOT(vault.hazmat_purge_secret("guest"));
+    FAILS(ATREST_ERR_NO_SUCH_KEY, vault.recover_secret("guest"));
+
+    GOT(vault.create_key("disks"));
+    const atrest::device device = GOT(atrest::device::memory(17 << 20));
+    atrest::volume volume = GOT(atrest::volume::format(device, {vault, "disks"}));
+    std::array<std::uint8_t, ATREST_TOKEN_PASSPHRASE_LEN> passphrase{};
+    const std::string uuid = GOT(volume.uuid());
+    auto json = [&] { return GOT(GOT(atrest::header::load(device)).metadata_json()); };
+    FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest::token_passphrase(json(), uuid, 0, vault, passphrase));
+    const std::uint32_t keyslot = GOT(volume.bind_tokens());
+    FAILS(ATREST_ERR_OTHER_KEY, atrest::token_passphrase(json(), uuid, 0, vault, passphrase, "tapes"));
+    GOT(atrest::token_passphrase(json(), uuid, 0, vault, passphrase, "disks"));
+    volume = atrest::volume();
+    const auto alone = atrest::open_options().keyslot(keyslot);
+    CHECK(GOT(GOT(atrest::volume::open(device, atrest::credential::passphrase(passphrase), alone)).size()) == 1 << 20);
+}
+
 // A vault with one secret, in memory. Its wrap is none: what matters is what arrives.
 class memory_store : public atrest::ade_store {
 public:
@@ -1013,6 +1068,7 @@ int main(int, char **argv)
     headers();
     several_vaults();
     guest();
+    secrets();
     ade();
     std::printf("%d checks passed\n", passed);
 }

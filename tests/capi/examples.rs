@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 29] = [
     "examples/quickstart.c",
     "examples/volume.c",
     "examples/sectors.c",
@@ -28,12 +28,14 @@ const PROGRAMS: [&str; 27] = [
     "examples/ade_take_over.c",
     "tests/capi/misuse_keys.c",
     "tests/capi/misuse_vaults.c",
+    "tests/capi/misuse_secrets.c",
     "tests/capi/misuse_volumes.c",
     "tests/capi/misuse_reencrypt.c",
     "tests/capi/misuse_headers.c",
     "tests/capi/misuse_guest.c",
     "tests/capi/misuse_ade.c",
     "tests/capi/open_bitlocker.c",
+    "tests/capi/exchange_secrets.c",
     "tests/capi/misuse_managed.c",
     "tests/capi/misuse_disks.c",
     "tests/capi/misuse_managed_callbacks.c",

@@ -9,8 +9,11 @@ mod common;
 mod library;
 mod programs;
 
+use std::collections::BTreeMap;
 use std::fs;
 
+use atrest::Secret;
+use atrest::vault::{FileVault, KdfCost, MAX_SECRET, Unlock, VaultOptions};
 use common::{cryptsetup, pipe, python, run, text};
 use programs::built;
 
@@ -39,6 +42,27 @@ fn plain_mapping() {
         let Some(cryptsetup) = cryptsetup() else { continue };
         let made = program.folder().join("luks.img");
         pipe(&cryptsetup, &["open", "--test-passphrase", "--key-file", "-", text(&made)], b"correct horse");
+    }
+}
+
+/// A secret that Rust sets is read from C, and the other way.
+#[test]
+fn secrets_of_a_vault_file() {
+    let tags = |pairs: [(&str, &str); 2]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for program in built("tests/capi/exchange_secrets.c") {
+        let path = program.folder().join("vault");
+        let options = VaultOptions::new().kdf(KdfCost { memory_kib: 64, passes: 1, lanes: 1 }.into());
+        let vault = FileVault::create_with(&path, Unlock::Passphrase(b"passphrase"), &options).unwrap();
+        let value: Vec<u8> = (0..MAX_SECRET).map(|i| (i * i / 7) as u8).collect();
+        let backwards: Vec<u8> = value.iter().rev().copied().collect();
+        vault.set_secret("from-rust", &Secret::copy_from(b"of an earlier version"), &BTreeMap::new()).unwrap();
+        let set = tags([("MachineName", "guest-17"), ("Größe", "64 GiB")]);
+        vault.set_secret("from-rust", &Secret::copy_from(&value), &set).unwrap();
+
+        assert_eq!(program.run(&[text(program.folder())]), "1\n");
+        let read = vault.secret("from-c", None).unwrap();
+        assert_eq!((read.version.as_str(), read.value.expose()), ("1", &backwards[..]));
+        assert_eq!(read.tags, tags([("guest-17", "MachineName"), ("64 GiB", "Größe")]));
     }
 }
 

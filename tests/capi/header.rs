@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 42] = [
+const SECTIONS: [&str; 44] = [
     "version",
     "status",
     "message",
@@ -16,6 +16,7 @@ const SECTIONS: [&str; 42] = [
     "kdf",
     "vault",
     "vault_keys",
+    "vault_secrets",
     "vault_access",
     "vault_callbacks",
     "vault_url",
@@ -34,6 +35,7 @@ const SECTIONS: [&str; 42] = [
     "volume",
     "header",
     "header_lists",
+    "tokens",
     "bitlocker",
     "plain",
     "ade_vaults",

@@ -296,6 +296,7 @@ static void deks(int legacy)
         {"camellia-xts-plain64", 32, ATREST_CAMELLIA_128_XTS}, {"camellia-xts-plain64", 64, ATREST_CAMELLIA_256_XTS},
         {"camellia-cbc-plain", 16, ATREST_CAMELLIA_128_CBC},   {"camellia-cbc-plain", 24, ATREST_CAMELLIA_192_CBC},
         {"camellia-cbc-plain", 32, ATREST_CAMELLIA_256_CBC},   {"xchacha12,aes-adiantum-plain64", 32, ATREST_ADIANTUM},
+        {"aes-xts-plain64", 48, ATREST_AES_192_XTS},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         OK(atrest_dek_algorithm_for_cipher(known[i].cipher, known[i].len, &number));
@@ -332,7 +333,7 @@ static void deks(int legacy)
     IS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest_dek_algorithm_for_cipher("", 32, &number));
     CHECK(number == 99);
     NO_HANDLE(atrest_dek, ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_dek_from_bytes_for(ATREST_AES_256_CBC, NULL, 32, &out));
-    NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_hazmat_dek_from_bytes_for(29, key, 32, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_hazmat_dek_from_bytes_for(30, key, 32, &out));
     NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_hazmat_dek_from_bytes_for(1 << 16, key, 32, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_dek_from_bytes_for(ATREST_AES_256_CBC, key, 32, NULL));
     memset(key, 1, sizeof key);

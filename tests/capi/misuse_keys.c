@@ -288,7 +288,7 @@ static void deks(const atrest_dek *dek, const atrest_vault *vault)
                  atrest_envelope_seal(old, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
         atrest_dek_free(old);
     }
-    NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(ATREST_ADIANTUM + 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(ATREST_AES_192_XTS + 1, &out));
 
     memset(marked, 0xa5, sizeof marked);
     NO_HANDLE(atrest_dek, ATREST_ERR_KEY_LENGTH, atrest_hazmat_dek_from_bytes(marked, 48, &out));

@@ -253,7 +253,7 @@ static void formatting(atrest_device *device, const atrest_vault *vault)
     BAD_OPTION(ATREST_ERR_BAD_ENUM, flags, 2);
     BAD_OPTION(ATREST_ERR_SECTOR_SIZE, sector_size, 100);
     BAD_OPTION(ATREST_ERR_SECTOR_SIZE, sector_size, 8192);
-    BAD_OPTION(ATREST_ERR_BAD_ENUM, dek_algorithm, ATREST_ADIANTUM + 1);
+    BAD_OPTION(ATREST_ERR_BAD_ENUM, dek_algorithm, ATREST_AES_192_XTS + 1);
     BAD_OPTION(ATREST_ERR_INVALID_OPTION, dek_algorithm, ATREST_AES_256_CBC);
     BAD_OPTION(ATREST_ERR_INVALID_OPTION, dek_algorithm, ATREST_AES_256_CTR);
     BAD_OPTION(ATREST_ERR_BAD_ENUM, encryption_type, 4);

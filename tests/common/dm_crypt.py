@@ -1,5 +1,5 @@
 # dm-crypt's ciphers after its documentation, on other implementations: OpenSSL through `cryptography`, and libgcrypt for the block
-# ciphers that it lacks. HCTR2 is after its paper.
+# ciphers and the lengths of keys that it lacks. HCTR2 is after its paper.
 import ctypes, hashlib, json, sys
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -18,7 +18,7 @@ def gcrypt(name, mode, key, iv, data, encrypts):
     return out.raw
 
 def crypt(name, mode, key, iv, data, encrypts=True):
-    if name != 'aes':
+    if name != 'aes' or mode == 'xts' and len(key) == 48:
         return gcrypt(name, mode, key, iv, data, encrypts)
     chosen = {'xts': modes.XTS, 'cbc': modes.CBC, 'ecb': lambda iv: modes.ECB()}[mode]
     cipher = Cipher(algorithms.AES(key), chosen(iv))

@@ -46,9 +46,7 @@ fn free_block(volume: &Volume<FileDevice>) -> u64 {
 #[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
 fn the_kernel_and_we_read_and_write_the_same_of_bitlocker() {
     let folder = tempfile::tempdir().unwrap();
-    let images = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from))
-        .join("bitlocker/dissect");
+    let images = target().join("bitlocker/dissect");
     let path = |name: &str| folder.path().join(name).with_extension("img");
     let mut names = vec!["files-128", "files-256-4096"];
     make(&path(names[0]), DekAlgorithm::Aes128Xts, SectorSize::B512);

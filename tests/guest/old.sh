@@ -23,12 +23,15 @@ legacy-twofish-cbc twofish-cbc-plain 192 sha256 512 0 0
 legacy-camellia-xts camellia-xts-plain64 512 sha256 4096 0 0
 legacy-camellia-cbc camellia-cbc-benbi 256 sha256 512 0 0
 legacy-adiantum xchacha12,aes-adiantum-plain64 256 sha256 4096 0 0
+legacy-aes-192-xts aes-xts-plain64 384 sha256 512 0 0
 legacy-adiantum-512 xchacha12,aes-adiantum-plain 256 sha512 512 0 4294967290
 luks-cbc-plain aes-cbc-plain 256 sha224 512 0 0 luks1
 luks-ecb aes-ecb 256 sha1 512 0 0 luks1
 luks-benbi aes-xts-benbi 512 sha384 4096 0 0 luks2
 luksleg-serpent serpent-xts-plain64 512 sha256 512 0 0 luks2
 luksleg-twofish twofish-cbc-essiv:sha256 256 sha1 512 0 0 luks1
+luksleg-aes-192 aes-xts-plain64 384 sha256 512 0 0 luks1
+luksleg-aes-192-4k aes-xts-plain64 384 sha256 4096 0 0 luks2
 luksleg-camellia camellia-xts-plain64 256 sha512 4096 0 0 luks2
 END
 }

@@ -71,6 +71,8 @@ pub const ATREST_CAMELLIA_192_CBC: u32 = 26;
 pub const ATREST_CAMELLIA_256_CBC: u32 = 27;
 /// Adiantum with XChaCha12 and AES-256, 32 bytes of key. Feature `legacy`.
 pub const ATREST_ADIANTUM: u32 = 28;
+/// AES-192-XTS, 48 bytes of key. No standard has it. Feature `legacy`.
+pub const ATREST_AES_192_XTS: u32 = 29;
 
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
@@ -245,7 +247,7 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
 }
 
 /// Those that only a library with the feature `legacy` has.
-const OF_LEGACY: [u32; 16] = [
+const OF_LEGACY: [u32; 17] = [
     ATREST_SERPENT_128_XTS,
     ATREST_SERPENT_256_XTS,
     ATREST_SERPENT_128_CBC,
@@ -262,6 +264,7 @@ const OF_LEGACY: [u32; 16] = [
     ATREST_CAMELLIA_192_CBC,
     ATREST_CAMELLIA_256_CBC,
     ATREST_ADIANTUM,
+    ATREST_AES_192_XTS,
 ];
 
 fn without(feature: &str) -> Failure {
@@ -292,7 +295,8 @@ const _: () = assert!(
 );
 #[cfg(feature = "legacy")]
 const _: () = assert!(
-    ATREST_SERPENT_128_XTS == DekAlgorithm::Serpent128Xts.code() as u32
+    ATREST_AES_192_XTS == DekAlgorithm::Aes192Xts.code() as u32
+        && ATREST_SERPENT_128_XTS == DekAlgorithm::Serpent128Xts.code() as u32
         && ATREST_SERPENT_256_XTS == DekAlgorithm::Serpent256Xts.code() as u32
         && ATREST_SERPENT_128_CBC == DekAlgorithm::Serpent128Cbc.code() as u32
         && ATREST_SERPENT_192_CBC == DekAlgorithm::Serpent192Cbc.code() as u32

@@ -68,7 +68,7 @@ unsafe impl SizedStruct for atrest_plain_options {}
 /// The algorithm of a DEK of `key_len` bytes for a cipher in dm-crypt's notation: one of ATREST_AES_* and the like.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known, or needs the feature `legacy` of the library's
-/// build; ATREST_ERR_KEY_LENGTH.
+/// build, as AES-XTS with 48 bytes of key does; ATREST_ERR_KEY_LENGTH.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_algorithm_for_cipher(
     cipher: *const c_char,
@@ -79,6 +79,11 @@ pub unsafe extern "C" fn atrest_dek_algorithm_for_cipher(
         let (spec, out) = (cipher_of(text!(cipher))?, out!(out));
         let algorithm = DekAlgorithm::for_cipher(spec, key_len).ok_or_else(|| {
             let text = format!("{} takes no key of {key_len} bytes", spec.name());
+            // AES-192.
+            if cfg!(not(feature = "legacy")) && key_len == 48 && spec.name().starts_with("aes-xts-") {
+                let text = format!("{text} in a library that was built without the feature `legacy`");
+                return Failure::new(ATREST_ERR_UNSUPPORTED_ALGORITHM, text);
+            }
             Failure::new(ATREST_ERR_KEY_LENGTH, text)
         })?;
         out.set(algorithm.code().into());

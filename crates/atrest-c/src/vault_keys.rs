@@ -14,7 +14,7 @@ use core::ptr;
 use std::ffi::CString;
 
 use atrest::key::{KeyId, KeyKind};
-use atrest::vault::{FileVault, VersionChange};
+use atrest::vault::{DeletedKey, FileVault, VersionChange};
 
 use crate::args::{check_flags, flag};
 use crate::failure::{CallbackFailed, Failure, Result, run};
@@ -62,7 +62,7 @@ pub struct atrest_vault_options {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_vault_options {}
 
-/// Changes of a version of a key.
+/// Changes of a version of a key, or of a secret.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_version_change {
@@ -85,12 +85,12 @@ unsafe impl SizedStruct for atrest_version_change {
     const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_version_change, authenticated)];
 }
 
-/// A deleted key, as atrest_vault_deleted_keys lists it. It and its text are valid during the callback only.
+/// A deleted key, as atrest_vault_deleted_keys lists it, or secret. It and its text are valid during the callback only.
 #[repr(C)]
 pub struct atrest_deleted_key {
     /// The size of this struct in the running library.
     pub struct_size: usize,
-    /// The name of the key.
+    /// The name of the key, or of the secret.
     pub key_name: *const c_char,
     /// When it was deleted, in seconds since 1970-01-01 UTC.
     pub deleted: u64,
@@ -288,24 +288,7 @@ pub unsafe extern "C" fn atrest_vault_set_version(
 ) -> atrest_status {
     run(|| {
         let (vault, id, change) = (handle!(vault).file()?, text!(key_url).parse::<KeyId>()?, structure!(change));
-        let known =
-            ATREST_CHANGE_ENABLED | ATREST_CHANGE_NOT_BEFORE | ATREST_CHANGE_EXPIRES | ATREST_CHANGE_AUTHENTICATED;
-        check_flags(change.changes, known)?;
-        let time = |time: u64| (time != 0).then_some(time);
-        let mut made = VersionChange::new();
-        if change.changes & ATREST_CHANGE_ENABLED != 0 {
-            made = made.enabled(flag("change.enabled", change.enabled)?);
-        }
-        if change.changes & ATREST_CHANGE_NOT_BEFORE != 0 {
-            made = made.not_before(time(change.not_before));
-        }
-        if change.changes & ATREST_CHANGE_EXPIRES != 0 {
-            made = made.expires(time(change.expires));
-        }
-        if change.changes & ATREST_CHANGE_AUTHENTICATED != 0 {
-            made = made.authenticated(flag("change.authenticated", change.authenticated)?);
-        }
-        Ok(vault.set_version(&id, made)?)
+        Ok(vault.set_version(&id, version_change(&change)?)?)
     })
 }
 
@@ -353,19 +336,47 @@ pub unsafe extern "C" fn atrest_vault_deleted_keys(
 ) -> atrest_status {
     run(|| {
         let (vault, each) = (handle!(vault).file()?, each.ok_or_else(|| Failure::null("each"))?);
-        for deleted in vault.deleted_keys()? {
-            let key_name = CString::new(deleted.name).unwrap_or_default();
-            let key = atrest_deleted_key {
-                struct_size: size_of::<atrest_deleted_key>(),
-                key_name: key_name.as_ptr(),
-                deleted: deleted.deleted,
-                retained_until: deleted.retained_until,
-            };
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until then.
-            CallbackFailed::check(unsafe { each(user, ptr::from_ref(&key)) })?;
-        }
-        Ok(())
+        tell_deleted(each, user, vault.deleted_keys()?)
     })
+}
+
+/// The changes that C asks for.
+pub(crate) fn version_change(change: &atrest_version_change) -> Result<VersionChange> {
+    let known = ATREST_CHANGE_ENABLED | ATREST_CHANGE_NOT_BEFORE | ATREST_CHANGE_EXPIRES | ATREST_CHANGE_AUTHENTICATED;
+    check_flags(change.changes, known)?;
+    let time = |time: u64| (time != 0).then_some(time);
+    let mut made = VersionChange::new();
+    if change.changes & ATREST_CHANGE_ENABLED != 0 {
+        made = made.enabled(flag("change.enabled", change.enabled)?);
+    }
+    if change.changes & ATREST_CHANGE_NOT_BEFORE != 0 {
+        made = made.not_before(time(change.not_before));
+    }
+    if change.changes & ATREST_CHANGE_EXPIRES != 0 {
+        made = made.expires(time(change.expires));
+    }
+    if change.changes & ATREST_CHANGE_AUTHENTICATED != 0 {
+        made = made.authenticated(flag("change.authenticated", change.authenticated)?);
+    }
+    Ok(made)
+}
+
+pub(crate) type EachDeleted = unsafe extern "C" fn(*mut c_void, *const atrest_deleted_key) -> atrest_status;
+
+/// Passes what is deleted to C.
+pub(crate) fn tell_deleted(each: EachDeleted, user: *mut c_void, all: Vec<DeletedKey>) -> Result {
+    for deleted in all {
+        let key_name = CString::new(deleted.name).unwrap_or_default();
+        let key = atrest_deleted_key {
+            struct_size: size_of::<atrest_deleted_key>(),
+            key_name: key_name.as_ptr(),
+            deleted: deleted.deleted,
+            retained_until: deleted.retained_until,
+        };
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until then.
+        CallbackFailed::check(unsafe { each(user, ptr::from_ref(&key)) })?;
+    }
+    Ok(())
 }
 
 fn check_rsa() -> Result {

@@ -192,21 +192,6 @@ pub unsafe extern "C" fn atrest_volume_add_protector(
     })
 }
 
-/// Lets programs on libcryptsetup open the volume by its vaults, with a plugin for tokens of type "atrest", and puts the number
-/// of the keyslot that is for them into `id`. The keyslot is made unless there is one, and all vaults' tokens name it. Its
-/// passphrase follows from the DEK: it is no way in of its own. If it is killed at any instant, the tokens name the keyslot or
-/// not; they open the volume here either way. To undo it, remove the keyslot. docs/integrate/linux.md has the plugin.
-///
-/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR if no vault opens the volume; otherwise as atrest_volume_add_protector.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_volume_bind_tokens(volume: *mut atrest_volume, id: *mut u32) -> atrest_status {
-    run(|| {
-        let (volume, id) = (handle!(volume), out!(id));
-        id.set(volume.bind_tokens()?);
-        Ok(())
-    })
-}
-
 /// Replaces a keyslot by one with a new passphrase or key file, and puts the new keyslot's number into `new_id`. The
 /// new keyslot is made before the old one is destroyed, so a free keyslot is needed. It inherits the priority, unless
 /// `options`, which may be NULL, set another than ATREST_PRIORITY_NORMAL. If it is killed at any instant, the volume

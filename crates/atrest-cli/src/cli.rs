@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     about, audit, bench, decrypt, dump, encrypt, fleet, format, grant, header, in_place, info, key, protector, rotate,
-    serve, vault,
+    secret, serve, vault,
 };
 use crate::failure::{About, Result};
 use crate::output::Output;
@@ -66,6 +66,9 @@ enum Command {
     /// The keys of a vault file
     #[command(subcommand)]
     Key(key::Command),
+    /// The secrets of a vault file, such as passphrases of disks
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Grants an identity the use of a vault's keys, or lists the grants
     Grant(grant::Grant),
     /// Takes grants back
@@ -96,6 +99,9 @@ enum Command {
     Rotate(rotate::Rotate),
     /// Encrypts a volume anew where it lies, under a new data key
     Reencrypt(Box<in_place::Reencrypt>),
+    /// Brings a disk of Azure Disk Encryption under a vault's key
+    #[cfg(feature = "kms")]
+    TakeOver(Box<crate::commands::take_over::TakeOver>),
     /// Changes the size of a volume
     Resize(Box<in_place::Resize>),
     /// Serves a volume to virtual machines and NBD clients
@@ -141,6 +147,7 @@ impl Cli {
         match self.command {
             Command::Vault(command) => command.run(output),
             Command::Key(command) => command.run(output, yes),
+            Command::Secret(command) => command.run(output, yes),
             Command::Grant(command) => command.run(output),
             Command::Revoke(command) => command.run(output),
             Command::Audit(command) => command.run(output),
@@ -155,6 +162,8 @@ impl Cli {
             Command::Header(command) => command.run(output, yes),
             Command::Rotate(command) => command.run(output),
             Command::Reencrypt(command) => command.run(output, show, yes),
+            #[cfg(feature = "kms")]
+            Command::TakeOver(command) => command.run(output),
             Command::Resize(command) => command.run(output, yes),
             Command::Serve(command) => command.run(output),
             #[cfg(feature = "mount")]

@@ -28,7 +28,14 @@ const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/cryptsetup";
 fn plugin() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     peer("cryptsetup", &["--version"])?;
-    peer("unshare", &["--mount", "--map-root-user", "sh", "-c", &format!("mount --bind /tmp {PLUGINS}")])?;
+    // Not every machine lets its users mount. What such a one can't try here, the guest does.
+    let mount = format!("mount --bind /tmp {PLUGINS}");
+    if !run_any("unshare", &["--mount", "--map-root-user", "sh", "-c", &mount]).status.success() {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        // Not `eprintln!`: `cargo test` hides its output if a test passes.
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: nobody may mount here");
+        return None;
+    }
     peer("sh", &["-c", "ldconfig -p | grep -q 'libcryptsetup.so.12 .*x86-64'"])?;
     let built = BUILT.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build-plugin");

@@ -143,6 +143,10 @@ impl Luks1Header {
         };
         let key_len = be32(block, KEY_BYTES);
         if !cipher.takes_key(key_len as usize) {
+            if cipher.lacks_key(key_len as usize) {
+                let why = cipher.why_no_key(key_len as usize);
+                return Err(Unsupported(format!("its cipher is {joined} with {key_len} bytes of key, {why}")));
+            }
             return invalid(format!("its key-bytes, {key_len}, is no length of a key of {joined}"));
         }
         let digest_iterations = be32(block, MK_DIGEST_ITER);

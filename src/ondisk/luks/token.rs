@@ -69,7 +69,7 @@ impl Token {
         }
         let encryption_type = string(object, "encryption_type")?;
         let key_size = integer(object, "key_size")?;
-        if ![16, 24, 32, 64].contains(&key_size) {
+        if ![16, 24, 32, 48, 64].contains(&key_size) {
             return Err(format!("its key_size, {key_size}, is no length of a key"));
         }
         let algorithm = string(object, "algorithm")?;

@@ -95,3 +95,29 @@ fn a_digest_of_another_dek_takes_no_keyslot() {
         assert!(matches!(opened, Err(Error::WrongKey | Error::TamperedHeader)));
     }
 }
+
+#[test]
+fn a_keyslot_with_a_key_that_the_cipher_does_not_take_is_named_and_no_wrong_passphrase() {
+    let options = crate::FormatOptions::new()
+        .keyslot(KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 }));
+    let device = MemoryDevice::new(20 << 20);
+    let volume = Volume::format(device, Protector::Passphrase(b"pw"), &options).unwrap();
+    let header = volume.header();
+    let json = std::str::from_utf8(header.metadata_json().unwrap()).unwrap();
+    let told = |bytes: u32| {
+        let json = json.replacen("\"key_size\":64", &format!("\"key_size\":{bytes}"), 1);
+        let header = headers::read_metadata(json.as_bytes(), header.uuid()).unwrap();
+        let locked = super::Locked {
+            header: &*header,
+            device: volume.header_device(),
+            cipher: CipherSpec::AesXtsPlain64,
+            keyslot: None,
+            limits: crate::key::KdfLimits::default(),
+            key: None,
+            ignore_tokens: false,
+        };
+        locked.unlock(Credential::Passphrase(b"pw")).map(drop).unwrap_err().to_string()
+    };
+    assert!(told(40).contains("keyslot 0: its key has 320 bits, which aes-xts-plain64 doesn't take"), "{}", told(40));
+    assert_eq!(told(48).contains("the feature `legacy` opens it"), !cfg!(feature = "legacy"), "{}", told(48));
+}

@@ -65,7 +65,7 @@ impl Maker {
             ("atrest-version-2", "version", json!(2), "its version is 2"),
             ("atrest-version-string", "version", json!("1"), "its version is missing or no integer"),
             ("atrest-encryption-type", "encryption_type", json!("no-key"), "its encryption type, \"no-key\""),
-            ("atrest-key-size", "key_size", json!(48), "its key_size, 48, is no length of a key"),
+            ("atrest-key-size", "key_size", json!(40), "its key_size, 40, is no length of a key"),
             ("atrest-key-url", "key_url", json!("memory:one"), "its atrest token"),
             ("atrest-algorithm", "algorithm", json!("ROT13"), "its algorithm, \"ROT13\""),
             ("atrest-wrapped-dek-empty", "wrapped_dek", json!(""), "0 bytes"),

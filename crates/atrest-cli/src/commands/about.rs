@@ -6,8 +6,8 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
 use super::{
-    audit, bench, decrypt, dump, encrypt, fleet, format, grant, header, in_place, info, key, protector, rotate, serve,
-    vault,
+    audit, bench, decrypt, dump, encrypt, fleet, format, grant, header, in_place, info, key, protector, rotate, secret,
+    serve, vault,
 };
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Answer, Output, Text};
@@ -67,6 +67,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     let (key, deleted, handled) = (schema_for!(key::Key), schema_for!(key::Deleted), schema_for!(header::Handled));
     let (protectors, reencrypted) = (schema_for!(protector::Protectors), schema_for!(in_place::Reencrypted));
     let (thing, things, set) = (schema_for!(fleet::Thing), schema_for!(fleet::Things), schema_for!(fleet::Set));
+    let (secrets, deleted_secrets) = (schema_for!(secret::Secrets), schema_for!(secret::Deleted));
     vec![
         ("audit", schema_for!(audit::Entry)),
         ("audit --verify", schema_for!(audit::Checked)),
@@ -119,6 +120,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("mount", schema_for!(super::mount::Mounted)),
         ("progress", schema_for!(Line)),
         ("protector add", protectors.clone()),
+        ("protector bind", protectors.clone()),
         ("protector change", protectors.clone()),
         ("protector ls", protectors.clone()),
         ("protector rm", protectors),
@@ -127,8 +129,18 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("resize", schema_for!(in_place::Resized)),
         ("revoke", grants),
         ("rotate", schema_for!(rotate::Rotated)),
+        ("secret delete", deleted_secrets.clone()),
+        ("secret disable", secrets.clone()),
+        ("secret enable", secrets.clone()),
+        ("secret ls", secrets.clone()),
+        ("secret ls --deleted", deleted_secrets.clone()),
+        ("secret purge", deleted_secrets),
+        ("secret recover", secrets.clone()),
+        ("secret set", secrets),
         ("self-test", schema_for!(bench::Tested)),
         ("serve", schema_for!(serve::Serving)),
+        #[cfg(feature = "kms")]
+        ("take-over", schema_for!(super::take_over::TakenOver)),
         ("vault backup", done.clone()),
         ("vault change-unlock", done),
         ("vault info", vault.clone()),

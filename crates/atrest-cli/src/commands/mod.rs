@@ -17,5 +17,8 @@ pub mod key;
 pub mod mount;
 pub mod protector;
 pub mod rotate;
+pub mod secret;
 pub mod serve;
+#[cfg(feature = "kms")]
+pub mod take_over;
 pub mod vault;

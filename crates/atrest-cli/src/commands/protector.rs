@@ -17,6 +17,8 @@ use crate::volumes::{AnyVolume, VolumeArgs};
 pub enum Command {
     /// Adds a way into a volume
     Add(Add),
+    /// Makes a keyslot that the vaults' tokens name, so that cryptsetup and systemd open the volume by a vault
+    Bind(Bind),
     /// Lists the ways into a volume
     Ls(List),
     /// Replaces the passphrase or key file of a keyslot
@@ -31,6 +33,12 @@ pub struct Add {
     volume: VolumeArgs,
     #[command(flatten)]
     new: NewProtectArgs,
+}
+
+#[derive(Args)]
+pub struct Bind {
+    #[command(flatten)]
+    volume: VolumeArgs,
 }
 
 #[derive(Args)]
@@ -117,6 +125,11 @@ impl Command {
                 let guard = new.guard()?;
                 let added = opened.add_protector(guard.protector(), &new.kdf.keyslot()?).about(&volume.device)?;
                 after(&opened, &volume.device, Some(added), output)
+            }
+            Command::Bind(Bind { volume }) => {
+                let (opened, _) = volume.open(Access::Write)?;
+                let bound = opened.bind_tokens().map_err(missing).about(&volume.device)?;
+                after(&opened, &volume.device, Some(ProtectorId::Keyslot(bound)), output)
             }
             Command::Ls(List { volume }) => {
                 let (device, name) = header_device(&volume, Access::Read)?;

@@ -14,5 +14,8 @@ mod obstacles;
 mod schemas;
 mod secrets;
 mod serving;
+#[cfg(feature = "kms")]
+mod taking_over;
 mod terminal;
+mod vault_secrets;
 mod volumes;

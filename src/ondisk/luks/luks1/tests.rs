@@ -150,7 +150,7 @@ fn a_defect_is_named_by_its_field() {
         ("cipher-name", CIPHER_NAME.0, b"a\ns"),
         ("cipher-mode", CIPHER_MODE.0, &nul_less[..32]),
         ("hash-spec", HASH_SPEC.0, &[0xFF]),
-        ("key-bytes, 48", KEY_BYTES, &be(48)),
+        ("key-bytes, 40", KEY_BYTES, &be(40)),
         ("key-bytes, 4294967295", KEY_BYTES, &be(u32::MAX)),
         ("payload-offset, 100", PAYLOAD_OFFSET, &be(100)),
         ("payload-offset, 4035", PAYLOAD_OFFSET, &be(4035)),

@@ -102,7 +102,8 @@ impl Luks2Store {
             Some(id) => id,
             None => self.metadata.free_keyslot_id().ok_or_else(|| Error::NoRoom("all 32 keyslots are taken".into()))?,
         };
-        let area_key_len = if self.is_xts() { key.len() } else { AREA_KEY_LEN };
+        // With a key of AES-192-XTS the area would need a kernel, in programs that have no such cipher themselves.
+        let area_key_len = if self.is_xts() && matches!(key.len(), 32 | 64) { key.len() } else { AREA_KEY_LEN };
         let material =
             Material { cipher: AREA_CIPHER, area_key_len, af_hash: AF_HASH, stripes: STRIPES, key_len: key.len() };
         let size = (material.len() as u64).next_multiple_of(ALIGNMENT);
@@ -212,10 +213,10 @@ fn attempt(keyslot: &Keyslot) -> Result<LuksAttempt, String> {
         let why = || format!("keyslot {id} uses the hash {name:?}, {}", HashAlgorithm::why_unknown(name));
         HashAlgorithm::from_name(name).ok_or_else(why)
     };
-    let cipher = CipherSpec::from_name(&slot.encryption).filter(|cipher| cipher.takes_key(slot.area_key_size as usize));
-    let cipher = cipher.ok_or_else(|| {
-        let (cipher, bits) = (&slot.encryption, u64::from(slot.area_key_size) * 8);
-        format!("keyslot {id} is encrypted with {cipher:?} and {bits} bits of key, which is not supported")
+    let (named, key_len) = (CipherSpec::from_name(&slot.encryption), slot.area_key_size as usize);
+    let cipher = named.filter(|cipher| cipher.takes_key(key_len)).ok_or_else(|| {
+        let why = named.map_or(CipherSpec::why_unknown(&slot.encryption), |cipher| cipher.why_no_key(key_len));
+        format!("keyslot {id} is encrypted with {:?} and {} bits of key, {why}", slot.encryption, 8 * key_len as u64)
     })?;
     let kdf = match &slot.kdf {
         KeyslotKdf::Pbkdf2 { hash: name, iterations } => Kdf::Pbkdf2 { hash: hash(name)?, iterations: *iterations },

@@ -1,0 +1,3 @@
+module example.com/atrest
+
+go 1.19

@@ -1,0 +1,263 @@
+package atrest
+
+// #include <stdlib.h>
+// #include <atrest.h>
+// #include "secret.h"
+//
+// // What opens or protects a volume: a vault, or else a passphrase or a key file.
+// typedef struct {
+//     const atrest_vault *vault;
+//     const char *key;
+//     const void *passphrase;
+//     size_t len;
+//     const char *key_file;
+// } go_way;
+//
+// static atrest_credential go_credential(go_way by) {
+//     atrest_credential credential = ATREST_CREDENTIAL_INIT;
+//     credential.kind = by.vault ? ATREST_CREDENTIAL_VAULT
+//         : by.key_file ? ATREST_CREDENTIAL_KEY_FILE : ATREST_CREDENTIAL_PASSPHRASE;
+//     credential.vault = by.vault;
+//     credential.passphrase = by.passphrase;
+//     credential.passphrase_len = by.len;
+//     credential.key_file = by.key_file;
+//     return credential;
+// }
+// static atrest_protector go_protector(go_way by) {
+//     atrest_protector protector = ATREST_PROTECTOR_INIT;
+//     protector.kind = by.vault ? ATREST_PROTECTOR_VAULT
+//         : by.key_file ? ATREST_PROTECTOR_KEY_FILE : ATREST_PROTECTOR_PASSPHRASE;
+//     protector.vault = by.vault;
+//     protector.key_name = by.key;
+//     protector.passphrase = by.passphrase;
+//     protector.passphrase_len = by.len;
+//     protector.key_file = by.key_file;
+//     return protector;
+// }
+// static atrest_status go_format(atrest_device *device, go_way by, uint32_t sector_size, const void *context,
+//     size_t context_len, atrest_volume **volume) {
+//     atrest_protector protector = go_protector(by);
+//     atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT;
+//     options.sector_size = sector_size;
+//     options.context = context;
+//     options.context_len = context_len;
+//     return atrest_volume_format(device, &protector, &options, volume);
+// }
+// static atrest_status go_open(atrest_device *device, go_way by, uint32_t flags, const void *context, size_t context_len,
+//     atrest_volume **volume) {
+//     atrest_credential credential = go_credential(by);
+//     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
+//     options.flags = flags;
+//     options.context = context;
+//     options.context_len = context_len;
+//     return atrest_volume_open(device, &credential, &options, volume);
+// }
+// static atrest_status go_add(atrest_volume *volume, go_way by, uint32_t *id) {
+//     atrest_protector protector = go_protector(by);
+//     return atrest_volume_add_protector(volume, &protector, NULL, id);
+// }
+import "C"
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"unsafe"
+)
+
+// A Way opens a volume: a vault, or else a passphrase or key file. As a protector, a vault comes with the name of its key.
+type Way struct {
+	Vault *Vault
+	Key   string
+	Secret
+}
+
+var errWay = errors.New("atrest: a way names a vault, a passphrase or a key file, and one of them only")
+
+// inC lends a way to a function, in C's memory.
+func (way Way) inC(function func(C.go_way) error) error {
+	if given := btoi(way.Vault != nil) + btoi(way.Passphrase != nil) + btoi(way.KeyFile != ""); given != 1 {
+		return errWay
+	}
+	return way.Secret.inC(func(secret C.go_secret) error {
+		by := C.go_way{passphrase: secret.passphrase, len: secret.len, key_file: secret.key_file}
+		if way.Vault == nil {
+			return function(by)
+		}
+		by.key = C.CString(way.Key)
+		defer C.free(unsafe.Pointer(by.key))
+		way.Vault.lock.RLock()
+		defer way.Vault.lock.RUnlock()
+		if by.vault = way.Vault.handle; by.vault == nil {
+			return ErrClosed
+		}
+		return function(by)
+	})
+}
+
+func btoi(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// FormatOptions are those of a new volume; their zero values are right for most.
+type FormatOptions struct {
+	SectorSize uint32 // in bytes: 512, the default, to 4096
+	Context    []byte // what the volume is bound to, such as a disk's id: stored in the clear
+}
+
+// OpenOptions are those for opening a volume.
+type OpenOptions struct {
+	ReadOnly bool
+	Context  []byte // if not nil, the context that the volume must be bound to
+}
+
+// A Volume is an encrypted device: LUKS2, as cryptsetup makes and opens it. It reads and writes at any byte, and any number of
+// goroutines may use it at once.
+type Volume struct {
+	lock   sync.RWMutex // held alone to close it
+	handle *C.atrest_volume
+	// Keeps a write to a part of a sector, which reads the sector first, apart from all other writes.
+	sectors sync.RWMutex
+	unit    int64
+	size    int64
+}
+
+// Format makes a volume in a new file of a size in bytes. Its header takes 16 MiB of them.
+func Format(path string, size uint64, protector Way, options FormatOptions) (*Volume, error) {
+	return newVolume(path, protector, func(name *C.char, device **C.atrest_device) C.atrest_status {
+		return C.atrest_device_create_file(name, C.uint64_t(size), device)
+	}, func(device *C.atrest_device, by C.go_way, handle **C.atrest_volume) C.atrest_status {
+		context, length := address(options.Context)
+		return C.go_format(device, by, C.uint32_t(options.SectorSize), context, length, handle)
+	})
+}
+
+// Open opens a volume in a file or on a block device.
+func Open(path string, credential Way, options OpenOptions) (*Volume, error) {
+	var onDevice, onOpen C.uint32_t
+	if options.ReadOnly {
+		onDevice, onOpen = C.ATREST_DEVICE_READ_ONLY, C.ATREST_OPEN_READ_ONLY
+	}
+	return newVolume(path, credential, func(name *C.char, device **C.atrest_device) C.atrest_status {
+		return C.atrest_device_open_file(name, onDevice, device)
+	}, func(device *C.atrest_device, by C.go_way, handle **C.atrest_volume) C.atrest_status {
+		context, length := address(options.Context)
+		return C.go_open(device, by, onOpen, context, length, handle)
+	})
+}
+
+func newVolume(path string, way Way, open func(*C.char, **C.atrest_device) C.atrest_status,
+	make func(*C.atrest_device, C.go_way, **C.atrest_volume) C.atrest_status) (*Volume, error) {
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	volume := new(Volume)
+	err := way.inC(func(by C.go_way) error {
+		// The volume keeps what it needs of the device. Freeing nil does nothing.
+		var device *C.atrest_device
+		defer func() { C.atrest_device_free(device) }()
+		if err := call(func() C.atrest_status { return open(name, &device) }); err != nil {
+			return err
+		}
+		return call(func() C.atrest_status { return make(device, by, &volume.handle) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(volume, func(volume *Volume) { volume.free() })
+	var size C.uint64_t
+	var unit C.uint32_t
+	err = call(func() C.atrest_status { return C.atrest_volume_size(volume.handle, &size) })
+	if err == nil {
+		err = call(func() C.atrest_status { return C.atrest_volume_sector_size(volume.handle, &unit) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	volume.size, volume.unit = int64(size), int64(unit)
+	return volume, nil
+}
+
+// address is that of a slice for C, and its length, or NULL for nil.
+func address(slice []byte) (unsafe.Pointer, C.size_t) {
+	if slice == nil {
+		return nil, 0
+	}
+	if len(slice) == 0 {
+		return unsafe.Pointer(&empty), 0
+	}
+	return unsafe.Pointer(&slice[0]), C.size_t(len(slice))
+}
+
+// An address for what has no bytes, but is there.
+var empty byte
+
+// use lends the handle, which isn't freed meanwhile.
+func (volume *Volume) use(function func(*C.atrest_volume) C.atrest_status) error {
+	volume.lock.RLock()
+	defer volume.lock.RUnlock()
+	if volume.handle == nil {
+		return ErrClosed
+	}
+	return call(func() C.atrest_status { return function(volume.handle) })
+}
+
+// Size is the size of the data in bytes.
+func (volume *Volume) Size() int64 { return volume.size }
+
+// SectorSize is the size of a sector in bytes. Reads and writes of whole sectors are the fastest.
+func (volume *Volume) SectorSize() int { return int(volume.unit) }
+
+// Sync returns when all that was written is on stable storage.
+func (volume *Volume) Sync() error {
+	return volume.use(func(handle *C.atrest_volume) C.atrest_status { return C.atrest_volume_sync(handle) })
+}
+
+// RotateKEK has the vault wrap the volume's key again, under the latest version of the key that wraps it now. No sector is
+// touched.
+func (volume *Volume) RotateKEK(vault *Vault) error {
+	vault.lock.RLock()
+	defer vault.lock.RUnlock()
+	if vault.handle == nil {
+		return ErrClosed
+	}
+	return volume.use(func(handle *C.atrest_volume) C.atrest_status {
+		return C.atrest_volume_rotate_kek(handle, vault.handle, nil, 0)
+	})
+}
+
+// AddProtector adds another way into the volume, and returns the number of its keyslot or token.
+func (volume *Volume) AddProtector(protector Way) (uint32, error) {
+	var id C.uint32_t
+	err := protector.inC(func(by C.go_way) error {
+		return volume.use(func(handle *C.atrest_volume) C.atrest_status { return C.go_add(handle, by, &id) })
+	})
+	return uint32(id), err
+}
+
+// RemoveKeyslot removes a passphrase or key file.
+func (volume *Volume) RemoveKeyslot(id uint32) error {
+	return volume.use(func(handle *C.atrest_volume) C.atrest_status {
+		return C.atrest_volume_remove_keyslot(handle, C.uint32_t(id))
+	})
+}
+
+// Close syncs the volume and frees it, once calls in other goroutines have returned. A second time it returns ErrClosed.
+func (volume *Volume) Close() error {
+	err := volume.Sync()
+	if errors.Is(err, ReadOnly) {
+		err = nil
+	}
+	volume.free()
+	return err
+}
+
+func (volume *Volume) free() {
+	volume.lock.Lock()
+	defer volume.lock.Unlock()
+	C.atrest_volume_free(volume.handle)
+	volume.handle = nil
+	runtime.SetFinalizer(volume, nil)
+}

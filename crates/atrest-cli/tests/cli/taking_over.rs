@@ -1,0 +1,72 @@
+//! Disks of Azure Disk Encryption, whose secret was copied into a vault file. The service itself was not tried.
+
+use std::process::Command;
+
+use crate::common::{Place, peer};
+
+const VAULT: &str = "https://contoso.vault.azure.net";
+
+/// A disk as the extension makes it, by cryptsetup, with its secret in the vault file `copied.vault`.
+fn place() -> Option<Place> {
+    if !peer("cryptsetup") {
+        return None;
+    }
+    let place = Place::with_vault();
+    let options = ["--vault-key-file", "copied.key", "--id", VAULT];
+    place.ok(&[&["vault", "init", "copied.vault"], &options[..]].concat());
+    let passphrase: String = (0..172).map(|i| char::from(b'a' + (i * 7 % 26) as u8)).collect();
+    place.write("LinuxPassPhraseFileName", &passphrase);
+    // The secret holds it in base64.
+    let mut encode = Command::new("sh");
+    place.prepare(&mut encode);
+    assert!(encode.args(["-c", "base64 -w 0 < LinuxPassPhraseFileName > value"]).status().unwrap().success());
+    let set = [
+        "secret",
+        "set",
+        "disk-1",
+        "--vault",
+        "copied.vault",
+        "--vault-key-file",
+        "copied.key",
+        "--from",
+        "file:value",
+    ];
+    let tag = ["--tag", "DiskEncryptionKeyFileName=LinuxPassPhraseFileName"];
+    place.ok(&[&set[..], &tag].concat());
+    let mut make = Command::new("sh");
+    place.prepare(&mut make);
+    let script = "truncate -s 24M disk && cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
+        disk LinuxPassPhraseFileName";
+    assert!(make.args(["-c", script]).status().unwrap().success());
+    Some(place)
+}
+
+#[test]
+fn a_disk_whose_secret_was_copied_comes_under_a_key_of_a_vault() {
+    let Some(place) = place() else { return };
+    let secret = format!("{VAULT}/secrets/disk-1/1");
+    let from = ["--secret", &secret, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    let run = |more: &[&str]| place.json("take-over", &[&["take-over", "disk"], &from[..], more].concat());
+    let checked = run(&["--check"]);
+    assert_eq!((&checked["taken"], &checked["bytes"]), (&false.into(), &(8 << 20).into()));
+    let taken = run(&[]);
+    assert_eq!((&taken["taken"], taken["left"].as_array().unwrap().len()), (&true.into(), 0));
+    assert!(taken["removed"].to_string().contains("keyslot 0"), "{taken}");
+    place.ok(&["check", "disk", "--unlock"]);
+    let with_file = ["check", "disk", "--unlock", "--key-file", "LinuxPassPhraseFileName"];
+    place.run(&with_file).failed(4, "");
+    // Once more, it does nothing.
+    assert_eq!(run(&[])["removed"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let Some(place) = place() else { return };
+    place.run(&["take-over", "disk"]).failed(2, "--secret");
+    let copied = ["--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    let other = ["take-over", "disk", "--secret", "https://contoso.vault.azure.net/secrets/disk-2/1"];
+    place.run(&[&other[..], &copied].concat()).failed(5, "disk-2");
+    let elsewhere = ["take-over", "disk", "--secret", "https://fabrikam.vault.azure.net/secrets/disk-1/1"];
+    let ran = place.run(&[&elsewhere[..], &copied].concat());
+    assert!(ran.status != 0 && ran.stderr.contains("fabrikam"), "{}", ran.stderr);
+}

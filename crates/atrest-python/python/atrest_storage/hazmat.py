@@ -1,0 +1,12 @@
+"""What loses data or gives keys away if it is used wrongly."""
+
+from ._native import (
+    dek_bytes,
+    dek_from_bytes,
+    destroy_version,
+    purge_key,
+    repair_header,
+    restore_header,
+)
+
+__all__ = ["dek_bytes", "dek_from_bytes", "destroy_version", "purge_key", "repair_header", "restore_header"]

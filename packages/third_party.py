@@ -1,0 +1,38 @@
+"""Prints the licences of all packages that one contains when it is built: `python3 packages/third_party.py ROOT PACKAGE`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
+
+root, built = sys.argv[1:]
+rustc = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+host = next(line.split()[1] for line in rustc.splitlines() if line.startswith("host:"))
+command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host]
+metadata = json.loads(subprocess.run(command, cwd=root, capture_output=True, check=True).stdout)
+packages = {package["id"]: package for package in metadata["packages"]}
+nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+
+# What is linked: neither what tests need, nor what builds and macros run.
+seen, left = set(), [id for id, package in packages.items() if package["name"] == built]
+while left:
+    id = left.pop()
+    if id in seen or any("proc-macro" in target["kind"] for target in packages[id]["targets"]):
+        continue
+    seen.add(id)
+    for dependency in nodes[id]["deps"]:
+        if any(kind["kind"] is None for kind in dependency["dep_kinds"]):
+            left.append(dependency["pkg"])
+
+foreign = sorted((packages[id] for id in seen if packages[id]["source"]), key=lambda p: (p["name"], p["version"]))
+print(f"What is built of {built} contains the standard library of Rust (MIT OR Apache-2.0, https://www.rust-lang.org)")
+print("and the packages below, each under its own licence.")
+for package in foreign:
+    print(f"\n{'=' * 72}\n{package['name']} {package['version']}: {package['license'] or 'see below'}")
+    print(package["repository"] or f"https://crates.io/crates/{package['name']}")
+    folder = Path(package["manifest_path"]).parent
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name.upper().startswith(NAMES))
+    for file in files:
+        print(f"\n--- {file.name}\n\n{file.read_text(errors='replace').strip()}")
