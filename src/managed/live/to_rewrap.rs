@@ -32,13 +32,14 @@ impl LiveResource {
         act: impl FnOnce(&Layers) -> Result<T>,
     ) -> Result<T> {
         let _one = lock(&self.opening);
-        // Before its record is read.
-        let _here = self.here_or_busy()?;
+        self.check_here()?;
         // Don't hold the lock while the vault is asked: suspending or writing must not wait for it.
         let usable = self.read().usable(self.now()).cloned();
         if let Some(layers) = usable {
             return act(&layers);
         }
+        // Before its record is read.
+        let _here = self.attach()?;
         // Don't keep it open, so that no DEK stays in memory without a lease.
         self.take_layers(&mut self.write());
         self.finish_closing();
