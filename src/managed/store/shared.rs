@@ -89,7 +89,7 @@ pub enum Outcome {
 /// A store of records that services share.
 ///
 /// Implementations: the embedded one in a file, which is the default; crates for PostgreSQL and etcd. Another one has to
-/// pass [`conformance`](super::conformance).
+/// pass the suite `managed::store::conformance`, of the feature `store-conformance`.
 ///
 /// What every implementation keeps:
 /// - **Reads are current.** A read that begins after a commit returned, on whatever host, sees it. Nothing is read from a
