@@ -64,7 +64,7 @@ pub fn two_hosts(open: impl Fn() -> Arc<dyn Store>) {
     assert_eq!(found, text);
     let snapshot = NewSnapshot::new("s", "d0").incremental(true);
     let refused = one.create_snapshot(&snapshot, &|_| {});
-    assert!(matches!(refused, Err(Error::DiskSuspended { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
     other.create_snapshot(&snapshot, &|_| {}).unwrap();
     let copy = NewCopy::new("copy").region("north").subscription("one");
     one.create_disk_from(&ResourceName::snapshot("s"), &copy, &|_| {}).unwrap();
