@@ -132,7 +132,7 @@ fn an_edited_token_is_refused() {
         ("encryption_type", json!("platform-key"), As::Tampered),
         ("encryption_type", json!("no-key"), As::Invalid("no-key")),
         ("key_size", json!(32), As::Tampered),
-        ("key_size", json!(48), As::Invalid("48")),
+        ("key_size", json!(40), As::Invalid("40")),
         ("key_url", json!("memory:one/keys/disks/2"), As::TamperedOr("integrity check")),
         ("key_url", json!("memory:one/keys/disks/3"), As::TamperedOr("memory:one/keys/disks/3")),
         ("key_url", json!("memory:two/keys/disks/1"), As::TamperedOr("memory:two/keys/disks/1")),
