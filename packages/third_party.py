@@ -31,7 +31,7 @@ print(f"What is built of {built} contains the standard library of Rust (MIT OR A
 print("and the packages below, each under its own licence.")
 for package in foreign:
     print(f"\n{'=' * 72}\n{package['name']} {package['version']}: {package['license'] or 'see below'}")
-    print(package["repository"] or f"https://crates.io/crates/{package['name']}")
+    print(package["repository"] or f"the package {package['name']} of Cargo's registry")
     folder = Path(package["manifest_path"]).parent
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name.upper().startswith(NAMES))
     for file in files:
