@@ -12,6 +12,7 @@ use crate::{Error, Result};
 pub(super) const FORMAT: &str = "atrest-vault";
 pub(super) const VERSION: u32 = 5;
 pub(super) const DEFAULT_RETENTION_DAYS: u32 = 90;
+const DAY: u64 = 24 * 60 * 60;
 
 /// The origin of a KEK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,16 +50,48 @@ pub(super) struct Body {
     pub(super) by_name: Vec<u32>,
 }
 
+/// A key or a secret: a name with versions.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct KeyRecord {
+pub(super) struct Named<V> {
     pub(super) name: String,
     pub(super) next_version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<DeletedRecord>,
-    /// A purged key keeps only its name and `next_version`, so that no URL ever names two keys.
+    /// What was purged keeps only its name and `next_version`, so that no URL ever names two keys, or two values.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(super) purged: bool,
-    pub(super) versions: Vec<VersionRecord>,
+    pub(super) versions: Vec<V>,
+}
+
+pub(super) type KeyRecord = Named<VersionRecord>;
+/// None of its versions changes its value.
+pub(super) type SecretRecord = Named<SecretVersionRecord>;
+
+impl<V> Named<V> {
+    /// One without versions.
+    pub(super) fn new(name: &str) -> Self {
+        Named { name: name.into(), next_version: 1, deleted: None, purged: false, versions: Vec::new() }
+    }
+
+    /// Whether it is neither deleted nor purged.
+    pub(super) fn is_live(&self) -> bool {
+        self.deleted.is_none() && !self.purged
+    }
+
+    pub(super) fn delete(&mut self, at: u64, retention_days: u32) {
+        let until = at.saturating_add(u64::from(retention_days) * DAY);
+        self.deleted = Some(DeletedRecord { at, until });
+    }
+
+    /// Whether purge protection keeps it still, in a vault that has it.
+    pub(super) fn is_retained(&self, now: u64) -> bool {
+        self.deleted.is_some_and(|deleted| now < deleted.until)
+    }
+
+    pub(super) fn purge(&mut self) {
+        self.versions.clear();
+        (self.deleted, self.purged) = (None, true);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -94,19 +127,6 @@ impl VersionRecord {
     pub(super) fn is_authenticated(&self) -> bool {
         self.kind == KeyKind::Aes256 || self.authenticated
     }
-}
-
-/// A secret, in versions of which none changes its value.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SecretRecord {
-    pub(super) name: String,
-    pub(super) next_version: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) deleted: Option<DeletedRecord>,
-    /// A purged secret keeps only its name and `next_version`, so that no version ever names two values.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub(super) purged: bool,
-    pub(super) versions: Vec<SecretVersionRecord>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -54,7 +54,7 @@ pub struct DeletedKey {
 
 impl Body {
     pub(super) fn infos(&self) -> Result<Vec<KeyInfo>> {
-        let live = self.keys.iter().filter(|key| key.deleted.is_none() && !key.purged);
+        let live = self.keys.iter().filter(|key| key.is_live());
         live.map(|key| self.info(key)).collect()
     }
 

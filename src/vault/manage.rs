@@ -2,7 +2,7 @@
 
 use super::access::Grant;
 use super::audit::Use;
-use super::body::{Body, DeletedRecord, KeyOperation, KeyOrigin, KeyRecord, VersionRecord};
+use super::body::{Body, KeyOperation, KeyOrigin, KeyRecord, VersionRecord};
 use super::info::{DeletedKey, KeyInfo};
 use super::kek::{AES_LEN, Kek, MAC_KEY_LEN};
 use super::options::{VaultProperties, VersionChange};
@@ -11,8 +11,6 @@ use super::rules::check_identity;
 use super::{FileVault, MAX_KEYS, pkcs8};
 use crate::key::{KeyId, KeyKind};
 use crate::{Error, KeyRefusal, Result, Secret};
-
-pub(super) const DAY: u64 = 24 * 60 * 60;
 
 /// Keys. Each change is logged before it happens.
 impl FileVault {
@@ -126,8 +124,8 @@ impl FileVault {
     pub fn delete_key(&self, name: &str) -> Result<()> {
         let at = self.now();
         self.change(Use::of_key("delete", name), |body, _| {
-            let until = at.saturating_add(u64::from(body.retention_days) * DAY);
-            body.live_mut(name)?.deleted = Some(DeletedRecord { at, until });
+            let days = body.retention_days;
+            body.live_mut(name)?.delete(at, days);
             Ok(())
         })
     }
@@ -163,11 +161,10 @@ impl FileVault {
         self.change(Use::of_key("purge", name), |body, _| {
             let protected = body.purge_protection;
             let key = body.deleted_mut(name)?;
-            if protected && key.deleted.is_some_and(|deleted| now < deleted.until) {
+            if protected && key.is_retained(now) {
                 return Err(Error::PurgeProtected { key: name.into() });
             }
-            key.versions.clear();
-            (key.deleted, key.purged) = (None, true);
+            key.purge();
             Ok(())
         })
     }
@@ -229,13 +226,7 @@ impl FileVault {
                     let text = format!("a vault file holds at most {MAX_KEYS} keys, purged ones included");
                     return Err(Error::Vault(text.into()));
                 }
-                None => body.keys.push(KeyRecord {
-                    name: name.into(),
-                    next_version: 1,
-                    deleted: None,
-                    purged: false,
-                    versions: Vec::new(),
-                }),
+                None => body.keys.push(KeyRecord::new(name)),
             }
             self.push_version(body, used, name, kind, kek, origin)
         })

@@ -103,29 +103,44 @@ impl Body {
     }
 
     fn check_usable(&self, name: &str, version: &VersionRecord, now: u64, refuse_expired: bool) -> Result<()> {
-        let key = || format!("{}/keys/{name}/{}", self.id, version.version);
-        if !version.enabled {
-            return Err(Error::key_refused(key(), KeyRefusal::Disabled));
-        }
-        if version.not_before.is_some_and(|not_before| now < not_before) {
-            return Err(Error::key_refused(key(), KeyRefusal::NotYetValid));
-        }
-        if refuse_expired && version.expires.is_some_and(|expires| now >= expires) {
-            return Err(Error::key_refused(key(), KeyRefusal::Expired));
-        }
-        Ok(())
+        let expires = version.expires.filter(|_| refuse_expired);
+        check_period(version.enabled, version.not_before, expires, now)
+            .map_err(|reason| Error::key_refused(format!("{}/keys/{name}/{}", self.id, version.version), reason))
     }
 }
 
 impl KeyRecord {
     fn version(&self, told: &str) -> Option<&VersionRecord> {
-        // The number has one spelling: no sign, no zero before it.
-        let number = told.parse::<u32>().ok().filter(|number| number.to_string() == told)?;
+        let number = parse_version(told)?;
         // They are in the order of their numbers in each file that this crate wrote.
         let found = self.versions.binary_search_by_key(&number, |version| version.version).ok();
         let at = found.or_else(|| self.versions.iter().position(|version| version.version == number))?;
         self.versions.get(at)
     }
+}
+
+/// The number of a version has one spelling: no sign, no zero before it.
+pub(super) fn parse_version(told: &str) -> Option<u32> {
+    told.parse::<u32>().ok().filter(|number| number.to_string() == told)
+}
+
+/// Whether a version, of a key or a secret, may be used now.
+pub(super) fn check_period(
+    enabled: bool,
+    not_before: Option<u64>,
+    expires: Option<u64>,
+    now: u64,
+) -> Result<(), KeyRefusal> {
+    if !enabled {
+        return Err(KeyRefusal::Disabled);
+    }
+    if not_before.is_some_and(|not_before| now < not_before) {
+        return Err(KeyRefusal::NotYetValid);
+    }
+    if expires.is_some_and(|expires| now >= expires) {
+        return Err(KeyRefusal::Expired);
+    }
+    Ok(())
 }
 
 fn check_live<'a>(key: Option<&'a KeyRecord>, name: &str) -> Result<&'a KeyRecord> {

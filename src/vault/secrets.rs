@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::audit::Use;
-use super::body::{Body, DeletedRecord, SecretRecord, SecretVersionRecord};
+use super::body::{Body, SecretRecord, SecretVersionRecord};
 use super::info::DeletedKey;
-use super::manage::DAY;
 use super::options::VersionChange;
+use super::rules::{check_period, parse_version};
 use super::{FileVault, MAX_KEYS};
 use crate::key::{KeyId, wrap};
 use crate::{Error, KeyRefusal, Result, Secret};
@@ -96,14 +96,7 @@ impl FileVault {
                     return Err(Error::Vault(text.into()));
                 }
                 None => {
-                    let new = SecretRecord {
-                        name: name.into(),
-                        next_version: 1,
-                        deleted: None,
-                        purged: false,
-                        versions: Vec::new(),
-                    };
-                    body.secrets.push(new);
+                    body.secrets.push(SecretRecord::new(name));
                     body.secrets.len() - 1
                 }
             };
@@ -145,16 +138,8 @@ impl FileVault {
         let read = self.log_use(used, |body, used| {
             let found = body.secret_version(name, version)?;
             used.version = Some(found.version.to_string());
-            let refused = |reason| Err(Error::key_refused(format!("{}/{}", url(body, name), found.version), reason));
-            if !found.enabled {
-                return refused(KeyRefusal::Disabled);
-            }
-            if found.not_before.is_some_and(|not_before| now < not_before) {
-                return refused(KeyRefusal::NotYetValid);
-            }
-            if found.expires.is_some_and(|expires| now >= expires) {
-                return refused(KeyRefusal::Expired);
-            }
+            check_period(found.enabled, found.not_before, found.expires, now)
+                .map_err(|reason| Error::key_refused(format!("{}/{}", url(body, name), found.version), reason))?;
             let value = self.root().unwrap_secret(&found.value)?;
             Ok(StoredSecret { version: found.version.to_string(), value, tags: found.tags.clone() })
         });
@@ -168,7 +153,7 @@ impl FileVault {
     pub fn secrets(&self) -> Result<Vec<SecretInfo>> {
         self.reload()?;
         let body = self.body();
-        let live = body.secrets.iter().filter(|secret| secret.deleted.is_none() && !secret.purged);
+        let live = body.secrets.iter().filter(|secret| secret.is_live());
         Ok(live.map(SecretRecord::info).collect())
     }
 
@@ -200,10 +185,10 @@ impl FileVault {
     pub fn delete_secret(&self, name: &str) -> Result<()> {
         let at = self.now();
         self.change(Use::of_key("deleteSecret", &logged(name)), |body, _| {
-            let until = at.saturating_add(u64::from(body.retention_days) * DAY);
+            let days = body.retention_days;
             body.live_secret(name)?;
             let records = body.secrets.iter_mut().filter(|secret| secret.name == name);
-            records.for_each(|secret| secret.deleted = Some(DeletedRecord { at, until }));
+            records.for_each(|secret| secret.delete(at, days));
             Ok(())
         })
     }
@@ -241,11 +226,10 @@ impl FileVault {
         self.change(Use::of_key("purgeSecret", &logged(name)), |body, _| {
             let (protected, key) = (body.purge_protection, url(body, name));
             let secret = body.deleted_secret(name)?;
-            if protected && secret.deleted.is_some_and(|deleted| now < deleted.until) {
+            if protected && secret.is_retained(now) {
                 return Err(Error::PurgeProtected { key });
             }
-            secret.versions.clear();
-            (secret.deleted, secret.purged) = (None, true);
+            secret.purge();
             Ok(())
         })
     }
@@ -272,8 +256,9 @@ impl Body {
     fn secret_version(&self, name: &str, version: Option<&str>) -> Result<&SecretVersionRecord> {
         let secret = self.live_secret(name)?;
         let found = match version {
-            // The number has one spelling.
-            Some(told) => secret.versions.iter().find(|record| record.version.to_string() == told),
+            Some(told) => {
+                parse_version(told).and_then(|number| secret.versions.iter().find(|record| record.version == number))
+            }
             None => secret.versions.last(),
         };
         let key = || format!("{}/{}", url(self, name), version.unwrap_or_default());
