@@ -3,11 +3,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Place, by_peer, conforms, peer};
+use crate::common::{Place, by_peer, conforms, ended, peer};
 use crate::documents::{blocks, commands, document};
 
 fn mount(place: &Place, args: &[&str]) -> Option<Child> {
@@ -30,18 +29,6 @@ fn mount(place: &Place, args: &[&str]) -> Option<Child> {
     Some(child)
 }
 
-fn ends(child: &mut Child) -> Option<i32> {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.kill().unwrap();
-    panic!("it does not end");
-}
-
 #[test]
 fn the_file_is_read_and_written_at_every_byte() {
     let place = Place::with_vault();
@@ -62,7 +49,7 @@ fn the_file_is_read_and_written_at_every_byte() {
     drop(file);
     assert_eq!(place.read("dir/volume"), plain);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(ends(&mut child), Some(0));
+    assert_eq!(ended(&mut child), Some(0));
     assert_eq!(fs::read_dir(place.path("dir")).unwrap().count(), 0, "it is unmounted");
     place.ok(&["decrypt", "a.luks", "b.img"]);
     assert!(place.read("b.img") == plain);
@@ -80,7 +67,7 @@ fn a_file_system_is_made_in_it_and_checked() {
     by_peer(&place, "e2fsck", &["-f", "-n", "dir/volume"]);
     // Somebody else unmounts it.
     by_peer(&place, "fusermount3", &["-u", "dir"]);
-    assert_eq!(ends(&mut child), Some(0));
+    assert_eq!(ended(&mut child), Some(0));
     place.ok(&["decrypt", "a.luks", "b.img"]);
     by_peer(&place, "e2fsck", &["-f", "-n", "b.img"]);
 }
@@ -95,7 +82,7 @@ fn for_reading_nothing_is_written() {
     // A file that is open doesn't keep it from ending.
     let held = File::open(place.path("dir/volume")).unwrap();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(ends(&mut child), Some(130));
+    assert_eq!(ended(&mut child), Some(130));
     drop(held);
     assert_eq!(place.read("a.luks"), before);
 }
@@ -106,7 +93,7 @@ fn the_lines_of_the_manual_run() {
     place.encrypted("a.luks", 4096);
     let Some(mut child) = mount(&place, &[]) else { return };
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    ends(&mut child);
+    ended(&mut child);
     place.encrypted("disk.luks", 1 << 20);
     let mut script = String::from("set -eu\n");
     let mut count = 0;

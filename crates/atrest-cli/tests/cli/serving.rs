@@ -1,11 +1,10 @@
 //! Volumes served to clients.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Place, by_peer, conforms, peer};
+use crate::common::{Place, by_peer, conforms, ended, peer};
 
 /// Starts to serve, and waits until clients can come.
 fn serve(place: &Place, args: &[&str]) -> (Child, String) {
@@ -19,15 +18,7 @@ fn serve(place: &Place, args: &[&str]) -> (Child, String) {
 
 fn stop(mut child: Child, signal: Signal) -> Option<i32> {
     kill_process(Pid::from_child(&child), signal).unwrap();
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.kill().unwrap();
-    panic!("it does not stop");
+    ended(&mut child)
 }
 
 #[test]
