@@ -3,53 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use atrest::managed::store::{Action, Change, Outcome, Revision, Store};
+use atrest::managed::store::Store;
 use atrest_store_etcd::EtcdStore;
 
+use crate::counters::{count, put, read};
 use crate::server::Etcd;
-
-fn put(key: &str, expected: Option<Revision>, value: u64) -> Change {
-    Change { key: key.into(), expected, action: Action::Put(value.to_string().into_bytes()) }
-}
-
-/// The value and revision of a counter, read until the store answers.
-fn read(store: &EtcdStore, key: &str) -> (u64, Option<Revision>) {
-    let start = Instant::now();
-    loop {
-        match store.get(&[key]) {
-            Ok(found) => {
-                let found = found.into_iter().next().flatten();
-                let value = |value: &[u8]| std::str::from_utf8(value).unwrap().parse().unwrap();
-                return found.map_or((0, None), |found| (value(&found.value), Some(found.revision)));
-            }
-            Err(e) => assert!(start.elapsed() < Duration::from_secs(90), "the store doesn't come back: {e:#}"),
-        }
-    }
-}
-
-/// Counts up, alone on its key, until it is over.
-fn count(store: &EtcdStore, key: &str, over: &AtomicBool) -> u64 {
-    let (mut value, mut revision, mut done) = (0, None, 0);
-    while !over.load(Ordering::SeqCst) {
-        match store.commit(&[put(key, revision, value + 1)]) {
-            Ok(Outcome::Committed(put)) => {
-                assert!(Some(put[0]) > revision);
-                (value, revision, done) = (value + 1, Some(put[0]), done + 1);
-            }
-            Ok(Outcome::Conflict) => {
-                panic!("{key}: a conflict, though nobody else writes: what was acknowledged is gone")
-            }
-            Err(_) => {
-                let (found, now) = read(store, key);
-                assert!(found == value || found == value + 1, "{key}: {value} was acknowledged, and {found} is read");
-                assert!(now >= revision, "{key}: the revision went back from {revision:?} to {now:?}");
-                (value, revision) = (found, now);
-            }
-        }
-    }
-    assert_eq!(read(store, key), (value, revision), "{key}: what was acknowledged is gone");
-    done
-}
 
 /// Counters go on while `strike` is at work, and once it has.
 fn counts_through(etcd: &Etcd, strike: impl FnOnce()) {
@@ -58,7 +16,7 @@ fn counts_through(etcd: &Etcd, strike: impl FnOnce()) {
         let counting: Vec<_> = (0..4)
             .map(|number| {
                 let over = &over;
-                scope.spawn(move || count(&etcd.store(number % 3), &format!("counter/{number}"), over))
+                scope.spawn(move || count(&etcd.store(number % 3), &format!("counter/{number}"), over).0)
             })
             .collect();
         std::thread::sleep(Duration::from_millis(1500));

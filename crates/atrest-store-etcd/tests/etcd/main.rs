@@ -1,6 +1,8 @@
 //! etcd, as Debian has it: `apt-get install etcd-server etcd-client openssl`. Each test starts members of its own.
 
 mod cluster;
+#[path = "../../../../tests/common/counters.rs"]
+mod counters;
 mod faults;
 mod fleet;
 #[path = "../../../../tests/common/fleet_on.rs"]

@@ -1,5 +1,7 @@
 //! PostgreSQL, as Debian has it: `apt-get install postgresql openssl`. Each test starts servers of its own.
 
+#[path = "../../../../tests/common/counters.rs"]
+mod counters;
 mod failover;
 mod faults;
 mod fleet;
