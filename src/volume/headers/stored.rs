@@ -51,6 +51,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()>;
 
     /// Writes the header as it is, with a greater sequence number.
+    #[cfg(feature = "managed")]
     fn renew(&mut self, _device: &dyn BlockDevice) -> Result<()> {
         Err(self.lacks("a sequence number"))
     }

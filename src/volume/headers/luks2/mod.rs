@@ -142,6 +142,7 @@ impl StoredHeader for Luks2Store {
         Luks2Store::check_unchanged(self, device)
     }
 
+    #[cfg(feature = "managed")]
     fn renew(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.update(device, |_| Ok(()))
     }
