@@ -1,72 +1,164 @@
 //! Stores of managed disks whose records are made by the harness, with checksums by the letter of the format.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// The tables of former releases.
 const SETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sets");
 const RESOURCES: TableDefinition<'_, (u8, &str), &[u8]> = TableDefinition::new("resources");
 const ORPHANS: TableDefinition<'_, &str, &str> = TableDefinition::new("orphans");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const FORM: u8 = 1;
 
-/// The records of a store, as JSON.
-pub fn records(path: &Path) -> Vec<Vec<u8>> {
+/// The kinds of records, by their numbers in tables of former releases. A resource's place has its kind's name.
+const KINDS: [&str; 5] = ["set", "resource/disk", "resource/snapshot", "resource/image", "orphan"];
+const SET: u8 = 0;
+pub const ORPHAN: u8 = 4;
+/// The length of what comes before the JSON of a record.
+const HEAD: usize = 66;
+const REVISION: usize = 8;
+/// Of the one commit that writes a store here.
+const COMMIT: [u8; 16] = [1; 16];
+const SERIAL: u64 = 7;
+
+/// The release that writes a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// With a table for each kind of records.
+    Former = 1,
+    Now = 2,
+}
+
+/// The records of a store, as JSON, by kind and name. Those for finding others aren't among them.
+pub type Records = BTreeMap<(u8, String), Vec<u8>>;
+
+pub fn records(path: &Path) -> Records {
     let database = Database::open(path).unwrap();
-    let store = database.begin_read().unwrap();
-    let sets = store.open_table(SETS).unwrap();
-    let resources = store.open_table(RESOURCES).unwrap();
-    let sets = sets.iter().unwrap().map(|entry| entry.unwrap().1.value()[33..].to_vec());
-    let resources = resources.iter().unwrap().map(|entry| entry.unwrap().1.value()[33..].to_vec());
-    resources.chain(sets).collect()
-}
-
-fn hash(table: u8, kind: u8, name: &str, record: &[u8]) -> [u8; 32] {
-    let hash = Sha256::new().chain_update([FORM, table, kind]).chain_update((name.len() as u64).to_le_bytes());
-    hash.chain_update(name).chain_update(record).finalize().into()
-}
-
-/// Puts a record into the store of `path`, and makes all checksums right: that of the record, and that over all of them.
-/// `kind` 0 is a set, 4 a device to be removed, whose region the record is.
-pub fn put(path: &Path, kind: u8, name: &str, record: &[u8]) {
-    let database = Database::open(path).expect("the store is sound");
-    let transaction = database.begin_write().unwrap();
-    {
-        let mut sets = transaction.open_table(SETS).unwrap();
-        let mut resources = transaction.open_table(RESOURCES).unwrap();
-        let mut orphans = transaction.open_table(ORPHANS).unwrap();
-        let sealed = |table| [&[FORM][..], &hash(table, kind, name, record), record].concat();
-        match kind {
-            0 => drop(sets.insert(name, sealed(1).as_slice()).unwrap()),
-            4 => drop(orphans.insert(name, String::from_utf8_lossy(record).as_ref()).unwrap()),
-            _ => drop(resources.insert((kind, name), sealed(2).as_slice()).unwrap()),
-        }
-
-        let (mut counts, mut sum) = ([0u64; 3], [0u8; 32]);
-        let mut add = |table: u8, hash: [u8; 32]| {
-            counts[usize::from(table) - 1] += 1;
-            sum.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
-        };
-        for entry in sets.iter().unwrap() {
-            let (key, record) = entry.unwrap();
-            add(1, hash(1, 0, key.value(), &record.value()[33..]));
-        }
-        for entry in resources.iter().unwrap() {
-            let (key, record) = entry.unwrap();
-            let (kind, name) = key.value();
-            add(2, hash(2, kind, name, &record.value()[33..]));
-        }
-        for entry in orphans.iter().unwrap() {
-            let (id, region) = entry.unwrap();
-            add(3, hash(3, 0, id.value(), region.value().as_bytes()));
-        }
-        let mut contents = vec![FORM];
-        [7].iter().chain(&counts).for_each(|number: &u64| contents.extend(number.to_le_bytes()));
-        contents.extend(sum);
-        let checksum = Sha256::digest(&contents);
-        contents.extend_from_slice(&checksum);
-        transaction.open_table(META).unwrap().insert("contents", contents.as_slice()).unwrap();
+    let table = database.begin_read().unwrap().open_table(RECORDS).unwrap();
+    let mut records = Records::new();
+    for entry in table.iter().unwrap() {
+        let (key, stored) = entry.unwrap();
+        let of_kind = |kind: &&str| Some(key.value().strip_prefix(*kind)?.strip_prefix('/')?.to_owned());
+        let found = (0..).zip(&KINDS).find_map(|(number, kind)| Some((number, of_kind(kind)?)));
+        records.extend(found.map(|place| (place, stored.value()[REVISION + HEAD..].to_vec())));
     }
+    records
+}
+
+/// Writes a store of these records, with all checksums right. The record of an orphan is its region in the former form, and
+/// JSON in the other.
+pub fn write(path: &Path, records: &Records, form: Form) {
+    let _ = std::fs::remove_file(path);
+    let database = Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut contents = Contents { form, counts: [0; 3], sum: [0; 32] };
+    match form {
+        Form::Now => {
+            let mut table = transaction.open_table(RECORDS).unwrap();
+            for (key, record) in records.iter().flat_map(|((kind, name), record)| filed(*kind, name, record)) {
+                let stored = [&SERIAL.to_le_bytes()[..], &sealed(&key, &record)].concat();
+                let hash = Sha256::new().chain_update([form as u8]).chain_update((key.len() as u64).to_le_bytes());
+                let kind = KINDS.iter().position(|kind| key.starts_with(*kind)).map(|kind| kind as u8);
+                contents.add(kind, hash.chain_update(&key).chain_update(&stored).finalize().into());
+                table.insert(key.as_str(), stored.as_slice()).unwrap();
+            }
+        }
+        Form::Former => {
+            let mut sets = transaction.open_table(SETS).unwrap();
+            let mut resources = transaction.open_table(RESOURCES).unwrap();
+            let mut orphans = transaction.open_table(ORPHANS).unwrap();
+            for ((kind, name), record) in records {
+                let (table, number) = match *kind {
+                    SET => (1, 0),
+                    ORPHAN => (3, 0),
+                    kind => (2, kind),
+                };
+                let region = String::from_utf8_lossy(record);
+                let record = if *kind == ORPHAN { region.as_bytes() } else { record };
+                let hash = Sha256::new().chain_update([form as u8, table, number]);
+                let hash = hash.chain_update((name.len() as u64).to_le_bytes()).chain_update(name).chain_update(record);
+                let hash: [u8; 32] = hash.finalize().into();
+                contents.add(Some(*kind), hash);
+                let sealed = [&[form as u8][..], &hash, record].concat();
+                match *kind {
+                    SET => drop(sets.insert(name.as_str(), sealed.as_slice()).unwrap()),
+                    ORPHAN => drop(orphans.insert(name.as_str(), &*region).unwrap()),
+                    kind => drop(resources.insert((kind, name.as_str()), sealed.as_slice()).unwrap()),
+                }
+            }
+        }
+    }
+    transaction.open_table(META).unwrap().insert("contents", contents.bytes().as_slice()).unwrap();
     transaction.commit().unwrap();
+}
+
+/// A record, and those for finding it, as far as it says what they are of.
+fn filed(kind: u8, name: &str, record: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut filed = vec![(format!("{}/{name}", KINDS[usize::from(kind)]), record.to_vec())];
+    let Ok(value) = serde_json::from_slice::<Value>(record) else { return filed };
+    let (Some((_, kind)), Some(id)) = (KINDS[usize::from(kind)].split_once('/'), value["id"].as_str()) else {
+        return filed;
+    };
+    let joining = &value["joining"];
+    let leaving = joining["Set"].as_str();
+    let mut add = |key: String, value: Value| filed.push((key, value.to_string().into_bytes()));
+    add(format!("id/{}", part(id)), json!([kind, value["name"]]));
+    for (set, leaves) in [(value["set"].as_str(), false), (leaving, true)] {
+        let key = set.map(|set| format!("member/{}/{kind}/{name}", part(set)));
+        key.into_iter().for_each(|key| add(key, json!(leaves)));
+    }
+    if !joining.is_null() {
+        add(format!("joining/{kind}/{name}"), Value::Null);
+    }
+    if let (Some(disk), Some(place)) = (value["source"].as_str(), value["increment"].as_u64()) {
+        add(format!("increment/{}/{place:020}", part(disk)), json!(value["name"]));
+    }
+    filed
+}
+
+/// A name as a part of a key.
+fn part(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// A record in its envelope.
+fn sealed(key: &str, record: &[u8]) -> Vec<u8> {
+    let head = [&[2, 1][..], &COMMIT, &[0; 16]].concat();
+    let hash = Sha256::new().chain_update(&head).chain_update((key.len() as u64).to_le_bytes());
+    let hash = hash.chain_update(key).chain_update(record).finalize();
+    [&head[..], &hash, record].concat()
+}
+
+/// The checksum over all records.
+struct Contents {
+    form: Form,
+    /// Of sets, resources and orphans.
+    counts: [u64; 3],
+    sum: [u8; 32],
+}
+
+impl Contents {
+    fn add(&mut self, kind: Option<u8>, hash: [u8; 32]) {
+        self.sum.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
+        match kind {
+            Some(SET) => self.counts[0] += 1,
+            Some(ORPHAN) => self.counts[2] += 1,
+            Some(_) => self.counts[1] += 1,
+            None => {}
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.form as u8];
+        [SERIAL].iter().chain(&self.counts).for_each(|number| bytes.extend(number.to_le_bytes()));
+        bytes.extend(self.sum);
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
 }

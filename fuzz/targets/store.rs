@@ -1,8 +1,8 @@
 //! The store of managed disks: a file that was damaged anywhere, or a record that is not as the library writes it, with
 //! checksums that are right.
 //!
-//! An input is 4 bytes that say what is done, and a record of JSON; or, where the first byte is odd, what is written over
-//! the file, and where.
+//! An input is 4 bytes that say what is done, and a record of JSON, in the form of this release or of a former one; or, where
+//! the first byte is odd, what is written over the file, and where.
 
 #![no_main]
 
@@ -12,11 +12,14 @@ use std::sync::LazyLock;
 
 use atrest::managed::{DiskService, ResourceKind, ResourceName};
 use atrest::{EncryptionType, Error, Result};
+use atrest_fuzz::store::{self, Form};
 use atrest_fuzz::world::{World, new_disk, new_set, snapshot_of, still};
-use atrest_fuzz::{Input, json, limits, seeds, store, vault};
+use atrest_fuzz::{Input, json, limits, seeds};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
 
 const CONTROL: usize = 4;
+/// The bit of the first byte for a store of a former release.
+const FORMER: u8 = 2;
 const PAGE: usize = 4096;
 const NAMES: [&str; 8] = ["set-0", "set-1", "disk-0", "disk-1", "disk-3", "copy", "snapshot-0", "a/../b"];
 
@@ -25,6 +28,7 @@ struct Fleet {
     /// The file, and what a service tells of it.
     sound: Vec<u8>,
     truth: String,
+    records: store::Records,
     /// Which of its pages hold something.
     used: Vec<usize>,
 }
@@ -42,9 +46,15 @@ static FLEET: LazyLock<Fleet> = LazyLock::new(|| {
     service.delete(&ResourceName::disk("disk-2")).unwrap();
     let truth = told(&service).unwrap();
     drop(service);
-    let sound = std::fs::read(world.folder.path().join("store")).unwrap();
+    let path = world.folder.path().join("store");
+    let sound = std::fs::read(&path).unwrap();
+    let records = store::records(&path);
+    for form in [Form::Now, Form::Former] {
+        store::write(&path, &records, form);
+        assert!(told(&world.service()).unwrap() == truth, "the harness writes a store as the library does");
+    }
     let used = (0..sound.len() / PAGE).filter(|n| sound[n * PAGE..][..PAGE].iter().any(|&byte| byte != 0)).collect();
-    Fleet { world, sound, truth, used }
+    Fleet { world, sound, truth, records, used }
 });
 
 fuzz_target!(init: start(), |data: &[u8]| -> Corpus {
@@ -68,22 +78,16 @@ fn start() {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let path = vault::path("records");
-    std::fs::write(&path, &FLEET.sound).unwrap();
     let mut seeds = Vec::new();
-    for record in store::records(&path) {
-        let value: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        let kind = match value["kind"].as_str() {
-            Some("disk") => 1,
-            Some("snapshot") => 2,
-            _ => 0,
-        };
-        let name = NAMES.iter().position(|name| value["name"] == *name).unwrap() as u8;
-        for (kind, name) in [(kind, name), (kind, 7), (3, name)] {
-            seeds.push([&[0, kind, name, 0][..], &record].concat());
+    for ((kind, name), record) in FLEET.records.iter().filter(|((kind, _), _)| *kind != store::ORPHAN) {
+        let name = NAMES.iter().position(|known| known == name).unwrap() as u8;
+        for (kind, name) in [(*kind, name), (*kind, 7), (3, name)] {
+            seeds.push([&[0, kind, name, 0][..], record].concat());
+            seeds.push([&[FORMER, kind, name, 0][..], record].concat());
         }
     }
-    seeds.push([&[0, 4, 0, 1][..], b"north"].concat());
+    seeds.push([&[0, store::ORPHAN, 0, 1][..], br#"{"region":"north"}"#].concat());
+    seeds.push([&[FORMER, store::ORPHAN, 0, 1][..], b"north"].concat());
     for page in [0, 1, 2, 3] {
         seeds.push(vec![1, 0, 0, 0, 0, page, 0, 64, 4, 1, 2, 3, 4]);
     }
@@ -112,10 +116,13 @@ fn run(data: &[u8]) -> bool {
     let [mode, kind, name, id] = [(); CONTROL].map(|()| input.byte());
     let path = FLEET.world.folder.path().join("store");
     if mode & 1 == 0 {
-        std::fs::write(&path, &FLEET.sound).unwrap();
-        let name = NAMES[usize::from(name) % NAMES.len()];
-        let uuid = format!("00000000-0000-4000-8000-0000000000{id:02x}");
-        store::put(&path, kind % 5, if kind % 5 == 4 && id & 1 == 1 { &uuid } else { name }, input.rest());
+        let mut records = FLEET.records.clone();
+        let name = match (kind % 5, id & 1) {
+            (store::ORPHAN, 1) => format!("00000000-0000-4000-8000-0000000000{id:02x}"),
+            _ => NAMES[usize::from(name) % NAMES.len()].into(),
+        };
+        records.insert((kind % 5, name), input.rest().to_vec());
+        store::write(&path, &records, if mode & FORMER == 0 { Form::Now } else { Form::Former });
         return record();
     }
     let mut bytes = FLEET.sound.clone();
