@@ -147,7 +147,7 @@ impl DekAlgorithm {
     /// use atrest::cipher::CipherSpec;
     ///
     /// assert_eq!(DekAlgorithm::for_cipher(CipherSpec::AesXtsPlain64, 64), Some(DekAlgorithm::Aes256Xts));
-    /// assert_eq!(DekAlgorithm::for_cipher(CipherSpec::AesXtsPlain64, 48), None);
+    /// assert_eq!(DekAlgorithm::for_cipher(CipherSpec::AesXtsPlain64, 40), None);
     /// ```
     pub fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
         let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
