@@ -16,6 +16,8 @@ mod nbd;
 mod serve;
 mod socket;
 mod temporary;
+#[cfg(feature = "ublk")]
+mod ublk;
 mod vhost_user;
 
 pub use cache::Cache;
@@ -25,4 +27,6 @@ pub use nbd::Nbd;
 #[cfg(feature = "tls")]
 pub use nbd::Tls;
 pub use serve::{Serve, Served};
+#[cfg(feature = "ublk")]
+pub use ublk::Ublk;
 pub use vhost_user::VhostUser;

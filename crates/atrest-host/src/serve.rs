@@ -1,12 +1,12 @@
 //! What all ways to serve a disk have in common.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atrest::Result;
 
 use crate::Disk;
-use crate::socket::Server;
 
 /// A way to serve a disk: a protocol, and the place where its clients come to.
 pub trait Serve {
@@ -20,8 +20,10 @@ pub trait Serve {
 
 /// A disk that is being served, until this is dropped: then connections end, after the requests that are under way.
 pub struct Served {
-    pub(crate) server: Server,
+    /// What its drop ends.
+    pub(crate) server: Box<dyn Send + Sync>,
     pub(crate) address: Option<SocketAddr>,
+    pub(crate) device: Option<PathBuf>,
     pub(crate) resized: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -34,6 +36,11 @@ impl Served {
     /// The address, of one that was served by TCP: it says which port it became.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The block device, of one that is served to this machine itself.
+    pub fn device(&self) -> Option<&Path> {
+        self.device.as_deref()
     }
 
     /// Stops to serve it, as dropping it does.

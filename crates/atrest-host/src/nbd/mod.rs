@@ -98,7 +98,7 @@ impl Serve for Nbd {
             }
         })?;
         // A client sees another size when it connects again. There is no message for it.
-        Ok(Served { server, address, resized: Box::new(|| ()) })
+        Ok(Served { server: Box::new(server), address, device: None, resized: Box::new(|| ()) })
     }
 }
 

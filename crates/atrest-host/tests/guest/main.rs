@@ -3,6 +3,8 @@
 
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[cfg(feature = "ublk")]
+mod ublk;
 #[path = "../common/world.rs"]
 mod world;
 
