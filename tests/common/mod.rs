@@ -17,6 +17,8 @@ pub mod peers;
 pub mod reencryption;
 #[cfg(feature = "managed")]
 pub mod runner;
+#[cfg(all(feature = "std", target_os = "linux"))]
+pub mod small_disk;
 #[cfg(feature = "std")]
 pub mod vaults;
 #[cfg(feature = "std")]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod format;
+mod full_disk;
 mod hostile;
 mod kills;
 mod managed;
@@ -15,6 +16,7 @@ mod trouble;
 mod common {
     pub mod device;
     pub mod peers;
+    pub mod small_disk;
     pub mod vaults;
     pub mod world;
 }
