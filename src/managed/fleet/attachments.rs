@@ -235,6 +235,11 @@ impl Fleet {
         }
     }
 
+    /// The name of this host.
+    pub(in crate::managed) fn name(&self) -> &str {
+        &self.lease.name
+    }
+
     pub(super) fn own(&self) -> Holder {
         Holder { run: self.lease.run.clone(), host: self.lease.name.clone() }
     }
