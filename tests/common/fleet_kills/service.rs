@@ -69,7 +69,12 @@ struct Process<'s> {
 /// What may fail while hosts and servers do. Anything else is wrong.
 fn check(what: &str, error: &Error) {
     match error {
-        Error::Busy { .. } | Error::Io { .. } | Error::DiskSuspended { .. } | Error::NoSuchResource(_) => {
+        // A version is disabled between two steps of a host that has read the set before: all is under a newer one by then.
+        Error::KeyRefused { .. }
+        | Error::Busy { .. }
+        | Error::Io { .. }
+        | Error::DiskSuspended { .. }
+        | Error::NoSuchResource(_) => {
             tell(&format!("refused {}", what.replace(' ', "-")));
         }
         _ => tell(&format!("wrong {what}: {}", format!("{error:?}").replace('\n', " "))),

@@ -176,8 +176,9 @@ impl Storm<'_> {
             5..8 => {
                 self.signal(host, Signal::STOP);
                 self.hosts[host].stopped = true;
-                // Mostly for longer than the lease, and until another one has taken it over.
-                self.hosts[host].again = Some(now + self.numbers.part(lease * 2));
+                // Mostly for so long that others have taken it for lost, and have opened what it had.
+                let long = if self.numbers.below(4) > 0 { lease * 6 / 5 } else { Duration::ZERO };
+                self.hosts[host].again = Some(now + long + self.numbers.part(lease * 3 / 2));
                 self.struck.push("a service is stopped".into());
             }
             _ => {
