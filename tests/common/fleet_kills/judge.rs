@@ -10,9 +10,10 @@ use atrest::managed::{DiskService, NewCopy, OpenDisk, ResourceKind, ResourceName
 use atrest::vault::VersionChange;
 use atrest::{Error, FileVault, Result};
 
+use super::files::tell;
 use super::model::Model;
 use super::service::{read, value};
-use super::{BLOCKS, HOSTS, KEY, Place, SET};
+use super::{BLOCKS, HOSTS, KEY, PLATFORM, Place, SET};
 
 pub struct Judge<'j> {
     pub place: &'j Place,
@@ -48,12 +49,7 @@ impl Judge<'_> {
             }
         };
         for name in &disks {
-            patient(name, &mut || {
-                let disk = service.open_disk(name)?;
-                super::files::tell(&format!("held {run} {name}"));
-                (0..BLOCKS).for_each(|block| read(&run, &disk, name, block));
-                Ok(())
-            });
+            patient(name, &mut || look(&service, &run, name));
         }
         {
             let model = self.model.lock().unwrap();
@@ -74,6 +70,17 @@ impl Judge<'_> {
         let set = service.encryption_set(SET).unwrap();
         assert_eq!((&set.active_key, &set.previous_keys[..]), (&key, &[][..]));
         self.disable(versions, key.version());
+        self.vault.rotate_key(PLATFORM).unwrap();
+        patient("rotating the platform's key", &mut || service.rotate_platform(&|_| {}).map(drop));
+        assert!(service.report_platform().unwrap().finished);
+        self.disable_former(PLATFORM);
+        for name in service.reencrypting().unwrap() {
+            patient(&name, &mut || loop {
+                if service.reencrypt_step(&name, 1 << 20)?.is_finished() {
+                    return Ok(());
+                }
+            });
+        }
         // Devices that nobody has any more are removed once their makers are lost.
         let orphans = || service.orphans("north").unwrap();
         let devices = || std::fs::read_dir(self.place.disks()).unwrap().count();
@@ -86,10 +93,10 @@ impl Judge<'_> {
         assert!(service.check().unwrap().is_sound());
         drop(service);
         // All opens by the latest version alone, and nothing that was known of the others is left.
-        let service = self.open(open(), &format!("judge.{round}.again")).unwrap();
+        let run = format!("judge.{round}.again");
+        let service = self.open(open(), &run).unwrap();
         for name in &disks {
-            let disk = service.open_disk(name).unwrap_or_else(|e| panic!("{name} under the latest version: {e:?}"));
-            disk.read_at(0, &mut [0; 4096]).unwrap();
+            look(&service, &run, name).unwrap_or_else(|e| panic!("{name} under the latest version: {e:?}"));
         }
         for name in &snapshots {
             self.with_copy(&service, name, |disk| self.compare(name, disk)).unwrap();
@@ -102,6 +109,13 @@ impl Judge<'_> {
         for key in versions.drain(..at) {
             self.vault.set_version(&key, VersionChange::new().enabled(false)).unwrap();
         }
+    }
+
+    /// Disables all versions of a key but the latest.
+    fn disable_former(&self, key: &str) {
+        let key = self.vault.keys().unwrap().into_iter().find(|known| known.name == key).unwrap();
+        let former = key.versions.split_last().unwrap().1.iter().filter(|version| version.enabled);
+        former.for_each(|version| self.vault.set_version(&version.id, VersionChange::new().enabled(false)).unwrap());
     }
 
     /// Passes a disk that is made of a snapshot, and removes it.
@@ -123,4 +137,12 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// Opens a disk, and tells what it holds.
+fn look(service: &DiskService, run: &str, name: &str) -> Result<()> {
+    let disk = service.open_disk(name)?;
+    tell(&format!("held {run} {name}"));
+    (0..BLOCKS).for_each(|block| read(run, &disk, name, block));
+    Ok(())
 }

@@ -33,6 +33,7 @@ const BLOCKS: u64 = 6;
 const SECTOR: usize = 4096;
 const SET: &str = "set";
 const KEY: &str = "disks";
+const PLATFORM: &str = "platform";
 
 /// The servers of an engine.
 pub trait Engine {
@@ -119,7 +120,7 @@ impl Place {
         let options = VaultOptions::new().region("north").tenant("contoso").purge_protection(true).kdf_cost(cheap);
         let vault = FileVault::create_with(place.0.join("vault"), Unlock::Passphrase(b"p"), &options).unwrap();
         vault.create_key(KEY).unwrap();
-        vault.create_key("platform").unwrap();
+        vault.create_key(PLATFORM).unwrap();
         (place.clone(), place.vault())
     }
 
@@ -132,7 +133,7 @@ impl Place {
         let (vault, vaults) = (self.vault(), KnownVaults::new());
         vaults.add_file(vault.clone())?;
         let backend = Files::new(self.disks(), run);
-        let options = ServiceOptions::new(Arc::new(backend), Arc::new(vaults), Arc::new(vault), "platform")
+        let options = ServiceOptions::new(Arc::new(backend), Arc::new(vaults), Arc::new(vault), PLATFORM)
             .clock(Arc::new(Skewed::of(host)))
             .rotation_interval(Duration::from_millis(500))
             .parallel(2);

@@ -120,7 +120,7 @@ impl Model {
             "dead" => self.dead(words[1]),
             "mark" => self.mark = number(1),
             "wrong" => self.faults.push(line.into()),
-            "run" | "lost" | "refused" | "gave" => {}
+            "run" | "lost" | "refused" | "gave" | "reencrypted" => {}
             _ => panic!("{line}"),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use atrest::managed::{DiskService, NewDisk, NewSnapshot, OpenDisk, ResourceKind, ResourceName};
+use atrest::managed::{DiskService, NewCopy, NewDisk, NewSnapshot, OpenDisk, ResourceKind, ResourceName};
 use atrest::{Error, Result};
 
 use super::files::tell;
@@ -180,6 +180,7 @@ impl Process<'_> {
     fn operate(&self) {
         while self.goes_on() {
             sleep(Duration::from_millis(30 + self.below(250)));
+            self.reencrypt();
             let names = self.names(ResourceKind::Disk);
             // Mostly what is here: what isn't is another host's, as a rule.
             let held = if self.below(4) > 0 { self.held.lock().unwrap().clone() } else { Vec::new() };
@@ -207,15 +208,20 @@ impl Process<'_> {
                 (13..14, Some(name)) => {
                     self.judged("joining", self.service.put_into_set(&ResourceName::disk(name), SET))
                 }
-                (14..20, _) => self.rotate(),
+                (14..15, Some(name)) => self.judged("ordering a new key", self.service.rekey_disk(&name)),
+                (15..16, _) => self.copy(),
+                (16..17, _) => self.judged("rotating the platform's key", self.service.rotate_platform(&|_| {})),
+                (17..20, _) => self.rotate(),
                 _ => {}
             }
         }
     }
 
     fn judged<T>(&self, what: &str, done: Result<T>) {
-        if let Err(e) = done {
-            check(what, &e);
+        match done {
+            // Such as a new key for a disk that has snapshots.
+            Ok(_) | Err(Error::NotAllowed { .. }) => {}
+            Err(e) => check(what, &e),
         }
     }
 
@@ -231,6 +237,33 @@ impl Process<'_> {
         match self.service.create_disk(&new_disk(&name, self.below(3) > 0)) {
             Ok(_) => tell(&format!("made {} disk {name}", self.run)),
             Err(e) => check("making a disk", &e),
+        }
+    }
+
+    /// A step of a re-encryption, which any host goes on with.
+    fn reencrypt(&self) {
+        let under_way = self.service.reencrypting().inspect_err(|e| check("listing", e)).unwrap_or_default();
+        let Some(name) = self.numbers.lock().unwrap().of(&under_way) else { return };
+        self.judged(
+            "re-encrypting",
+            self.service.reencrypt_step(&name, 8 << 10).map(|done| {
+                if done.is_finished() {
+                    tell(&format!("reencrypted {} {name}", self.run));
+                }
+            }),
+        );
+    }
+
+    /// A disk from a snapshot.
+    fn copy(&self) {
+        let names = self.names(ResourceKind::Snapshot);
+        let Some(snapshot) = self.numbers.lock().unwrap().of(&names) else { return };
+        let name = self.next("c");
+        tell(&format!("making {} disk {name}", self.run));
+        let new = NewCopy::new(&name).region("north").subscription("one");
+        match self.service.create_disk_from(&ResourceName::snapshot(snapshot), &new, &|_| {}) {
+            Ok(_) => tell(&format!("made {} disk {name}", self.run)),
+            Err(e) => check("making a copy", &e),
         }
     }
 

@@ -17,7 +17,7 @@ use super::files::{TOLD, tell};
 use super::judge::Judge;
 use super::model::Model;
 use super::service::SERVICE;
-use super::{Engine, HOSTS, KEY, Numbers, Opener, Place, SET, grant};
+use super::{Engine, HOSTS, KEY, Numbers, Opener, PLATFORM, Place, SET, grant};
 
 /// How long services run between two looks at everything, in leases.
 const STORM: u32 = 3;
@@ -165,7 +165,8 @@ impl Storm<'_> {
             0..2 => {
                 let key = judge.vault.rotate_key(KEY).unwrap();
                 self.versions.push(key);
-                self.struck.push("the key is rotated".into());
+                judge.vault.rotate_key(PLATFORM).unwrap();
+                self.struck.push("the keys are rotated".into());
             }
             _ if self.hosts[host].again.is_some() => {}
             2..5 => {
