@@ -166,7 +166,8 @@ impl DiskService {
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); [`Error::Busy`] while another
-    /// host has it open; the errors of the vault and the device.
+    /// host has it open, or a write-back cache on another host has writes for it
+    /// ([`take_host_cache`](Self::take_host_cache)); the errors of the vault and the device.
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
         let name = ResourceName::disk(name);
         let live = self.inner.registry.find(&name)?;
@@ -182,6 +183,7 @@ impl DiskService {
             }
             resource = self.inner.store.resource(&name)?;
         }
+        self.inner.check_cache(&resource)?;
         let user = coming.came();
         Ok(OpenDisk::new(live, user, &resource, self.inner.discard))
     }
@@ -305,6 +307,7 @@ impl Inner {
             used_blocks: [0; 2],
             reencryption: None,
             host_cache: None,
+            host_cache_at: None,
         };
         self.in_set(disk, new.set.as_deref())
     }

@@ -1,6 +1,6 @@
 //! Services of many hosts on one store.
 
-use super::records::ResourceName;
+use super::records::{Resource, ResourceName};
 use super::service::{DiskService, Inner};
 use crate::log::tell;
 use crate::{Error, Result};
@@ -51,9 +51,39 @@ impl DiskService {
             Err(Error::io(format!("handing over the {name}"), std::io::Error::other(text)))
         })
     }
+
+    /// Says that the write-back cache of a disk is on this host from now on: its file or device was brought here from the host that
+    /// [`OpenDisk::set_host_cache`](super::OpenDisk::set_host_cache) was called on, or it is lost. Then the disk can be
+    /// [opened](Self::open_disk) here, and the cache be attached to it. **A cache that is lost has writes that were acknowledged, and
+    /// that the disk lacks**: to go on without them, attach a new one that gives the last one up, or call `set_host_cache(None)`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] while another host has the disk open; [`Error::InvalidOption`] for a store that isn't
+    /// shared; those of the store.
+    pub fn take_host_cache(&self, disk: &str) -> Result<()> {
+        self.inner.keys.fleet.as_ref().ok_or_else(not_shared)?;
+        self.inner.registry.changing_here(&ResourceName::disk(disk), |live, _| live.take_host_cache())
+    }
 }
 
 impl Inner {
+    /// Refuses to open a disk here whose write-back cache is on another host, or nobody knows where, as after a move from a store
+    /// of one host.
+    pub(super) fn check_cache(&self, disk: &Resource) -> Result<()> {
+        let Some(fleet) = self.keys.fleet.as_ref().filter(|_| disk.host_cache.is_some()) else { return Ok(()) };
+        let at = match &disk.host_cache_at {
+            Some(host) if host == fleet.name() => return Ok(()),
+            Some(host) => format!("on the host {host:?}"),
+            None => "on the host that had it open last".into(),
+        };
+        let what = format!(
+            "the {}, whose write-back cache {at} has writes that it lacks: open it there, or call `take_host_cache` once the cache is \
+             here or known to be lost; it",
+            disk.full_name()
+        );
+        Err(Error::Busy { what })
+    }
+
     /// What a host does about once a minute for the others: declares lost whose lease stands still, and removes devices that
     /// nobody makes any more.
     pub(super) fn maintain_host(&self) -> Result<()> {

@@ -30,6 +30,7 @@ impl Inner {
             used_blocks: [0; 2],
             reencryption: None,
             host_cache: None,
+            host_cache_at: None,
             ..from.clone()
         })
     }

@@ -373,6 +373,7 @@ impl Rebuilding<'_> {
             used_blocks: [0; 2],
             reencryption: under_way(&proven.upper, self.options.clock.now()).map_err(|e| format!("{e:#}"))?,
             host_cache: None,
+            host_cache_at: None,
         };
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)

@@ -9,7 +9,7 @@ use super::backend::{DiskBackend, VaultDirectory};
 use super::fleet::{Fenced, Fleet, HostOptions};
 use super::keys::{Access, LeasePolicy, Now, Vaults};
 use super::live::Registry;
-use super::store::{Records, Store};
+use super::store::{Records, Store, check_whole};
 use super::sync::Named;
 use crate::error::Rule;
 use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
@@ -178,8 +178,10 @@ impl DiskService {
         options.lease.check()?;
         host.check(store.deadline())?;
         let run = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
-        let records = Arc::new(Records::open_shared(store, run.clone())?);
+        let records = Arc::new(Records::open_shared(store.clone(), run.clone())?);
         let fleet = Fleet::begin(records.clone(), options.clock.clone(), run, host)?;
+        // Whoever moves the records away since looks for hosts after it has said so.
+        check_whole(&*store)?;
         let service = Self::over(records, Some(fleet), options);
         service.inner.remove_ownerless()?;
         Ok(service)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use atrest::managed::store::{FileStore, Store, copy_records};
+use atrest::managed::store::{FileStore, Store, copy_records, reopen_moved};
 use atrest::managed::{
     DiskFolder, DiskService, HostOptions, KnownVaults, NewCopy, NewDisk, NewSnapshot, ResourceKind, ResourceName,
     ServiceOptions, StoreCheck,
@@ -88,7 +88,10 @@ pub fn two_hosts(open: impl Fn() -> Arc<dyn Store>) {
     assert_eq!(found, text);
     drop(service);
 
-    // And on the engine nothing is left of what is removed.
+    // The engine's store is opened again once that one isn't used, and nothing is left on it of what is removed.
+    let moved = DiskService::open_shared(open(), &HostOptions::new("one"), options()).map(drop);
+    assert!(format!("{:#}", moved.unwrap_err()).contains("reopen_moved"));
+    reopen_moved(&open()).unwrap();
     let host = host("one");
     for kind in [ResourceKind::Disk, ResourceKind::Snapshot] {
         for name in host.names(kind).unwrap() {

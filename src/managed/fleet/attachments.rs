@@ -52,6 +52,11 @@ pub(super) struct Open {
     pub(super) promised: Vec<Holder>,
 }
 
+/// Who is to get a device after this host has let it go again: whoever was, if this host is among them.
+pub(super) fn promised_to(own: &Holder, found: Option<Attachment>) -> Vec<Holder> {
+    found.map(|found| found.promised).filter(|to| to.contains(own)).unwrap_or_default()
+}
+
 impl Fleet {
     /// Begins the lease of this host, and a thread that renews it, if it is to.
     pub(in crate::managed) fn begin(
@@ -153,7 +158,7 @@ impl Fleet {
             let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
             let unfenced = found.as_ref().is_some_and(|found| found.unfenced || is_others(found));
             tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
-            promised = found.map(|found| found.promised).filter(|to| to.contains(&own)).unwrap_or_default();
+            promised = promised_to(&own, found);
             Ok(unfenced)
         });
         let unfenced = taken.inspect_err(|e| self.may_be_left(vec![(id, promised.clone())], e))?;
@@ -228,6 +233,11 @@ impl Fleet {
             let left = ended.into_iter().map(|(id, promised)| (id.to_owned(), Left { promised, until }));
             lock(&self.left).extend(left);
         }
+    }
+
+    /// The name of this host.
+    pub(in crate::managed) fn name(&self) -> &str {
+        &self.lease.name
     }
 
     pub(super) fn own(&self) -> Holder {

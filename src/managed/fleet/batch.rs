@@ -1,10 +1,11 @@
 //! Many devices at once, for a rotation: two operations of the store attach them all, and two let them go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::attachments::{Fleet, Open};
-use crate::managed::records::{Attachment, EncryptionSet, Resource, ResourceName};
+use super::attachments::{Fleet, Open, promised_to};
+use crate::managed::records::{Attachment, EncryptionSet, Holder, Resource, ResourceName};
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
@@ -59,7 +60,10 @@ impl Fleet {
         };
         let names: Vec<(ResourceName, &str)> = resources.iter().map(|of| (of.full_name(), of.id.as_str())).collect();
         let own = self.own();
+        // Who they are promised to stays so, as in `attach`.
+        let mut promises: BTreeMap<&str, Vec<Holder>> = BTreeMap::new();
         let done = self.records.write(|tables| {
+            promises.clear();
             tables.load_attachments(&set.name, &names)?;
             tables.check_active(&set.name, &set.active_key)?;
             if tables.host(&own.run)?.is_none() {
@@ -70,23 +74,23 @@ impl Fleet {
             let mut done = Vec::with_capacity(names.len());
             for ((name, id), open_here) in names.iter().zip(&open_here) {
                 if tables.name_of(id)?.as_ref() != Some(name) {
-                    done.push((Attached::Gone, false));
+                    done.push((Attached::Gone, Open::default()));
                     continue;
                 }
                 let resource = match tables.resource_of(name, id) {
                     Err(Error::NoSuchResource(_)) => {
-                        done.push((Attached::Gone, false));
+                        done.push((Attached::Gone, Open::default()));
                         continue;
                     }
                     resource => resource?,
                 };
                 let found = tables.holder(id)?;
                 if *open_here {
-                    done.push((Attached::Here(Box::new(resource)), false));
+                    done.push((Attached::Here(Box::new(resource)), Open::default()));
                     continue;
                 }
                 if found.as_ref().map_or(Ok(false), |found| tables.is_elsewhere(found))? {
-                    done.push((Attached::Elsewhere, false));
+                    done.push((Attached::Elsewhere, Open::default()));
                     continue;
                 }
                 if !done.is_empty() && !tables.has_room_for(found.as_ref()) {
@@ -94,28 +98,33 @@ impl Fleet {
                 }
                 found.iter().try_for_each(|found| tables.check_unheld(found))?;
                 let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
-                let unfenced = found.is_some_and(|found| found.unfenced || is_others(&found));
+                let unfenced = found.as_ref().is_some_and(|found| found.unfenced || is_others(found));
                 tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
-                done.push((Attached::Here(Box::new(resource)), unfenced));
+                let promised = promised_to(&own, found);
+                promises.insert(*id, promised.clone());
+                done.push((Attached::Here(Box::new(resource)), Open { unfenced, promised, ..Open::default() }));
             }
             Ok(done)
         });
         let done = done.inspect_err(|e| {
-            let devices = names.iter().map(|(_, id)| (*id, Vec::new()));
+            let devices = names.iter().map(|(_, id)| (*id, promises.remove(id).unwrap_or_default()));
             self.may_be_left(devices.collect(), e);
         })?;
         let mut batch = Batch { fleet: self.clone(), ids: Vec::new() };
         let mut open = lock(&self.open);
-        for (attached, unfenced) in &done {
-            if let Attached::Here(resource) = attached {
+        let done = done.into_iter().map(|(attached, new)| {
+            if let Attached::Here(resource) = &attached {
                 let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
-                let promised = self.is_open(&resource.id);
-                let new = Open { unfenced: *unfenced, number, promised, ..Open::default() };
-                open.entry(resource.id.clone()).or_insert(new).count += 1;
+                let left = self.is_open(&resource.id);
+                let promised = if left.is_empty() { new.promised } else { left };
+                open.entry(resource.id.clone()).or_insert(Open { number, promised, ..new }).count += 1;
                 batch.ids.push(resource.id.clone());
             }
-        }
-        Ok((done.into_iter().map(|(attached, _)| attached).collect(), batch))
+            attached
+        });
+        let done = done.collect();
+        drop(open);
+        Ok((done, batch))
     }
 }
 

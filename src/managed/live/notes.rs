@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use super::resource::LiveResource;
+use crate::managed::records::Resource;
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
@@ -38,10 +39,25 @@ impl LiveResource {
         self.access.note(&self.name, &self.id, |of| {
             // The cache's key comes from the DEK, which is about to go.
             refused.set(id.is_some() && of.unfinished().is_some());
-            let noted = if refused.get() { of.host_cache.clone() } else { id.map(str::to_owned) };
-            core::mem::replace(&mut of.host_cache, noted.clone()) != noted
+            if refused.get() {
+                return false;
+            }
+            self.put_host_cache(of, id.map(str::to_owned))
         })?;
         let busy = || Error::Busy { what: format!("the {}, which is being re-encrypted,", self.name) };
         if refused.get() { Err(busy()) } else { Ok(()) }
+    }
+
+    /// Notes that the write-back cache, if there is one, is on this host from now on.
+    pub(in crate::managed) fn take_host_cache(&self) -> Result<()> {
+        self.access.note(&self.name, &self.id, |of| self.put_host_cache(of, of.host_cache.clone()))
+    }
+
+    /// Whether that changed anything.
+    fn put_host_cache(&self, of: &mut Resource, id: Option<String>) -> bool {
+        let at = id.as_ref().and(self.access.fleet.as_ref()).map(|fleet| fleet.name().to_owned());
+        let before = core::mem::replace(&mut of.host_cache, id);
+        let at_before = core::mem::replace(&mut of.host_cache_at, at);
+        before != of.host_cache || at_before != of.host_cache_at
     }
 }

@@ -244,6 +244,10 @@ pub struct Resource {
     /// ([`OpenDisk::set_host_cache`](crate::managed::OpenDisk::set_host_cache)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_cache: Option<String>,
+    /// The host that this cache is on, if hosts share the store. Another one opens the disk once it has
+    /// [taken](crate::managed::DiskService::take_host_cache) the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_cache_at: Option<String>,
 }
 
 /// The key that a volume's DEK is under, proved by the key's vault: it unwrapped the DEK in the volume's header.

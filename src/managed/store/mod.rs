@@ -42,7 +42,8 @@ pub use self::embedded::FileStore;
 pub(super) use self::layer::Records;
 pub use self::limits::{check_commit, check_get, check_list};
 pub use self::memory::{Call, Fault, MemoryStore};
-pub use self::moving::copy_records;
+pub(super) use self::moving::check_whole;
+pub use self::moving::{copy_records, reopen_moved};
 pub(super) use self::old::OldRecords;
 pub(super) use self::opening::check_file;
 pub use self::shared::{

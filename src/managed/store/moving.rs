@@ -9,12 +9,14 @@ use crate::{Error, Result};
 
 /// The record that a store has while it is being filled. No service opens it.
 const MOVING: &str = "moving";
+/// The record that a store has once its records are in another one. No service opens it.
+const MOVED: &str = "moved";
 
 /// Copies all records of the store `from` to `to`, compares both, and returns how many there are. So a service moves from a file to
-/// an engine that hosts share, and back. `from` isn't changed.
+/// an engine that hosts share, and back.
 ///
-/// **Nothing stops a service that opens `from` afterwards**: it and the hosts on `to` would write the same devices. Move its file away, or
-/// take the service's rights to it.
+/// In `from` nothing changes but that it is marked as moved: no service opens it any more, for it and the hosts on `to` would write
+/// the same devices. [`reopen_moved`] takes that back. Releases before this function's mark don't know it.
 ///
 /// No service may have either open. `to` must be empty, or hold what an earlier attempt left: if this fails or is killed, call it
 /// again with the same stores. Until it has succeeded, no service opens `to`.
@@ -33,15 +35,16 @@ const MOVING: &str = "moving";
 ///
 /// # Errors
 /// [`Error::Busy`] if a host has a record in one of them: close its service, or wait until another one has taken it for lost;
-/// [`Error::InvalidOption`] if `to` has other records; [`Error::Io`], also if `from` changes meanwhile.
+/// [`Error::InvalidOption`] if `to` has other records; [`Error::Io`], also if `from` changes meanwhile, or was moved before.
 pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
-    for store in [from, to] {
-        if !store.list(HOSTS, None, 1)?.is_empty() {
-            return Err(Error::Busy { what: "a store, which services of hosts have open,".into() });
-        }
+    [from, to].into_iter().try_for_each(check_closed)?;
+    let is_begun = to.get(&[MOVING])?[0].is_some();
+    if !is_begun || from.get(&[MOVED])?[0].is_none() {
+        // An attempt that marked it is gone on with.
+        check_whole(from)?;
     }
-    check_whole(from)?;
-    if to.get(&[MOVING])?[0].is_none() {
+    check_unmoved(to)?;
+    if !is_begun {
         if !to.list("", None, 1)?.is_empty() {
             let text = "there are records in the store already; give an empty one";
             return Err(Error::InvalidOption(text.into()));
@@ -56,7 +59,7 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
                 let expected = target.map(|target| target.revision);
                 put(&source.key, source.value, expected)
             }
-            (None, Some(target)) => Change { key: target.key, expected: Some(target.revision), action: Action::Remove },
+            (None, Some(target)) => removal(target),
             (None, None) => return Ok(()),
         };
         let len = change.key.len() + if let Action::Put(value) = &change.action { value.len() } else { 0 };
@@ -71,26 +74,75 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
     if !changes.is_empty() {
         commit(to, changes)?;
     }
-    let mut differing = 0_u64;
-    let count = merge(from, to, |_, _| {
-        differing += 1;
-        Ok(())
-    })?;
-    if differing > 0 {
-        return Err(changed());
+    // Whoever opens it from here on finds the mark. Whoever had before has changed something, or is there.
+    if from.get(&[MOVED])?[0].is_none() {
+        commit(from, vec![put(MOVED, b"by copy_records".to_vec(), None)])?;
     }
+    let compared = check_closed(from).and_then(|()| {
+        let mut differing = 0_u64;
+        let count = merge(from, to, |_, _| {
+            differing += 1;
+            Ok(())
+        })?;
+        if differing > 0 { Err(changed()) } else { Ok(count) }
+    });
+    let count = match compared {
+        Ok(count) => count,
+        Err(e) => {
+            // It is in use, and not moved.
+            reopen_moved(from)?;
+            return Err(e);
+        }
+    };
     let marker = to.get(&[MOVING])?.pop().flatten().ok_or_else(changed)?;
-    commit(to, vec![Change { key: MOVING.into(), expected: Some(marker.revision), action: Action::Remove }])?;
+    commit(to, vec![removal(marker)])?;
     Ok(count)
 }
 
-/// Refuses a store that is only partly filled.
-pub(super) fn check_whole(store: &dyn Store) -> Result<()> {
-    if store.get(&[MOVING])?[0].is_none() {
+/// Makes a store usable again whose records were moved to another one by [`copy_records`], as it was before that. A store that
+/// wasn't moved stays as it is.
+///
+/// **No service may use the other store from then on**, nor have used it: its hosts and those of this store would write the same
+/// devices, and what they made or rotated isn't known here. To bring that back, copy the other store's records into an empty one
+/// instead.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn reopen_moved(store: &dyn Store) -> Result<()> {
+    match store.get(&[MOVED])?.pop().flatten() {
+        Some(mark) => commit(store, vec![removal(mark)]),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a store that is only partly filled, or whose records are in another one now.
+pub(in crate::managed) fn check_whole(store: &dyn Store) -> Result<()> {
+    if store.get(&[MOVING])?[0].is_some() {
+        let text = "not all records were copied to it yet; call `copy_records` again, and open it then";
+        return Err(Error::io("opening the store", std::io::Error::other(text)));
+    }
+    check_unmoved(store)
+}
+
+fn check_unmoved(store: &dyn Store) -> Result<()> {
+    if store.get(&[MOVED])?[0].is_none() {
         return Ok(());
     }
-    let text = "not all records were copied to it yet; call `copy_records` again, and open it then";
+    let text = "its records were moved to another store by `copy_records`: open that one; `reopen_moved` makes this one usable again, \
+                if no service has used the other";
     Err(Error::io("opening the store", std::io::Error::other(text)))
+}
+
+/// Refuses a store that services of hosts have open.
+fn check_closed(store: &dyn Store) -> Result<()> {
+    match store.list(HOSTS, None, 1)?.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Busy { what: "a store, which services of hosts have open,".into() }),
+    }
+}
+
+fn removal(record: Record) -> Change {
+    Change { key: record.key, expected: Some(record.revision), action: Action::Remove }
 }
 
 fn put(key: &str, value: Vec<u8>, expected: Option<super::shared::Revision>) -> Change {
@@ -116,13 +168,13 @@ fn merge(
     mut act: impl FnMut(Option<Record>, Option<Record>) -> Result<()>,
 ) -> Result<u64> {
     let (mut sources, mut targets) = (pages(from, ""), pages(to, ""));
-    let next_target = |targets: &mut Pages<'_>| loop {
-        match targets.next().transpose()? {
-            Some(record) if record.key == MOVING => {}
+    let next = |records: &mut Pages<'_>| loop {
+        match records.next().transpose()? {
+            Some(record) if [MOVING, MOVED].contains(&record.key.as_str()) => {}
             other => return Ok::<_, Error>(other),
         }
     };
-    let (mut source, mut target) = (sources.next().transpose()?, next_target(&mut targets)?);
+    let (mut source, mut target) = (next(&mut sources)?, next(&mut targets)?);
     let mut count = 0;
     loop {
         let order = match (&source, &target) {
@@ -137,10 +189,10 @@ fn merge(
             Ordering::Equal => (source.take(), target.take()),
         };
         if one.is_some() {
-            (source, count) = (sources.next().transpose()?, count + 1);
+            (source, count) = (next(&mut sources)?, count + 1);
         }
         if other.is_some() {
-            target = next_target(&mut targets)?;
+            target = next(&mut targets)?;
         }
         if one.as_ref().map(|one| &one.value) != other.as_ref().map(|other| &other.value) {
             act(one, other)?;

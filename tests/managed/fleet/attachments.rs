@@ -229,6 +229,28 @@ fn a_promise_to_a_lost_host_binds_nobody() {
     assert_eq!(read(&three.open_disk("d").unwrap()), text(1));
 }
 
+/// A rotation on the host that a disk was promised to attaches it for a moment. It stays promised.
+#[test]
+fn a_promise_outlives_a_rotation() {
+    let fleet = Fleet::new();
+    let (one, two, three) = (fleet.host("one", 0), fleet.host("two", 1), fleet.host("three", 2));
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    one.create_disk(&new_disk("d", Some("set"))).unwrap();
+    one.open_disk("d").unwrap().write_at(0, &text(1)).unwrap();
+    one.hand_over("d", "two").unwrap();
+    fleet.world.customer(VAULT).rotate();
+    assert_eq!(two.rotate_set("set", &quiet).unwrap().rewrapped, 1);
+    is_busy(three.open_disk("d"), "two");
+    // Also if the store didn't say what became of attaching it.
+    fleet.world.customer(VAULT).rotate();
+    *two.hooks.cut_after.lock().unwrap() = Some("attachment/".into());
+    two.rotate_set("set", &quiet).unwrap_err();
+    two.calls.store(usize::MAX, Ordering::SeqCst);
+    two.maintain();
+    is_busy(three.open_disk("d"), "two");
+    assert_eq!(read(&two.open_disk("d").unwrap()), text(1));
+}
+
 #[test]
 fn hosts_leases_out_of_bounds_are_refused() {
     let fleet = Fleet::new();

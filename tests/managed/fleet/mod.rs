@@ -1,6 +1,7 @@
 //! Hosts that share a store: one disk is open on one of them, and what a lost host leaves another one finishes or undoes.
 
 mod attachments;
+mod caches;
 mod deaths;
 mod moving;
 mod operations;

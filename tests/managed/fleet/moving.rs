@@ -1,9 +1,12 @@
 //! A fleet moves from a file to a store that hosts share, and back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use atrest::managed::store::{Action, Call, Change, Fault, FileStore, MemoryStore, Store, copy_records};
+use atrest::managed::store::{
+    Action, Call, Change, Fault, FileStore, MemoryStore, Outcome, Record, Store, copy_records, reopen_moved,
+};
 use atrest::managed::{DiskService, HostOptions, ResourceKind, ResourceName, StoreCheck};
 use atrest::{EncryptionType, Error};
 
@@ -51,6 +54,8 @@ fn a_fleet_moves_to_a_shared_store_and_back() {
     let (file, store) = (FileStore::open(&path).unwrap(), MemoryStore::new());
     let count = copy_records(&file, &store).unwrap();
     assert_eq!(count as usize, store.len());
+    assert!(matches!(copy_records(&file, &store), Err(Error::Io { .. })), "it was moved");
+    reopen_moved(&file).unwrap();
     assert!(matches!(copy_records(&file, &store), Err(Error::InvalidOption(_))), "it isn't empty");
     drop(file);
     let service = shared(&world, &store).unwrap();
@@ -70,7 +75,9 @@ fn a_fleet_moves_to_a_shared_store_and_back() {
     let service = world.service_over(&back).unwrap();
     assert_eq!(told(&service), before);
     check(&service);
-    assert!(matches!(copy_records(&store, &MemoryStore::new()), Ok(count) if count as usize == store.len()));
+    reopen_moved(&store).unwrap();
+    let count = store.len();
+    assert_eq!(copy_records(&store, &MemoryStore::new()).unwrap() as usize, count);
 }
 
 /// It is cut off at each of its calls, and goes on; until then no service opens what is there.
@@ -82,6 +89,7 @@ fn a_move_that_is_cut_off_goes_on() {
     let before = {
         let service = MemoryStore::new();
         copy_records(&file, &service).unwrap();
+        reopen_moved(&file).unwrap();
         told(&shared(&world, &service).unwrap())
     };
     let mut failed = 0;
@@ -92,6 +100,7 @@ fn a_move_that_is_cut_off_goes_on() {
             let done = copy_records(&file, &store);
             store.set_faults(|_| None);
             if done.is_ok() {
+                reopen_moved(&file).unwrap();
                 break;
             }
             failed += 1;
@@ -110,7 +119,120 @@ fn a_move_that_is_cut_off_goes_on() {
             let service = shared(&world, &store).unwrap();
             assert_eq!(told(&service), before, "{fault:?} {at}");
             assert!(service.check().unwrap().is_sound());
+            drop(service);
+            reopen_moved(&file).unwrap();
         }
     }
     assert!(failed > 8, "{failed}");
+}
+
+/// Two services over the same devices, of which one knows nothing of the other, would both write.
+#[test]
+fn what_was_moved_is_not_opened_any_more() {
+    let world = World::new();
+    fleet(&world);
+    let path = world.folder.path().join("store");
+    let (file, store) = (FileStore::open(&path).unwrap(), MemoryStore::new());
+    copy_records(&file, &store).unwrap();
+    drop(file);
+    let is_refused = |opened: Result<DiskService, Error>| {
+        let said = format!("{:#}", opened.map(drop).unwrap_err());
+        assert!(said.contains("moved") && said.contains("reopen_moved"), "{said}");
+    };
+    is_refused(world.service_over(&path));
+    check(&shared(&world, &store).unwrap());
+    let next = MemoryStore::new();
+    copy_records(&store, &next).unwrap();
+    is_refused(shared(&world, &store));
+    check(&shared(&world, &next).unwrap());
+    // It is taken back, and nothing has used the other one for long.
+    reopen_moved(&store).unwrap();
+    reopen_moved(&store).unwrap();
+    check(&shared(&world, &store).unwrap());
+}
+
+/// Cut off at each of its calls of the store that is left, at no moment both are opened; and it goes on, or is taken back.
+#[test]
+fn of_a_move_that_is_cut_off_one_store_opens_at_most() {
+    let world = World::new();
+    fleet(&world);
+    let file = FileStore::open(world.folder.path().join("store")).unwrap();
+    let (mut failed, mut closed) = (0, 0);
+    for fault in [Fault::Before, Fault::After] {
+        for at in 0.. {
+            let (from, to, calls) = (MemoryStore::new(), MemoryStore::new(), AtomicUsize::new(0));
+            copy_records(&file, &from).unwrap();
+            reopen_moved(&file).unwrap();
+            from.set_faults(move |_: Call<'_>| (calls.fetch_add(1, Ordering::Relaxed) == at).then_some(fault));
+            let done = copy_records(&from, &to);
+            from.set_faults(|_| None);
+            let opens = |store: &MemoryStore| shared(&world, store).map(drop).is_ok();
+            if done.is_ok() {
+                assert!(!opens(&from) && opens(&to), "{fault:?} {at}");
+                break;
+            }
+            failed += 1;
+            let from_opens = opens(&from);
+            assert!(to.is_empty() || !opens(&to), "{fault:?} {at}");
+            if !from_opens {
+                closed += 1;
+                if at % 2 == 0 {
+                    reopen_moved(&from).unwrap();
+                    assert!(opens(&from) && !opens(&to));
+                }
+            }
+            copy_records(&from, &to).unwrap_or_else(|e| panic!("{fault:?} {at}: {e:?}"));
+            assert!(!opens(&from), "{fault:?} {at}");
+            check(&shared(&world, &to).unwrap());
+        }
+    }
+    assert!(failed > 8 && closed > 0, "{failed} {closed}");
+}
+
+/// A store on which something happens just before it is marked as moved.
+struct BeforeTheMark<'a> {
+    store: &'a MemoryStore,
+    act: &'a (dyn Fn() + Sync),
+}
+
+impl Store for BeforeTheMark<'_> {
+    fn get(&self, keys: &[&str]) -> Result<Vec<Option<Record>>, Error> {
+        self.store.get(keys)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, Error> {
+        self.store.list(prefix, after, limit)
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<Outcome, Error> {
+        if changes.iter().any(|change| change.key == "moved" && change.expected.is_none()) {
+            (self.act)();
+        }
+        self.store.commit(changes)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.store.deadline()
+    }
+}
+
+/// A service that is opened while the records are moved: then they aren't moved.
+#[test]
+fn a_service_that_opens_meanwhile_and_a_move_exclude_each_other() {
+    let world = World::new();
+    fleet(&world);
+    let file = FileStore::open(world.folder.path().join("store")).unwrap();
+    let (store, to) = (MemoryStore::new(), MemoryStore::new());
+    copy_records(&file, &store).unwrap();
+    let opened = Mutex::new(None);
+    let act = || *opened.lock().unwrap() = Some(shared(&world, &store).unwrap());
+    let moved = copy_records(&BeforeTheMark { store: &store, act: &act }, &to);
+    assert!(matches!(moved, Err(Error::Busy { .. })), "{moved:?}");
+    let service = opened.lock().unwrap().take().unwrap();
+    check(&service);
+    drop(service);
+    check(&shared(&world, &store).unwrap());
+    assert!(shared(&world, &to).is_err());
+    copy_records(&store, &to).unwrap();
+    check(&shared(&world, &to).unwrap());
 }

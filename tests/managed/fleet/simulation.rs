@@ -410,7 +410,8 @@ fn hosts_and_faults_from_a_seed_keep_what_they_promise() {
     let seeds: u64 = wanted.parse().unwrap();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        // A seed mostly waits, between a host's attempts of a commit.
+        for _ in 0..16 {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst) as u64;

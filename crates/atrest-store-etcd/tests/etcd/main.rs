@@ -5,8 +5,11 @@ mod cluster;
 mod counters;
 mod faults;
 mod fleet;
+#[path = "../../../../tests/common/fleet_kills/mod.rs"]
+mod fleet_kills;
 #[path = "../../../../tests/common/fleet_on.rs"]
 mod fleet_on;
+mod kills;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
@@ -14,4 +17,6 @@ mod proxy;
 mod rights;
 mod server;
 mod suite;
+#[path = "../../../../tests/common/tcp_proxy.rs"]
+mod tcp_proxy;
 mod tls;

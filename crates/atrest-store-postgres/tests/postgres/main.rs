@@ -5,10 +5,14 @@ mod counters;
 mod failover;
 mod faults;
 mod fleet;
+#[path = "../../../../tests/common/fleet_kills/mod.rs"]
+mod fleet_kills;
 #[path = "../../../../tests/common/fleet_on.rs"]
 mod fleet_on;
+mod kills;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[path = "../../../../tests/common/tcp_proxy.rs"]
 mod proxy;
 mod rights;
 mod server;

@@ -82,6 +82,11 @@ impl Postgres {
 
     /// A standby of this one, which replicates synchronously once it is asked to.
     pub fn standby(&self) -> Self {
+        self.standby_with(&[])
+    }
+
+    /// One with more settings, which count once it is promoted.
+    pub fn standby_with(&self, settings: &[&str]) -> Self {
         let folder = folder();
         let data = folder.path().join("data");
         let from = format!("postgresql://postgres:secret@127.0.0.1:{}/postgres", self.port);
@@ -89,7 +94,7 @@ impl Postgres {
             &self.bin.join("pg_basebackup"),
             &["-d", &from, "-D", peers::text(&data), "-R", "-X", "stream", "-c", "fast", "--no-sync"],
         );
-        Self::over(self.bin.clone(), folder, Vec::new())
+        Self::over(self.bin.clone(), folder, settings.iter().map(|setting| (*setting).to_owned()).collect())
     }
 
     fn over(bin: PathBuf, folder: tempfile::TempDir, settings: Vec<String>) -> Self {
@@ -189,6 +194,11 @@ impl Drop for Postgres {
 
 pub fn address(port: u16) -> String {
     format!("postgresql://postgres:secret@127.0.0.1:{port}/postgres")
+}
+
+/// The address of a pair, of which either may be the primary.
+pub fn both(ports: [u16; 2]) -> String {
+    format!("postgresql://postgres:secret@127.0.0.1:{},127.0.0.1:{}/postgres", ports[0], ports[1])
 }
 
 pub fn options(address: &str) -> PostgresOptions {
