@@ -123,3 +123,170 @@ fn a_key_that_is_taken_away_stops_its_disks() {
         ])
         .failed(2, "VAULT/keys/NAME/VERSION");
 }
+
+/// The bytes that a disk reads as, by the volume in its file.
+fn content(place: &Place, id: &str) -> Vec<u8> {
+    place.ok(&["decrypt", &format!("disks/{id}.disk"), "plain.img", "--context", id, "-y"]);
+    place.read("plain.img")
+}
+
+fn fingerprint(place: &Place, id: &str) -> String {
+    let disk = format!("disks/{id}.disk");
+    let info = place.json("info", &["info", &disk, "--unlock", "--context", id]);
+    info["unlocked"]["fingerprint"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_image_has_a_copy_of_each_disk_in_each_region() {
+    let place = place();
+    make_set(&place);
+    let plain = place.image("disk.img", 2 << 20);
+    place.ok(&[&["fleet", "disk", "create", "web", "--size", "2M"], &WHERE[..]].concat());
+    place.ok(&[&["fleet", "disk", "create", "db", "--size", "1M", "--set", "one"], &WHERE[..]].concat());
+    place.ok(&["fleet", "disk", "write", "web", "disk.img", "-y"]);
+    let create = ["fleet", "image", "create", "golden", "--disk", "web", "--disk", "db"];
+    // Of a disk under a customer's key, a copy is under one, too; and one set, or one for each.
+    place.run(&[&create[..], &["--to", "north"]].concat()).failed(8, "name a set for it");
+    place.run(&[&create[..], &["--to", "north=one,one,one"]].concat()).failed(2, "--to north=SET,SET");
+    place.run(&["fleet", "image", "create", "golden", "--disk", "none", "--to", "north"]).failed(3, "none");
+    let made = place.json("fleet image create", &[&create[..], &["--to", "north=,one"]].concat());
+    let sets: Vec<_> = made["copies"].as_array().unwrap().iter().map(|copy| copy["set"].clone()).collect();
+    assert_eq!(sets, [serde_json::Value::Null, "one".into()]);
+    place.run(&[&create[..], &["--to", "north=one"]].concat()).failed(8, "golden");
+    let web =
+        ["fleet", "image", "create", "web", "--disk", "web", "--to", "north", "--to", "south", "--progress", "json"];
+    let progress = place.run(&web).stderr;
+    let last: serde_json::Value = serde_json::from_str(progress.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["done"], &last["total"]), (&(4 << 20).into(), &(4 << 20).into()));
+
+    let listed = place.json("fleet image ls", &["fleet", "image", "ls"]);
+    let of = |image: &serde_json::Value| {
+        [image["name"].clone(), image["disks"].clone(), image["regions"].clone(), image["size"].clone()]
+    };
+    let listed: Vec<_> = listed["images"].as_array().unwrap().iter().map(of).collect();
+    let north = serde_json::json!(["north"]);
+    assert_eq!(listed[0], ["golden".into(), 2.into(), north, (3 << 20).into()]);
+    assert_eq!(listed[1], ["web".into(), 1.into(), serde_json::json!(["north", "south"]), (2 << 20).into()]);
+    let copies = place.json("fleet image show", &["fleet", "image", "show", "web"]);
+    for copy in copies["copies"].as_array().unwrap() {
+        assert_eq!(content(&place, copy["id"].as_str().unwrap()), plain);
+    }
+    assert_eq!(copies["copies"][1]["name"], "web/south/0");
+
+    let from = ["fleet", "disk", "create", "again", "--from", "image:web/south/0"];
+    let again = place.json("fleet disk create", &[&from[..], &WHERE[..]].concat());
+    assert_eq!(content(&place, again["id"].as_str().unwrap()), plain);
+    for wrong in ["image:web", "image:web/south/x", "image:web/south/0/0", "web"] {
+        let from = ["fleet", "disk", "create", "other", "--from", wrong];
+        place.run(&[&from[..], &WHERE[..]].concat()).failed(2, "image:NAME/REGION/NUMBER");
+    }
+    assert_eq!(place.json("fleet report", &["fleet", "report"])["resources"].as_array().unwrap().len(), 7);
+    place.run(&["fleet", "image", "rm", "web"]).failed(8, "with its 2 copies");
+    assert_eq!(
+        place.json("fleet image rm", &["fleet", "image", "rm", "web", "-y"])["images"].as_array().unwrap().len(),
+        1
+    );
+    place.run(&["fleet", "image", "show", "web"]).failed(3, "no image");
+}
+
+#[test]
+fn a_disks_data_move_to_a_new_key_in_parts() {
+    let place = place();
+    make_set(&place);
+    let plain = place.image("disk.img", 40 << 20);
+    let create = ["fleet", "disk", "create", "web", "--size", "40M", "--set", "one"];
+    let id = place.json("fleet disk create", &[&create, &WHERE[..]].concat())["id"].as_str().unwrap().to_owned();
+    place.ok(&["fleet", "disk", "write", "web", "disk.img", "-y"]);
+    let before = fingerprint(&place, &id);
+    let rekey = ["fleet", "disk", "rekey", "web"];
+    place.run(&[&rekey[..], &["--resume"]].concat()).failed(8, "without --resume it begins");
+    place.run(&["fleet", "disk", "rekey", "none"]).failed(3, "none");
+    let part = place.json("fleet disk rekey", &[&rekey[..], &["--at-most", "16M"]].concat());
+    assert_eq!((&part["finished"], &part["total"]), (&false.into(), &(40 << 20).into()));
+    place.run(&rekey).failed(7, "`atrest fleet disk rekey web --resume` goes on");
+    // Meanwhile it is a volume that opens, with the same data.
+    assert_eq!(content(&place, &id), plain);
+    if peer("cryptsetup") {
+        let dump = by_peer(&place, "cryptsetup", &["luksDump", &format!("disks/{id}.disk")]);
+        assert!(dump.contains("online-reencrypt"), "{dump}");
+    }
+    let rest = place.json("fleet disk rekey", &[&rekey[..], &["--resume"]].concat());
+    assert_eq!((&rest["finished"], &rest["done"]), (&true.into(), &(40 << 20).into()));
+    assert_ne!(fingerprint(&place, &id), before);
+    assert_eq!(content(&place, &id), plain);
+    assert_eq!(place.json("fleet report", &["fleet", "report"])["finished"], true);
+}
+
+/// Ctrl-C stops between two parts, and tells what goes on.
+#[test]
+fn an_interrupted_rekey_goes_on() {
+    let place = place();
+    place.ok(&[&["fleet", "disk", "create", "web", "--size", "256M"], &WHERE[..]].concat());
+    let mut command = place.command(&["fleet", "disk", "rekey", "web", "--progress", "json"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    // Once it is under way.
+    lines.next().unwrap().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let said = lines.map(Result::unwrap).last().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(said.contains("the disk can be used, and `atrest fleet disk rekey web --resume` goes on"), "{said}");
+    assert_eq!(place.json("fleet disk rekey", &["fleet", "disk", "rekey", "web", "--resume"])["finished"], true);
+}
+
+/// Disks on an NBD server's exports, one for each.
+#[test]
+fn disks_lie_on_an_nbd_server() {
+    if !peer("nbdkit") {
+        return;
+    }
+    let mut place = place();
+    make_set(&place);
+    place.set("ATREST_FLEET_DISKS", "nbd+unix:///{id}?socket=store.sock");
+    place.set("XDG_RUNTIME_DIR", "/nonexistent");
+    // NBD has no message that makes an export: this plugin has one for each name, in memory, which is the disk's id.
+    let plugin = "#!/bin/sh
+case $1 in
+    list_exports) echo NAMES; ls exports ;;
+    open) [ -e exports/$3 ] || truncate -s 64M exports/$3; echo $3 ;;
+    get_size) stat -c %s exports/$2 ;;
+    pread) dd if=exports/$2 skip=$4 count=$3 iflag=skip_bytes,count_bytes bs=1M status=none ;;
+    pwrite) dd of=exports/$2 seek=$4 oflag=seek_bytes conv=notrunc bs=1M status=none ;;
+    can_write|can_flush) exit 0 ;;
+    flush) sync exports/$2 ;;
+    *) exit 2 ;;
+esac";
+    std::fs::create_dir(place.path("exports")).unwrap();
+    place.write("plugin", plugin);
+    std::fs::set_permissions(place.path("plugin"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut server = std::process::Command::new("nbdkit");
+    server.current_dir(place.root()).args([
+        "--foreground",
+        "--exit-with-parent",
+        "--unix",
+        "store.sock",
+        "sh",
+        "./plugin",
+    ]);
+    let mut server = server.spawn().unwrap();
+    let start = std::time::Instant::now();
+    while !place.path("store.sock").exists() {
+        assert!(server.try_wait().unwrap().is_none() && start.elapsed().as_secs() < 20, "nbdkit doesn't listen");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let plain = place.image("disk.img", 1 << 20);
+    let create = ["fleet", "disk", "create", "web", "--size", "1M", "--set", "one"];
+    let made = place.run(&[&create, &WHERE[..], &["--json"]].concat());
+    assert_eq!(made.status, 0, "{}", made.stderr);
+    place.ok(&["fleet", "disk", "write", "web", "disk.img", "-y"]);
+    let disk: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let id = disk["id"].as_str().unwrap();
+    place.ok(&["verify", &format!("exports/{id}"), "--context", id, "--against", "disk.img"]);
+    assert!(!place.read(&format!("exports/{id}")).windows(64).any(|window| window == &plain[..64]));
+    place.set("ATREST_FLEET_DISKS", "nbd+unix:///?socket=store.sock");
+    place.run(&["fleet", "report"]).failed(2, "{id}");
+    place.set("ATREST_FLEET_DISKS", "gopher:disks");
+    place.run(&["fleet", "report"]).failed(2, "file:");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}

@@ -101,6 +101,20 @@ impl Answer for Things {
     }
 }
 
+/// `fleet image create` and `fleet image show`.
+#[derive(Serialize, JsonSchema)]
+pub struct Copies {
+    pub image: String,
+    /// By region, and in it in the order of the disks.
+    pub copies: Vec<Thing>,
+}
+
+impl Answer for Copies {
+    fn text(&self, out: &mut Text) {
+        out.table(HEADS, self.copies.iter().map(Thing::row));
+    }
+}
+
 pub fn things(service: &DiskService, names: Vec<ResourceName>, output: Output) -> Result<()> {
     let resources = names.iter().map(|name| Ok(Thing::of(service.resource(name)?))).collect::<Result<_>>()?;
     output.answer(&Things { resources })

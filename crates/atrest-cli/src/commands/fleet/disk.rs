@@ -9,6 +9,7 @@ use atrest_host::{Disk, Nbd, Serve as _, VhostUser};
 use clap::{Args, Subcommand};
 
 use super::answers::{Thing, things};
+use super::rekey::Rekey;
 use crate::commands::serve::Serving;
 use crate::confirm::confirm;
 use crate::copy::for_parts;
@@ -31,6 +32,8 @@ pub enum Command {
     Write(Write),
     /// Enlarges a disk
     Resize(Resize),
+    /// Encrypts a disk's data under a new data key, while it is in use
+    Rekey(Rekey),
     /// Puts a disk into an encryption set
     PutIntoSet(PutIntoSet),
     /// Serves a disk, as long as its key may be used
@@ -58,7 +61,8 @@ pub struct Create {
     /// The sector size: 512 or 4096 bytes
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     sector_size: u32,
-    /// Copies a disk (disk:NAME) or a snapshot (snapshot:NAME)
+    /// Copies a disk (disk:NAME), a snapshot (snapshot:NAME), or an image's copy (image:NAME/REGION/NUMBER, with the disk's number
+    /// from 0)
     #[arg(long, value_name = "KIND:NAME", conflicts_with = "size")]
     from: Option<String>,
 }
@@ -117,6 +121,7 @@ impl Command {
             Command::Show(Named { name }) => output.answer(&Thing::of(service.resource(&ResourceName::disk(name))?)),
             Command::Write(write) => write.run(service, output, show, yes),
             Command::Resize(Resize { name, size }) => output.answer(&Thing::of(service.resize_disk(&name, size)?)),
+            Command::Rekey(rekey) => rekey.run(service, output, show),
             Command::PutIntoSet(PutIntoSet { name, set }) => {
                 output.answer(&Thing::of(service.put_into_set(&ResourceName::disk(name), &set)?))
             }
@@ -162,7 +167,16 @@ fn parse_name(text: &str) -> Result<ResourceName> {
     match text.split_once(':') {
         Some(("disk", name)) => Ok(ResourceName::disk(name)),
         Some(("snapshot", name)) => Ok(ResourceName::snapshot(name)),
-        _ => Err(Failure::usage("what is copied is disk:NAME or snapshot:NAME")),
+        Some(("image", copy)) => {
+            let mut parts = copy.split('/');
+            match (parts.next(), parts.next(), parts.next().map(str::parse), parts.next()) {
+                (Some(image), Some(region), Some(Ok(number)), None) => Ok(ResourceName::image(image, region, number)),
+                _ => Err(Failure::usage(
+                    "an image's copy is image:NAME/REGION/NUMBER; `atrest fleet image show NAME` lists them",
+                )),
+            }
+        }
+        _ => Err(Failure::usage("what is copied is disk:NAME, snapshot:NAME or image:NAME/REGION/NUMBER")),
     }
 }
 

@@ -1,7 +1,9 @@
-//! `fleet`: encryption sets, managed disks, snapshots, and the report of what protects each.
+//! `fleet`: encryption sets, managed disks, snapshots, images, and the report of what protects each.
 
 mod answers;
 mod disk;
+mod image;
+mod rekey;
 mod set;
 mod snapshot;
 
@@ -19,7 +21,9 @@ use crate::output::{Answer, Output, Text, shown};
 use crate::progress::Show;
 use crate::vaults::{UnlockVault, only_key};
 
-pub use answers::{Checked, Rotated, Thing, Things};
+pub use answers::{Checked, Copies, Rotated, Thing, Things};
+pub use image::Images;
+pub use rekey::Rekeyed;
 pub use set::{Set, Sets};
 
 /// Where the fleet is, and the vault of its platform.
@@ -28,7 +32,7 @@ pub struct Fleet {
     /// The store of the fleet, a file, which is made if it isn't there
     #[arg(long, value_name = "FILE", env = "ATREST_FLEET_STORE", default_value = "fleet.redb", global = true)]
     store: PathBuf,
-    /// The place of the disks, as a URL: file:FOLDER, nbd://HOST/{id}
+    /// The place of the disks, as a URL: file:FOLDER, nbd://HOST/{id}, or another that `atrest version` lists
     #[arg(long, value_name = "URL", env = "ATREST_FLEET_DISKS", default_value = "file:.", global = true)]
     disks: String,
     /// The platform's vault: the path of a vault file, or a URL
@@ -57,6 +61,9 @@ enum Command {
     /// Snapshots of disks
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Images: copies of disks in one region or in several
+    #[command(subcommand)]
+    Image(image::Command),
     /// Reports what protects each disk and snapshot, and whether it is as configured
     Report,
     /// Moves all that is under the platform's key to its newest version
@@ -81,6 +88,7 @@ impl Fleet {
             Command::Set(command) => command.run(&service, output, yes),
             Command::Disk(command) => command.run(&service, output, show, yes),
             Command::Snapshot(command) => command.run(&service, output, show, yes),
+            Command::Image(command) => command.run(&service, output, show, yes),
             Command::Report => report(&service, output),
             Command::RotatePlatform => {
                 let rotation = service.rotate_platform(&|_| {})?;
