@@ -2,8 +2,8 @@
 # no tool has to be built first. Bash sources it.
 
 source "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
-arch=$(dpkg --print-architecture)
-maintainer="The atrest project <atrest@example.invalid>"
+debian_arch=$(dpkg --print-architecture)
+source "$root/packages/publisher.sh"
 
 # documentation PACKAGE: what Debian has in each.
 documentation() {
@@ -48,7 +48,7 @@ package() {
 Package: $1
 Source: atrest
 Version: $version-1
-Architecture: $arch
+Architecture: $debian_arch
 Multi-Arch: $3
 Maintainer: $maintainer
 Installed-Size: $size
@@ -58,6 +58,6 @@ Depends: $4
 Description: $5
 TEXT
     same_times "$folder"
-    dpkg-deb --root-owner-group -Zxz --build "$folder" "$out/$1_$version-1_$arch.deb" >&2
-    echo "$out/$1_$version-1_$arch.deb"
+    dpkg-deb --root-owner-group -Zxz --build "$folder" "$out/$1_$version-1_$debian_arch.deb" >&2
+    echo "$out/$1_$version-1_$debian_arch.deb"
 }
