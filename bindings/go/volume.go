@@ -4,36 +4,6 @@ package atrest
 // #include <atrest.h>
 // #include "secret.h"
 //
-// // What opens or protects a volume: a vault, or else a passphrase or a key file.
-// typedef struct {
-//     const atrest_vault *vault;
-//     const char *key;
-//     const void *passphrase;
-//     size_t len;
-//     const char *key_file;
-// } go_way;
-//
-// static atrest_credential go_credential(go_way by) {
-//     atrest_credential credential = ATREST_CREDENTIAL_INIT;
-//     credential.kind = by.vault ? ATREST_CREDENTIAL_VAULT
-//         : by.key_file ? ATREST_CREDENTIAL_KEY_FILE : ATREST_CREDENTIAL_PASSPHRASE;
-//     credential.vault = by.vault;
-//     credential.passphrase = by.passphrase;
-//     credential.passphrase_len = by.len;
-//     credential.key_file = by.key_file;
-//     return credential;
-// }
-// static atrest_protector go_protector(go_way by) {
-//     atrest_protector protector = ATREST_PROTECTOR_INIT;
-//     protector.kind = by.vault ? ATREST_PROTECTOR_VAULT
-//         : by.key_file ? ATREST_PROTECTOR_KEY_FILE : ATREST_PROTECTOR_PASSPHRASE;
-//     protector.vault = by.vault;
-//     protector.key_name = by.key;
-//     protector.passphrase = by.passphrase;
-//     protector.passphrase_len = by.len;
-//     protector.key_file = by.key_file;
-//     return protector;
-// }
 // static atrest_status go_format(atrest_device *device, go_way by, uint32_t sector_size, const void *context,
 //     size_t context_len, atrest_volume **volume) {
 //     atrest_protector protector = go_protector(by);
@@ -112,6 +82,9 @@ type FormatOptions struct {
 type OpenOptions struct {
 	ReadOnly bool
 	Context  []byte // if not nil, the context that the volume must be bound to
+	// Opens a volume whose encryption or decryption in place isn't finished: a part of its data is plain. Whoever could write to the
+	// disk can make any volume look so, and read what is written to it from then on.
+	HazmatAllowUnencrypted bool
 }
 
 // A Volume is an encrypted device: LUKS2, as cryptsetup makes and opens it. It reads and writes at any byte, and any number of
@@ -119,10 +92,7 @@ type OpenOptions struct {
 type Volume struct {
 	lock   sync.RWMutex // held alone to close it
 	handle *C.atrest_volume
-	// Keeps a write to a part of a sector, which reads the sector first, apart from all other writes.
-	sectors sync.RWMutex
-	unit    int64
-	size    int64
+	data   anyByte
 }
 
 // Format makes a volume in a new file of a size in bytes. Its header takes 16 MiB of them.
@@ -140,6 +110,9 @@ func Open(path string, credential Way, options OpenOptions) (*Volume, error) {
 	var onDevice, onOpen C.uint32_t
 	if options.ReadOnly {
 		onDevice, onOpen = C.ATREST_DEVICE_READ_ONLY, C.ATREST_OPEN_READ_ONLY
+	}
+	if options.HazmatAllowUnencrypted {
+		onOpen |= C.ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED
 	}
 	return newVolume(path, credential, func(name *C.char, device **C.atrest_device) C.atrest_status {
 		return C.atrest_device_open_file(name, onDevice, device)
@@ -176,7 +149,7 @@ func newVolume(path string, way Way, open func(*C.char, **C.atrest_device) C.atr
 	if err != nil {
 		return nil, err
 	}
-	volume.size, volume.unit = int64(size), int64(unit)
+	volume.data = anyByte{unit: int64(unit), size: int64(size)}
 	return volume, nil
 }
 
@@ -189,6 +162,14 @@ func address(slice []byte) (unsafe.Pointer, C.size_t) {
 		return unsafe.Pointer(&empty), 0
 	}
 	return unsafe.Pointer(&slice[0]), C.size_t(len(slice))
+}
+
+// pointer is the address of a slice for C, and its length; nil has no bytes, as any empty slice.
+func pointer(slice []byte) (unsafe.Pointer, C.size_t) {
+	if slice == nil {
+		slice = []byte{}
+	}
+	return address(slice)
 }
 
 // An address for what has no bytes, but is there.
@@ -205,10 +186,24 @@ func (volume *Volume) use(function func(*C.atrest_volume) C.atrest_status) error
 }
 
 // Size is the size of the data in bytes.
-func (volume *Volume) Size() int64 { return volume.size }
+func (volume *Volume) Size() int64 { return volume.data.size }
 
 // SectorSize is the size of a sector in bytes. Reads and writes of whole sectors are the fastest.
-func (volume *Volume) SectorSize() int { return int(volume.unit) }
+func (volume *Volume) SectorSize() int {
+	volume.data.layout.RLock()
+	defer volume.data.layout.RUnlock()
+	return int(volume.data.unit)
+}
+
+// Fingerprint identifies the volume's key, and tells nothing of it. Keep it apart from the disk: a volume that somebody put in its
+// place has another one.
+func (volume *Volume) Fingerprint() (Fingerprint, error) {
+	var fingerprint Fingerprint
+	err := volume.use(func(handle *C.atrest_volume) C.atrest_status {
+		return C.atrest_volume_fingerprint(handle, (*C.uint8_t)(&fingerprint[0]))
+	})
+	return fingerprint, err
+}
 
 // Sync returns when all that was written is on stable storage.
 func (volume *Volume) Sync() error {
