@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 
-use atrest::Error;
+use atrest::{Error, KeyRefusal};
 
 /// The result of what a command does.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -84,6 +84,9 @@ impl From<Error> for Failure {
                 "the map of written chunks is damaged: {text}. Decrypt it to a new image with --ignore-written-map, which shows \
                  all that the device holds, and noise where nothing was written"
             ),
+            Error::KeyRefused { reason: KeyRefusal::Missing, .. } => {
+                format!("{error:#}; check the name: `atrest key ls` shows the keys of a vault file")
+            }
             Error::LastProtector => {
                 "it is the last way into the volume: add another first by `atrest protector add`, or \
                  destroy the data by `atrest header erase`"

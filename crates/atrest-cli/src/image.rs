@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atrest::FileDevice;
+use atrest::{Error, FileDevice};
 use atrest_nbd::{NbdDevice, NbdOptions};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -90,7 +90,12 @@ impl Image {
 }
 
 fn check_kind(path: &Path) -> Result<()> {
-    let kind = fs::metadata(path).about(path.display())?.file_type();
+    let kind = match fs::metadata(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(Error::NotFound { what: "image", path: path.into() }.into());
+        }
+        found => found.about(path.display())?.file_type(),
+    };
     if kind.is_file() || kind.is_block_device() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::confirm::confirm;
-use crate::failure::{About, Failure, Result};
+use crate::failure::{About, Code, Failure, Result};
 use crate::output::quoted;
 use crate::stop::{self, OnStop};
 
@@ -17,11 +17,25 @@ pub struct Partial {
     replaces: bool,
 }
 
+/// Refuses a new file among the devices: it would lie in memory until the next start, and its name was meant to be a disk's.
+fn check_no_device(place: &Path) -> Result<()> {
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs::canonicalize(folder).about(place.display())?;
+    if folder.starts_with("/dev") && !folder.starts_with("/dev/shm") {
+        let text = "there is no such device, and no file is made among the devices: `lsblk` lists them";
+        return Err(Failure::new(Code::NotFound, text).about(place.display()));
+    }
+    Ok(())
+}
+
 impl Partial {
     /// Prepares the way to `place`. If something is there, it is asked whether it may be replaced: `what` names it.
     pub fn at(place: &Path, yes: bool, what: impl FnOnce(&Path) -> String) -> Result<Self> {
         let replaces = match fs::symlink_metadata(place) {
-            Err(e) if e.kind() == ErrorKind::NotFound => false,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                check_no_device(place)?;
+                false
+            }
             Err(e) => return Err(e).about(place.display()),
             Ok(found) if found.is_file() => {
                 confirm(yes, &format!("{} will be replaced; it holds {}.", place.display(), what(place)))?;
@@ -48,7 +62,7 @@ impl Partial {
         };
         if file.try_lock().is_err() {
             let text = "another run of this program is making it; wait for it";
-            return Err(Failure::new(crate::failure::Code::Busy, text).about(path.display()));
+            return Err(Failure::new(Code::Busy, text).about(path.display()));
         }
         confirm(
             yes,

@@ -62,7 +62,8 @@ impl Source {
 pub fn prompt(what: &str, twice: bool) -> Result<Secret> {
     if !terminal::is_there() {
         return Err(Failure::usage(format!(
-            "there is no terminal to ask for the {what}; name a file, a descriptor or a command that has it, as `atrest --help` tells"
+            "there is no terminal to ask for the {what}; name a file, a descriptor or a command that has it by \
+             --passphrase-from, or its kin of the vault (--vault-key-file, --vault-passphrase-from): `atrest help COMMAND` has them"
         )));
     }
     let first = terminal::ask_secret(&format!("{}: ", capital(what)))?;

@@ -184,7 +184,10 @@ impl Target {
         let device = devices::open(name, Access::Write)?;
         let room = devices::size_of(&*device)?;
         if room < needed {
-            return Err(Failure::refused(format!("it has {room} bytes, and {needed} are needed")).about(name));
+            return Err(Failure::refused(format!(
+                "it has {room} bytes, and {needed} are needed, with the header: take a larger device, or a file for the header by \
+                 --header, or a smaller --data-offset"
+            )).about(name));
         }
         confirm(yes, &format!("{name} will be overwritten; what it holds is lost: {}.", devices::content(&*device)))?;
         Ok(Target::Device(device, None, None))

@@ -85,7 +85,7 @@ pub fn encrypt_in_place(
         let volume = Volume::open(device, guard.credential(), &open).about(name)?;
         let _gently = Gently::new();
         if volume.reencryption().is_none() {
-            return Err(Failure::refused("nothing is under way there").about(name));
+            return Err(Failure::refused("nothing is under way there; without --resume it begins").about(name));
         }
         return go_on(&volume, name, "encrypting", &resumed, output, show);
     }
@@ -193,7 +193,7 @@ impl Reencrypt {
             let (volume, _) = self.volume.open_with(Access::Write, |open| open.hazmat_allow_unencrypted(true))?;
             let _gently = Gently::new();
             if volume.reencryption().is_none() {
-                return Err(Failure::refused("nothing is under way there").about(&name));
+                return Err(Failure::refused("nothing is under way there; without --resume it begins").about(&name));
             }
             return go_on(&volume, &name, "encrypting", &resumed, output, show);
         }

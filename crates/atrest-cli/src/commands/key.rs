@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::vault::InVault;
 use crate::confirm::confirm;
 use crate::failure::{Code, Failure, Result};
-use crate::output::{Answer, Output, Text, note, shown, time};
+use crate::output::{Answer, Output, Text, note, quoted, shown, time};
 use crate::secrets;
 
 #[derive(Subcommand)]
@@ -331,7 +331,16 @@ impl Version {
             None => key.versions.last().map(|version| &version.id),
             Some(wanted) => key.versions.iter().map(|version| &version.id).find(|id| id.version() == wanted),
         };
-        let missing = || Failure::new(Code::NotFound, format!("the key {:?} has no such version", self.name));
+        let missing = || {
+            Failure::new(
+                Code::NotFound,
+                format!(
+                    "the key {:?} has no such version; `atrest key show {}` lists them",
+                    self.name,
+                    quoted(&self.name)
+                ),
+            )
+        };
         vault.set_version(id.ok_or_else(missing)?, change)?;
         show(&vault, &self.name, output)
     }

@@ -155,7 +155,11 @@ impl Command {
                     _ => false,
                 };
                 if !found {
-                    return Err(Failure::new(Code::NotFound, format!("there is no {}", named(protector))).about(name));
+                    return Err(Failure::new(
+                        Code::NotFound,
+                        format!("there is no {}; `atrest protector ls` lists what there is", named(protector)),
+                    )
+                    .about(name));
                 }
                 confirm(
                     yes,

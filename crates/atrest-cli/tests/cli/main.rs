@@ -1,5 +1,6 @@
 //! The program, used as a person and as a script use it.
 
+mod block_devices;
 mod common;
 mod documents;
 mod fleet;

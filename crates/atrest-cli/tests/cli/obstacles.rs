@@ -244,3 +244,18 @@ fn an_image_that_shrinks_meanwhile_is_an_error_and_leaves_nothing() {
     assert!(said.iter().any(|line| line.contains("reading the image")), "{said:?}");
     assert_eq!(place.files(), before);
 }
+
+/// What an operator mistypes is answered by what to do next.
+#[test]
+fn mistakes_are_answered_by_what_to_do() {
+    let place = Place::with_vault();
+    place.image("disk.img", 4 << 20);
+    place.ok(&["encrypt", "disk.img", "disk.luks"]);
+    place.run(&["encrypt", "dsk.img", "other.luks"]).failed(3, "there is no image dsk.img; check the path");
+    place.run(&["encrypt", "disk.img", "other.luks", "--key", "typo"]).failed(5, "`atrest key ls` shows the keys");
+    place.run(&["key", "disable", "disks", "7"]).failed(3, "`atrest key show disks` lists them");
+    place.run(&["protector", "rm", "disk.luks", "keyslot:3", "-y"]).failed(3, "`atrest protector ls` lists");
+    place.run(&["reencrypt", "disk.luks", "--resume"]).failed(8, "without --resume it begins");
+    place.run(&["protector", "add", "disk.luks"]).failed(2, "no terminal");
+    assert!(!place.files().iter().any(|file| file.starts_with("other.luks")), "{:?}", place.files());
+}
