@@ -42,11 +42,13 @@ fn every_command_with_a_result_has_a_schema() {
         }
     }
     let fleet = commands(&["fleet"]);
-    let groups = ["set", "disk", "snapshot"];
+    let groups = ["set", "disk", "snapshot", "store"];
     for command in fleet.iter().filter(|command| *command != "help" && !groups.contains(&command.as_str())) {
         assert!(SCHEMAS.contains_key(&format!("fleet {command}")), "fleet {command}");
     }
-    for group in ["vault", "key", "secret", "protector", "header", "fleet set", "fleet disk", "fleet snapshot"] {
+    for group in
+        ["vault", "key", "secret", "protector", "header", "fleet set", "fleet disk", "fleet snapshot", "fleet store"]
+    {
         let words: Vec<&str> = group.split(' ').collect();
         for command in commands(&words).iter().filter(|command| *command != "help") {
             // It prints the value, and nothing else.
