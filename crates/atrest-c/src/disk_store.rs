@@ -240,7 +240,7 @@ pub unsafe extern "C" fn atrest_disk_service_remove_orphan(
     run(|| Ok(handle!(service).remove_orphan(text!(region), text!(id))?))
 }
 
-fn tell(
+pub(crate) fn tell(
     check: &StoreCheck,
     out: StructOut<atrest_store_check>,
     each: Option<unsafe extern "C" fn(user: *mut c_void, defect: *const c_char) -> atrest_status>,
