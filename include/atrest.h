@@ -4275,6 +4275,10 @@ atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in
 // An old store has a record of it, but no device was given. It is not in the new store.
 #define ATREST_REBUILT_MISSING 4
 
+// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old store
+// was made, and now ends where it ended then; atrest_disk_service_resize_disk brings back what is beyond.
+#define ATREST_REBUILT_LARGER 5
+
 // The result of checking a whole store.
 typedef struct {
     // Set by ATREST_STORE_CHECK_INIT.

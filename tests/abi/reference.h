@@ -1195,6 +1195,7 @@ atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in
 #define ATREST_REBUILT_NAMED_BY_ID 2
 #define ATREST_REBUILT_UNPROVEN 3
 #define ATREST_REBUILT_MISSING 4
+#define ATREST_REBUILT_LARGER 5
 typedef struct {
     size_t struct_size;
     uint64_t changes;

@@ -270,8 +270,14 @@ fn the_store_alone_is_restored() {
     assert!(service.rotate_platform(&|_| {}).is_err());
     assert_eq!(outcome(&service, &ResourceName::disk("written")), "b of 1, Finished");
     assert_eq!(outcome(&service, &ResourceName::disk("floor")), "b of 1, Finished");
-    // The size that it had is given to it again, and all its data with it.
+    // The report of an open disk says that there is more. The size that it had is given to it again, and all its data with it.
+    let beyond = |name: &str| {
+        let _open = service.open_disk(name).unwrap();
+        service.report(&ResourceName::disk(name)).unwrap().beyond
+    };
+    assert_eq!((beyond("still"), beyond("enlarged")), (Some(0), Some(SIZE)));
     service.resize_disk("enlarged", 2 * SIZE).unwrap();
+    assert_eq!(beyond("enlarged"), Some(0));
     assert_eq!(outcome(&service, &ResourceName::disk("enlarged")), "b of 2, Finished");
 }
 
@@ -295,6 +301,7 @@ fn a_store_that_is_too_old_is_rebuilt_from_the_disks() {
         names
     };
     assert_eq!(names(&rebuilt.restored), ["before", "enlarged", "floor", "grown", "still", "written"]);
+    assert_eq!(names(&rebuilt.larger), ["enlarged", "grown"]);
     assert_eq!(names(&rebuilt.missing), ["deleted", "replaced"]);
     // The new disk, and the one in the place of another. Without the old store, these are proven, too.
     assert_eq!(rebuilt.named_by_id.len(), 2);
