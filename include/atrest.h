@@ -4564,7 +4564,7 @@ atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_s
 
 // Copies all records of one store to another while no service has either open, compares both, and sets `records` to how many there
 // are. So a fleet moves from a file to an engine, and back. `to` must be empty, or hold what an earlier attempt left:
-// if this fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards, take `from` away.
+// if this fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards none opens `from`.
 //
 // Errors: ATREST_ERR_BUSY while a service has one of them open; ATREST_ERR_NOT_FOUND for a file to copy from that isn't there;
 // ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
