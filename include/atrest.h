@@ -97,6 +97,7 @@
 //   RE-ENCRYPTION OF DISKS
 //   REPORTS
 //   CARE OF A STORE
+//   FLEETS OF MANY HOSTS
 //
 // Generated from crates/atrest-c/src by tests/capi/header.rs: change it there.
 
@@ -4274,6 +4275,10 @@ atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in
 // An old store has a record of it, but no device was given. It is not in the new store.
 #define ATREST_REBUILT_MISSING 4
 
+// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old store
+// was made, and now ends where it ended then; atrest_disk_service_resize_disk brings back what is beyond.
+#define ATREST_REBUILT_LARGER 5
+
 // The result of checking a whole store.
 typedef struct {
     // Set by ATREST_STORE_CHECK_INIT.
@@ -4384,6 +4389,186 @@ atrest_status atrest_disk_service_orphans(const atrest_disk_service *service, co
 // Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME for what is no id;
 // those of atrest_disk_service_orphans and of the backend.
 atrest_status atrest_disk_service_remove_orphan(const atrest_disk_service *service, const char *region, const char *id);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// FLEETS OF MANY HOSTS
+//
+// Services of many hosts share a store in PostgreSQL or etcd. A disk, snapshot or image is open on one host at a time, and what
+// needs its device is done there; on another host it fails with ATREST_ERR_BUSY. Each host has a lease, which a thread of its
+// service renews; once it has run out, I/O fails, and the next host takes over. docs/fleet.md says what holds, and for how long.
+//
+// A store is named by a URL. Each kind but the file is a feature of the library's build. No URL has a password: that comes from a
+// callback, from the environment, or from the file of `password-file=FILE` behind a `?`. docs/cli.md has the other parts.
+//
+//   file:PATH                                              a file, which one process has open at a time
+//   postgres://USER@HOST[:PORT][,HOST[:PORT]...]/DATABASE  postgres: by PGPASSWORD
+//   etcd://[USER@]HOST[:PORT][,HOST[:PORT]...][/PREFIX]    etcd: by ETCDCTL_PASSWORD; etcd+http://... to this machine
+
+// The lease was not watched for long enough: no renewal was seen yet, and no lease's time has passed.
+#define ATREST_LEASE_UNKNOWN 1
+
+// The lease was seen to be renewed, within the time of a lease.
+#define ATREST_LEASE_LIVE 2
+
+// It was seen to stand still for the time of a lease: its host may not use its disks any more, unless it renews it.
+#define ATREST_LEASE_RAN_OUT 3
+
+// It was seen to stand still for a quarter longer: the next host that has seen that, too, takes this one for lost.
+#define ATREST_LEASE_LOST 4
+
+// The host's record can't be read, such as that of a later version. Other hosts take it for live.
+#define ATREST_LEASE_UNREADABLE 5
+
+// The host has the device open.
+#define ATREST_ATTACHMENT_OPEN 1
+
+// The device is being handed over: `promised` is to get it.
+#define ATREST_ATTACHMENT_PROMISED 2
+
+// Nobody has it.
+#define ATREST_ATTACHMENT_CLOSED 3
+
+// The host that had it was taken for lost: another one may open it.
+#define ATREST_ATTACHMENT_LOST 4
+
+// The record can't be read; `fault` says why.
+#define ATREST_ATTACHMENT_UNREADABLE 5
+
+// A store of a fleet. Freed by atrest_fleet_store_free.
+typedef struct atrest_fleet_store atrest_fleet_store;
+
+// What a host that shares a store says of itself.
+typedef struct {
+    // Set by ATREST_HOST_OPTIONS_INIT.
+    size_t struct_size;
+    // Its name, which other hosts are told. Each host has another one.
+    const char *name;
+    // How long it may use its disks after the store last answered, in milliseconds: at least three times the store's deadline, and
+    // at most an hour. 0 is a minute.
+    uint64_t lease_ms;
+    // 1 if the caller renews the lease, by atrest_disk_service_renew_host_lease after each third of it; 0: a thread of the service does.
+    uint32_t renews_by_hand;
+    // 0.
+    uint32_t reserved;
+} atrest_host_options;
+
+// The first value of an atrest_host_options.
+#define ATREST_HOST_OPTIONS_INIT {sizeof(atrest_host_options), 0, 0, 0, 0}
+
+// A run of a host's service. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the running library.
+    size_t struct_size;
+    // The host's name; empty if its record can't be read.
+    const char *name;
+    // The id of this run of its service, never used again. A host that was just started again may have two.
+    const char *run;
+    // How long its lease holds after a renewal, in milliseconds.
+    uint64_t lease_ms;
+    // How often it was renewed.
+    uint64_t renewals;
+    // For how long that number was seen as it is, in milliseconds: since the first call with this handle at most.
+    uint64_t still_ms;
+    // ATREST_LEASE_*.
+    uint32_t state;
+    // 0.
+    uint32_t reserved;
+} atrest_host;
+
+// A device that a host has open, or is to get. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the running library.
+    size_t struct_size;
+    // The device's id.
+    const char *id;
+    // The name of the resource that it is of; NULL for what is being made or removed.
+    const char *name;
+    // The host that has it open; NULL if none has.
+    const char *host;
+    // The run of that host's service, or NULL.
+    const char *run;
+    // While it is handed over, the host that is to get it; otherwise NULL.
+    const char *promised;
+    // Why its record can't be read; otherwise NULL.
+    const char *fault;
+    // ATREST_RESOURCE_*; 0 for what is being made or removed.
+    uint32_t kind;
+    // ATREST_ATTACHMENT_*.
+    uint32_t state;
+    // 1 if it was taken from a host that was lost, and its header doesn't keep that one out yet; otherwise 0.
+    uint32_t unfenced;
+    // 0.
+    uint32_t reserved;
+} atrest_attachment;
+
+// Opens the store that a URL names. A file isn't looked at yet; an engine is connected to, and asked. `options` may be NULL: they are
+// those of a vault's URL, and `secret` is called during this call only, with PGPASSWORD or ETCDCTL_PASSWORD. release() is called
+// when this has succeeded, and not when it fails.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for another URL, for one whose feature the library was built without, and for a password in
+// it; ATREST_ERR_IO if the engine doesn't answer, refuses the user, or isn't safe; for a file that the URL names, too.
+atrest_status atrest_fleet_store_open_url(const char *url, const atrest_vault_url_options *options,
+    atrest_fleet_store **out);
+
+// Frees a store. Services on it go on.
+void atrest_fleet_store_free(atrest_fleet_store *store);
+
+// Sets `out` to 1 if services of many hosts share the store, and to 0 if it is a file.
+atrest_status atrest_fleet_store_is_shared(const atrest_fleet_store *store, uint32_t *out);
+
+// Opens a service on a store: on one that hosts share as the host of `host`, which is needed there; on a file as
+// atrest_disk_service_open, without a look at `host`. Call atrest_disk_service_maintain about once a minute: it looks after the other
+// hosts, too. Once the service and its disks are freed, the lease ends, and nobody waits for it.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for a lease out of bounds; ATREST_ERR_INVALID_NAME for the host's; those of
+// atrest_disk_service_open.
+atrest_status atrest_fleet_store_open_service(const atrest_fleet_store *store, const atrest_host_options *host,
+    const atrest_disk_service_options *options, atrest_disk_service **out);
+
+// Renews the lease of this service's host, if `renews_by_hand` says so.
+//
+// Errors: ATREST_ERR_BUSY if another host has taken this one for lost: open the service again; ATREST_ERR_IO if the store doesn't
+// answer: the lease holds as long as it did; ATREST_ERR_INVALID_OPTION for a store that isn't shared.
+atrest_status atrest_disk_service_renew_host_lease(const atrest_disk_service *service);
+
+// Hands a disk that is open here over to the host named `to`, for the live migration of a machine. On return it is closed here, all
+// that was written is durable, and only `to` can open it, or this host again as long as `to` hasn't: never do both write. It waits for the
+// reads and writes that are under way; later ones fail with ATREST_ERR_DISK_SUSPENDED until the disk is opened here again.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE if there is no such disk, or no other host `to` with a lease; ATREST_ERR_BUSY while it is
+// copied, or open on another host; ATREST_ERR_DISK_SUSPENDED; ATREST_ERR_INVALID_OPTION for a store that isn't shared; ATREST_ERR_IO: the
+// disk is closed here, and `to` may find it busy until atrest_disk_service_maintain has told the store.
+atrest_status atrest_disk_service_hand_over(const atrest_disk_service *service, const char *disk, const char *to);
+
+// Calls `each` for every host that has a service on the store, or had one that didn't end well, in the order of their names. The store
+// tells no times: call it again with the same handle, and the states tell what was seen in between. `each` returns ATREST_OK to
+// continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for a file; ATREST_ERR_IO.
+atrest_status atrest_fleet_store_hosts(const atrest_fleet_store *store, atrest_status (*each)(void *user,
+    const atrest_host *host), void *user);
+
+// Calls `each` for the devices that hosts have open, or are to get, in the order of their ids: at most `limit`, of 1 to 1000, of those
+// that come after the id `after`, which may be NULL. Fewer calls say that none follow. Otherwise as atrest_fleet_store_hosts.
+//
+// Errors: ATREST_ERR_INVALID_OPTION also for another limit.
+atrest_status atrest_fleet_store_attachments(const atrest_fleet_store *store, const char *after, size_t limit,
+    atrest_status (*each)(void *user, const atrest_attachment *attachment), void *user);
+
+// Checks a whole store: a file that no service has open, as atrest_store_check_file; of one that hosts share each record by itself, while
+// they use it, without a number of changes. Otherwise as atrest_disk_service_check.
+//
+// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_file.
+atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_status (*each)(void *user,
+    const char *defect), void *user, atrest_store_check *out);
+
+// Copies all records of one store to another while no service has either open, compares both, and sets `records` to how many there
+// are. So a fleet moves from a file to an engine, and back. `to` must be empty, or hold what an earlier attempt left:
+// if this fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards none opens `from`.
+//
+// Errors: ATREST_ERR_BUSY while a service has one of them open; ATREST_ERR_NOT_FOUND for a file to copy from that isn't there;
+// ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
+atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
 
 #ifdef __cplusplus
 }

@@ -3291,6 +3291,13 @@ public:
             [&](auto out) { return atrest_disk_service_open(store.get(), &c, out); });
     }
 
+    // A service on a store of a fleet; see fleet_store::open_service.
+    result<void> renew_host_lease() const { return detail::done(atrest_disk_service_renew_host_lease(get())); }
+    // Closes a disk here, so that the host `to` opens it, and nobody else.
+    result<void> hand_over(text disk, text to) const {
+        return detail::done(atrest_disk_service_hand_over(get(), disk.get(), to.get()));
+    }
+
     // To be called about once a minute.
     result<void> maintain() const { return detail::done(atrest_disk_service_maintain(get())); }
     // To be called every few minutes. Calls `each` with an atrest_rotated.
@@ -3554,6 +3561,92 @@ result<void> rebuild_store(path store, const disk_service_options &options, cons
         return from.with_c([&](auto sources) { return atrest_store_rebuild(store.get(), &c, sources, visit...); });
     });
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// FLEETS OF MANY HOSTS
+
+// What a host that shares a store says of itself. As atrest_host_options.
+class host_options {
+public:
+    explicit host_options(text name) : name_(name.get()) {}
+    // In milliseconds: at least three times the store's deadline.
+    host_options &lease_ms(std::uint64_t lease) noexcept { return c_.lease_ms = lease, *this; }
+    // disk_service::renew_host_lease is called after each third of the lease.
+    host_options &renews_by_hand(bool by_hand = true) noexcept { return c_.renews_by_hand = by_hand, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_host_options c() const noexcept {
+        atrest_host_options c = c_;
+        c.name = name_.get();
+        return c;
+    }
+
+private:
+    atrest_host_options c_ = detail::init<atrest_host_options>();
+    detail::copied name_;
+};
+
+// Where a service keeps its records: a file, or an engine that services of many hosts share.
+class fleet_store : public detail::handle<atrest_fleet_store, atrest_fleet_store_free> {
+public:
+    using handle::handle;
+
+    // By its URL, such as "postgres://disks@db1,db2/disks". A call of it takes at most so many milliseconds; 0 is its own deadline.
+    [[nodiscard]] static result<fleet_store> open_url(text url, std::uint32_t deadline_ms = 0) {
+        auto c = detail::init<atrest_vault_url_options>();
+        c.deadline_ms = deadline_ms;
+        return detail::handle_of<fleet_store>([&](auto out) { return atrest_fleet_store_open_url(url.get(), &c, out); });
+    }
+    // With a password of the program's, which is asked for now and never again.
+    [[nodiscard]] static result<fleet_store> open_url(text url, std::unique_ptr<secret_source> secrets,
+                                                      std::uint32_t deadline_ms = 0) {
+        auto c = detail::init<atrest_vault_url_options>();
+        c.deadline_ms = deadline_ms;
+        c.secret = detail::secret_source_calls::secret;
+        return detail::object_of<fleet_store>(
+            std::move(secrets), c, detail::secret_source_calls::release,
+            [&](const atrest_vault_url_options *options, atrest_fleet_store **out) {
+                return atrest_fleet_store_open_url(url.get(), options, out);
+            });
+    }
+    [[nodiscard]] result<bool> is_shared() const {
+        return detail::enum_of<bool>([&](auto out) { return atrest_fleet_store_is_shared(get(), out); });
+    }
+    // On a file the host's options don't count.
+    [[nodiscard]] result<disk_service> open_service(const host_options &host, const disk_service_options &options) const {
+        const atrest_host_options c_host = host.c();
+        const atrest_disk_service_options c = options.c();
+        return detail::handle_of<disk_service>(
+            [&](auto out) { return atrest_fleet_store_open_service(get(), &c_host, &c, out); });
+    }
+    // Calls `each` with an atrest_host for every host. Call it again to learn which leases live.
+    template <class F> result<void> hosts(F &&each) const {
+        return detail::each<const atrest_host *>(
+            each, [&](auto... visit) { return atrest_fleet_store_hosts(get(), visit...); });
+    }
+    // Calls `each` with an atrest_attachment for the first devices that hosts have open, at most 1000.
+    template <class F> result<void> attachments(F &&each, std::size_t limit = 1000) const {
+        return detail::each<const atrest_attachment *>(each, [&](auto... visit) {
+            return atrest_fleet_store_attachments(get(), nullptr, limit, visit...);
+        });
+    }
+    // The same for those after an id.
+    template <class F> result<void> attachments_after(text id, F &&each, std::size_t limit = 1000) const {
+        return detail::each<const atrest_attachment *>(each, [&](auto... visit) {
+            return atrest_fleet_store_attachments(get(), id.get(), limit, visit...);
+        });
+    }
+    // Looks through the store, and returns what is wrong.
+    result<std::vector<std::string>> check(atrest_store_check &found) const {
+        found = detail::init<atrest_store_check>();
+        return detail::texts_of([&](auto... visit) { return atrest_fleet_store_check(get(), visit..., &found); });
+    }
+    // Copies all records to another store, compares both, and returns how many there are. No service may have either open.
+    result<std::uint64_t> copy_to(const fleet_store &to) const {
+        return detail::value_of<std::uint64_t>(
+            [&](auto out) { return atrest_fleet_store_copy(get(), to.get(), out); });
+    }
+};
 
 // The capability table, whole, or the rows that apply to a disk.
 [[nodiscard]] inline result<std::string> capability_table_json() {

@@ -16,6 +16,15 @@ impl StoreCheck {
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self> {
         store::check_file(path.as_ref())
     }
+
+    /// Checks each record of a store that hosts share, while they use it. Whether the records fit each other can't be said then, and
+    /// there is no number of changes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn of_shared(store: &dyn store::Store) -> Result<Self> {
+        store::check_shared(store)
+    }
 }
 
 impl DiskService {

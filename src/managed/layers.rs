@@ -418,6 +418,11 @@ impl Layers {
         self.all().map(|volume| keys_in(volume.device())).collect()
     }
 
+    /// How many bytes the upper volume has.
+    pub(super) fn size(&self) -> u64 {
+        self.upper.size()
+    }
+
     /// How many blocks each DEK has encrypted, as in [`Resource::used_blocks`].
     pub(super) fn used_blocks(&self) -> [u64; 2] {
         [Some(&self.upper), self.lower.as_deref()].map(|volume| volume.map_or(0, |volume| volume.usage().blocks()))

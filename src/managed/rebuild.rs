@@ -64,6 +64,10 @@ pub struct Rebuilt {
     pub sets: Vec<String>,
     /// Resources with a record in an old store, whose device opens with its key and matches the record.
     pub restored: Vec<ResourceName>,
+    /// Those of `restored` whose device has room for more than the record's size: perhaps they were enlarged after the old store
+    /// was made, and now end where they ended then. Compare with the sizes that you know;
+    /// [`resize_disk`](super::DiskService::resize_disk) brings back what is beyond.
+    pub larger: Vec<ResourceName>,
     /// Disks known from their header only. They open with their key, and are in the new store as disks named by their
     /// id. Their name, their kind (disk, snapshot or image's copy) and their source are lost.
     pub named_by_id: Vec<ResourceName>,
@@ -148,6 +152,8 @@ struct Found {
     keys: Vec<KeyId>,
     /// Whether an old store has a record of it.
     is_known: bool,
+    /// Whether its device has room for more.
+    is_larger: bool,
 }
 
 #[derive(Default)]
@@ -159,7 +165,7 @@ struct NewStore {
 
 impl NewStore {
     fn put(&mut self, found: Found, told: &mut Rebuilt) -> core::result::Result<(), String> {
-        let Found { resource, keys, is_known } = found;
+        let Found { resource, keys, is_known, is_larger } = found;
         let name = resource.full_name();
         if !self.names.insert(name.clone()) {
             return Err(format!("another device is the {name} already"));
@@ -168,6 +174,9 @@ impl NewStore {
             && !self.increments.insert((disk.into(), place))
         {
             return Err(format!("another device has the place of the {name} among the snapshots of its disk already"));
+        }
+        if is_known && is_larger {
+            told.larger.push(name.clone());
         }
         if is_known { &mut told.restored } else { &mut told.named_by_id }.push(name);
         self.resources.push((resource, keys));
@@ -229,9 +238,15 @@ impl Rebuilding<'_> {
             (Some(_), _) if !fitting.is_empty() => {
                 Err("an old store has several records of it, and it is unknown which was the last".into())
             }
-            (Some(resource), _) => Ok(Found { resource, keys, is_known: true }),
+            (Some(resource), _) => {
+                let is_larger = proven.upper.size() > needed(&resource).unwrap_or(u64::MAX);
+                Ok(Found { resource, keys, is_known: true, is_larger })
+            }
             (None, Some(why)) => Err(why),
-            (None, None) => Ok(Found { resource: self.unknown(region, id, &proven)?, keys, is_known: false }),
+            (None, None) => {
+                let resource = self.unknown(region, id, &proven)?;
+                Ok(Found { resource, keys, is_known: false, is_larger: false })
+            }
         }
     }
 
@@ -292,7 +307,6 @@ impl Rebuilding<'_> {
 
     /// The resource of a record, if the device matches it.
     fn fit(&self, record: &Resource, region: &str, proven: &Proven) -> core::result::Result<Resource, String> {
-        let map = record.increment.map_or(0, |_| ChunkMap::stored_len(record.size));
         let sector_size = proven.upper.sector_size().bytes();
         if record.region != region {
             return Err(format!("in the region {:?}", record.region));
@@ -305,7 +319,7 @@ impl Rebuilding<'_> {
         if record.encryption_type != proven.encryption_type || record.sector_size != sector_size {
             return Err("of another encryption type or sector size".into());
         }
-        if record.size.checked_add(map).is_none_or(|needed| needed > proven.upper.size()) {
+        if needed(record).is_none_or(|needed| needed > proven.upper.size()) {
             return Err(format!("of {} bytes, which the device hasn't", record.size));
         }
         if record.increment.is_some() {
@@ -430,6 +444,11 @@ fn tokens(device: &dyn BlockDevice) -> Result<Vec<(KeyId, Vec<u8>)>> {
         Some((token.key_url?.parse().ok()?, Base64::decode_vec(json.get("context")?.as_str()?).ok()?))
     };
     Ok(tokens.into_iter().filter_map(read).collect())
+}
+
+/// The size of the volume that a record is of. An incremental snapshot has a map behind its data.
+fn needed(record: &Resource) -> Option<u64> {
+    record.size.checked_add(record.increment.map_or(0, |_| ChunkMap::stored_len(record.size)))
 }
 
 /// If a volume of this size is an incremental snapshot: the size of its data.

@@ -74,6 +74,10 @@ pub struct ResourceReport {
     pub key_due: bool,
     /// Whether its key may be used.
     pub access: KeyAccess,
+    /// How many bytes a disk's volume has beyond the disk's size, if it is open here; `None` otherwise. A store that is older than
+    /// the disk leaves some, if it was enlarged since, and so does an enlargement that was cut off:
+    /// [`resize_disk`](DiskService::resize_disk) to the size that you know brings them back.
+    pub beyond: Option<u64>,
     /// How far the last re-encryption of its data is, if one was ordered.
     pub reencryption: Option<ReencryptionReport>,
     /// The rows of the capability table that apply to it. The row for encryption in the guest follows the one at rest
@@ -213,6 +217,8 @@ impl Inner {
             None => self.status(&resource, &[&upper, &lower])?,
         };
         let mut now = resource.clone();
+        let volume = live.volume_size().filter(|_| resource.kind == ResourceKind::Disk);
+        let beyond = volume.map(|size| size.saturating_sub(resource.size));
         let used_blocks = live.used_blocks().unwrap_or(now.used_now().map(|used| *used));
         let is_due = |used: &[u64; 2]| used.iter().any(|&blocks| KeyUsage::new(blocks).is_due());
         let mut options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
@@ -229,6 +235,7 @@ impl Inner {
             used_blocks,
             key_due: is_due(&used_blocks) || is_due(&now.used_blocks),
             access,
+            beyond,
             reencryption: now.reencryption.as_ref().map(|of| ReencryptionReport {
                 kind: of.kind,
                 done: of.done,

@@ -1195,6 +1195,7 @@ atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in
 #define ATREST_REBUILT_NAMED_BY_ID 2
 #define ATREST_REBUILT_UNPROVEN 3
 #define ATREST_REBUILT_MISSING 4
+#define ATREST_REBUILT_LARGER 5
 typedef struct {
     size_t struct_size;
     uint64_t changes;
@@ -1233,6 +1234,63 @@ atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_o
 atrest_status atrest_disk_service_orphans(const atrest_disk_service *service, const char *region,
     atrest_status (*each)(void *user, const char *id), void *user);
 atrest_status atrest_disk_service_remove_orphan(const atrest_disk_service *service, const char *region, const char *id);
+#define ATREST_LEASE_UNKNOWN 1
+#define ATREST_LEASE_LIVE 2
+#define ATREST_LEASE_RAN_OUT 3
+#define ATREST_LEASE_LOST 4
+#define ATREST_LEASE_UNREADABLE 5
+#define ATREST_ATTACHMENT_OPEN 1
+#define ATREST_ATTACHMENT_PROMISED 2
+#define ATREST_ATTACHMENT_CLOSED 3
+#define ATREST_ATTACHMENT_LOST 4
+#define ATREST_ATTACHMENT_UNREADABLE 5
+typedef struct atrest_fleet_store atrest_fleet_store;
+typedef struct {
+    size_t struct_size;
+    const char *name;
+    uint64_t lease_ms;
+    uint32_t renews_by_hand;
+    uint32_t reserved;
+} atrest_host_options;
+#define ATREST_HOST_OPTIONS_INIT {sizeof(atrest_host_options), 0, 0, 0, 0}
+typedef struct {
+    size_t struct_size;
+    const char *name;
+    const char *run;
+    uint64_t lease_ms;
+    uint64_t renewals;
+    uint64_t still_ms;
+    uint32_t state;
+    uint32_t reserved;
+} atrest_host;
+typedef struct {
+    size_t struct_size;
+    const char *id;
+    const char *name;
+    const char *host;
+    const char *run;
+    const char *promised;
+    const char *fault;
+    uint32_t kind;
+    uint32_t state;
+    uint32_t unfenced;
+    uint32_t reserved;
+} atrest_attachment;
+atrest_status atrest_fleet_store_open_url(const char *url, const atrest_vault_url_options *options,
+    atrest_fleet_store **out);
+void atrest_fleet_store_free(atrest_fleet_store *store);
+atrest_status atrest_fleet_store_is_shared(const atrest_fleet_store *store, uint32_t *out);
+atrest_status atrest_fleet_store_open_service(const atrest_fleet_store *store, const atrest_host_options *host,
+    const atrest_disk_service_options *options, atrest_disk_service **out);
+atrest_status atrest_disk_service_renew_host_lease(const atrest_disk_service *service);
+atrest_status atrest_disk_service_hand_over(const atrest_disk_service *service, const char *disk, const char *to);
+atrest_status atrest_fleet_store_hosts(const atrest_fleet_store *store, atrest_status (*each)(void *user,
+    const atrest_host *host), void *user);
+atrest_status atrest_fleet_store_attachments(const atrest_fleet_store *store, const char *after, size_t limit,
+    atrest_status (*each)(void *user, const atrest_attachment *attachment), void *user);
+atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_status (*each)(void *user,
+    const char *defect), void *user, atrest_store_check *out);
+atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
 #ifdef __cplusplus
 }
 #endif

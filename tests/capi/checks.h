@@ -43,8 +43,8 @@ static int passed;
     } while (0)
 
 // Calls that would write into `bytes` and `len`, and must not.
-static unsigned char bytes[4096], marked[4096] __attribute__((unused));
-static size_t len;
+static unsigned char bytes[4096] __attribute__((unused)), marked[4096] __attribute__((unused));
+static size_t len __attribute__((unused));
 
 #define NO_BYTES(wanted, call)                                                                      \
     do {                                                                                            \

@@ -535,6 +535,51 @@ void objects()
     CHECK(alive == 0);
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// Stores of fleets: a file here, on which a service has no other hosts
+
+class no_password final : public atrest::secret_source {
+public:
+    no_password() { alive++; }
+    ~no_password() override { alive--; }
+    atrest::result<std::size_t> secret(const std::string &, atrest::mutable_bytes) override
+    {
+        return atrest::fail<std::size_t>(ATREST_ERR_NOT_FOUND);
+    }
+};
+
+void fleets()
+{
+    const auto backend = GOT(atrest::disk_backend::folder(folder));
+    const auto clock = GOT(atrest::clock::manual(1800000000));
+    const auto platform = make_vault("fleet platform", "https://fleet.vault.example", clock);
+    const auto options = atrest::disk_service_options(backend, platform, "disks");
+    const auto host = atrest::host_options("one").lease_ms(60000).renews_by_hand();
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::fleet_store::open_url("postgres://root:secret@host/x"));
+    const auto store = GOT(atrest::fleet_store::open_url("file:" + in_folder("fleet1"), 5000));
+    const auto other =
+        GOT(atrest::fleet_store::open_url("file:" + in_folder("fleet2"), std::make_unique<no_password>()));
+    CHECK(alive == 0);
+    CHECK(!GOT(store.is_shared()));
+    atrest_store_check found;
+    FAILS(ATREST_ERR_NOT_FOUND, store.check(found));
+    FAILS(ATREST_ERR_NOT_FOUND, store.copy_to(other));
+    {
+        const auto service = GOT(store.open_service(host, options));
+        GOT(service.create_disk(small("web")));
+        FAILS(ATREST_ERR_INVALID_OPTION, service.renew_host_lease());
+        FAILS(ATREST_ERR_INVALID_OPTION, service.hand_over("web", "two"));
+        FAILS(ATREST_ERR_BUSY, store.check(found));
+    }
+    FAILS(ATREST_ERR_INVALID_OPTION, store.hosts([](const atrest_host &) {}));
+    FAILS(ATREST_ERR_INVALID_OPTION, store.attachments([](const atrest_attachment &) {}));
+    FAILS(ATREST_ERR_INVALID_OPTION, store.attachments_after("a", [](const atrest_attachment &) {}, 10));
+    CHECK(GOT(store.check(found)).empty() && found.resources == 1);
+    CHECK(GOT(store.copy_to(other)) >= 2);
+    const auto service = GOT(other.open_service(host, options));
+    CHECK(GOT(service.list(resource::disk)) == names{"web"});
+}
+
 } // namespace
 
 int main(int, char **argv)
@@ -543,5 +588,6 @@ int main(int, char **argv)
     clocks();
     files();
     objects();
+    fleets();
     std::printf("%d checks passed\n", passed);
 }

@@ -6,6 +6,9 @@
 mod common;
 mod library;
 mod programs;
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+#[path = "../common/servers.rs"]
+mod servers;
 
 use std::process::Command;
 
@@ -13,7 +16,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 29] = [
+const PROGRAMS: [&str; 31] = [
     "examples/quickstart.c",
     "examples/volume.c",
     "examples/sectors.c",
@@ -26,6 +29,7 @@ const PROGRAMS: [&str; 29] = [
     "examples/plain_mapping.c",
     "examples/rootless.c",
     "examples/ade_take_over.c",
+    "examples/fleet.c",
     "tests/capi/misuse_keys.c",
     "tests/capi/misuse_vaults.c",
     "tests/capi/misuse_secrets.c",
@@ -39,6 +43,7 @@ const PROGRAMS: [&str; 29] = [
     "tests/capi/misuse_managed.c",
     "tests/capi/misuse_disks.c",
     "tests/capi/misuse_managed_callbacks.c",
+    "tests/capi/misuse_fleet.c",
     "tests/capi/surroundings.c",
     "tests/capi/misuse_streams.c",
     "tests/capi/approval.c",
@@ -164,12 +169,63 @@ removing the last: ATREST_ERR_LAST_PROTECTOR
 fn misuse() {
     for program in PROGRAMS.iter().filter(|program| program.contains("/misuse_")) {
         // Without the feature there is less to refuse.
-        let least = if program.contains("ade") && !cfg!(feature = "ade") { 100 } else { 200 };
+        let less = (program.contains("ade") && !cfg!(feature = "ade")) || program.contains("fleet");
+        let least = if less { 100 } else { 200 };
         for output in everywhere(program) {
             assert!(checks(&output) > least, "{output}");
         }
     }
 }
+
+/// Hosts on one store, with each library on a server of its own.
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+fn on_engines(source: &str, ran: impl Fn(&str)) {
+    let is_there = |program: &str| peer(program, &["--version"]).is_some();
+    let on = |url: &str| {
+        for (number, program) in built(source).iter().enumerate() {
+            // Each has records of its own.
+            let url = url.replace("NUMBER", &number.to_string());
+            let environment = [("ATREST_FLEET_URL", url.as_str()), ("PGPASSWORD", "secret")];
+            ran(&program.run_with(&environment, &[text(program.folder())]));
+        }
+    };
+    #[cfg(feature = "postgres")]
+    if let Some(server) = servers::postgres(is_there) {
+        on(&format!("postgres://postgres@127.0.0.1:{}/postgres?standby=none&schema=fleet_NUMBER", server.port));
+    }
+    #[cfg(feature = "etcd")]
+    if let Some(server) = servers::etcd(is_there) {
+        on(&format!("etcd+http://127.0.0.1:{}/NUMBER", server.port));
+    }
+}
+
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+#[test]
+fn misuse_of_fleets_on_engines() {
+    on_engines("tests/capi/misuse_fleet.c", |output| assert!(checks(output) > 250, "{output}"));
+}
+
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+#[test]
+fn fleet_of_two_hosts() {
+    on_engines("examples/fleet.c", |output| assert_eq!(output, FLEET, "{output}"));
+}
+
+/// Without an engine the example's store is a file, which has no second host.
+#[test]
+fn fleet_on_a_file() {
+    for output in everywhere("examples/fleet.c") {
+        assert_eq!(output, "the store is a file: one service has it open, and there are no other hosts\n");
+    }
+}
+
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+const FLEET: &str = "\
+web is open on north-1
+north-2: ATREST_ERR_BUSY
+web is handed over to north-2
+web is open on north-2, and reads \"secret plans\"
+";
 
 #[test]
 fn surroundings() {

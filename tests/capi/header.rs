@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 44] = [
+const SECTIONS: [&str; 45] = [
     "version",
     "status",
     "message",
@@ -52,6 +52,7 @@ const SECTIONS: [&str; 44] = [
     "disk_reencrypt",
     "disk_report",
     "disk_store",
+    "disk_fleet",
 ];
 
 const WIDTH: usize = 120;

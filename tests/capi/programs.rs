@@ -80,8 +80,15 @@ impl Program {
 
     /// Its output. Fails the test if it fails.
     pub fn run(&self, arguments: &[&str]) -> String {
+        self.run_with(&[], arguments)
+    }
+
+    /// The same with more variables in its environment.
+    pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+        let mut command = Command::new(self.path());
         // A library of the same name that is installed must not take the place of ours.
-        succeed(Command::new(self.path()).args(arguments).current_dir(self.folder()).env_remove("LD_LIBRARY_PATH"))
+        command.args(arguments).current_dir(self.folder()).env_remove("LD_LIBRARY_PATH");
+        succeed(command.env_remove("ATREST_FLEET_URL").envs(environment.iter().copied()))
     }
 
     fn path(&self) -> PathBuf {

@@ -16,6 +16,7 @@ mod platform;
 mod proofs;
 mod rebuild;
 mod regressions;
+mod rehearsal;
 mod rekey;
 mod report;
 mod resize;

@@ -24,6 +24,9 @@ pub const ATREST_REBUILT_NAMED_BY_ID: u32 = 2;
 pub const ATREST_REBUILT_UNPROVEN: u32 = 3;
 /// An old store has a record of it, but no device was given. It is not in the new store.
 pub const ATREST_REBUILT_MISSING: u32 = 4;
+/// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old store
+/// was made, and now ends where it ended then; atrest_disk_service_resize_disk brings back what is beyond.
+pub const ATREST_REBUILT_LARGER: u32 = 5;
 
 /// The result of checking a whole store.
 #[repr(C)]
@@ -199,6 +202,7 @@ pub unsafe extern "C" fn atrest_store_rebuild(
             names.iter().try_for_each(|name| one(outcome, name.kind.code().into(), &name.name, None))
         };
         all(ATREST_REBUILT_RESTORED, &rebuilt.restored)?;
+        all(ATREST_REBUILT_LARGER, &rebuilt.larger)?;
         all(ATREST_REBUILT_NAMED_BY_ID, &rebuilt.named_by_id)?;
         for device in &rebuilt.unproven {
             one(ATREST_REBUILT_UNPROVEN, 0, &device.id, Some((&device.region, &device.reason)))?;
@@ -240,7 +244,7 @@ pub unsafe extern "C" fn atrest_disk_service_remove_orphan(
     run(|| Ok(handle!(service).remove_orphan(text!(region), text!(id))?))
 }
 
-fn tell(
+pub(crate) fn tell(
     check: &StoreCheck,
     out: StructOut<atrest_store_check>,
     each: Option<unsafe extern "C" fn(user: *mut c_void, defect: *const c_char) -> atrest_status>,

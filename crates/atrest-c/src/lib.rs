@@ -72,6 +72,7 @@ mod device;
 mod discard;
 mod disk;
 mod disk_backend;
+mod disk_fleet;
 mod disk_reencrypt;
 mod disk_report;
 mod disk_resources;

@@ -90,18 +90,29 @@ pub unsafe extern "C" fn atrest_vault_open_url(
 
 /// The options at a pointer that may be NULL.
 pub(crate) fn vault_options(options: *const atrest_vault_url_options) -> Result<(VaultOptions, Release)> {
+    let (of, deadline, release) = url_options(options)?;
     let mut given = VaultOptions::new();
+    if let Some(of) = of {
+        given = given.secrets(move |name| of.get(name));
+    }
+    if let Some(deadline) = deadline {
+        given = given.deadline(deadline);
+    }
+    Ok((given, release))
+}
+
+/// The same for whatever a URL names: the caller's secrets, the deadline, and what is to be called at the end.
+pub(crate) fn url_options(
+    options: *const atrest_vault_url_options,
+) -> Result<(Option<Arc<Secrets>>, Option<Duration>, Release)> {
     if options.is_null() {
-        return Ok((given, Release(None)));
+        return Ok((None, None, Release(None)));
     }
     let c = structure!(options);
     let of = Arc::new(Secrets { user: User(c.user), secret: c.secret, release: OnceLock::new() });
     let release = Release(c.release.map(|release| (of.clone(), release)));
-    given = given.secrets(move |name| of.get(name));
-    if c.deadline_ms != 0 {
-        given = given.deadline(Duration::from_millis(c.deadline_ms.into()));
-    }
-    Ok((given, release))
+    let deadline = Some(Duration::from_millis(c.deadline_ms.into())).filter(|deadline| !deadline.is_zero());
+    Ok((Some(of), deadline, release))
 }
 
 /// The caller's function that is called when no secret is needed any more, once the vault is open.
@@ -130,7 +141,7 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    fn get(&self, name: &str) -> io::Result<Option<Secret>> {
+    pub(crate) fn get(&self, name: &str) -> io::Result<Option<Secret>> {
         let Some(get) = self.secret else { return Ok(None) };
         let (name, mut secret, mut len) = (c_text(name), Secret::zeroed(ATREST_SECRET_MAX), 0);
         let start = secret.expose_mut().as_mut_ptr();

@@ -11,11 +11,17 @@
 //! ```
 //!
 //! The scheme says what the place is. Each is a crate of its own, and a feature of this one: see [`schemes`].
+//!
+//! The same for the store of a disk service's records, which is a file, or an engine that many hosts share: [`FleetStore`].
+
+mod fleet;
 
 use std::sync::Arc;
 
 use atrest::managed::{DiskBackend, DiskFolder};
 use atrest::{Error, Result};
+
+pub use fleet::{FleetStore, FleetStoreOptions, fleet_schemes};
 
 /// Opens a place for disks.
 ///

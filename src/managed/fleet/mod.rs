@@ -14,3 +14,4 @@ pub(super) use self::attachments::Fleet;
 pub(super) use self::batch::{Attached, Batch};
 pub(super) use self::fenced::{Fenced, Here};
 pub use self::lease::HostOptions;
+pub(super) use self::watch::patience;

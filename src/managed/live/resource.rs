@@ -272,6 +272,11 @@ impl LiveResource {
         self.read().layers.as_ref().map(|layers| layers.used_blocks())
     }
 
+    /// How many bytes its volume has, if it is open.
+    pub(in crate::managed) fn volume_size(&self) -> Option<u64> {
+        self.read().layers.as_ref().map(|layers| layers.size())
+    }
+
     /// Counts a user while what is returned lives, unless it is being removed.
     pub(super) fn join(&self) -> Result<Arc<()>> {
         let held = self.read();

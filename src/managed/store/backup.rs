@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
+use super::embedded::FileStore;
 use super::engine::Engine;
 use super::errors::{damaged, reading, writing};
 use super::file::StoreFile;
@@ -25,15 +26,7 @@ impl Records {
             let text = "a shared store is backed up by the means of its engine, as of one moment; see docs/fleet.md";
             return Err(Error::InvalidOption(text.into()));
         };
-        made(to, |engine| {
-            from.read(|from| {
-                engine.guarded(|database| {
-                    let into = begin(database)?;
-                    copy(from, &into)?;
-                    into.commit().map_err(writing)
-                })
-            })
-        })
+        from.backup(to)
     }
 
     /// Makes a store with the content that `fill` writes, in one step. It counts changes on from `after`.
@@ -46,6 +39,25 @@ impl Records {
         fill(&mut tables)?;
         let changes = tables.transaction.commit(&random::array()?);
         made(to, |engine| commit(engine, &changes, after, &mut None).map(drop))
+    }
+}
+
+impl FileStore {
+    /// Writes the records after the last change to a new file, which is a complete store; changes continue meanwhile. It is what
+    /// [`DiskService::backup`](crate::managed::DiskService::backup) does, for a store that no service has open.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also if the file exists already. On failure nothing is left behind.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
+        made(to.as_ref(), |engine| {
+            self.read(|from| {
+                engine.guarded(|database| {
+                    let into = begin(database)?;
+                    copy(from, &into)?;
+                    into.commit().map_err(writing)
+                })
+            })
+        })
     }
 }
 

@@ -34,6 +34,7 @@ mod survey;
 mod tables;
 mod transaction;
 mod untouched;
+mod viewed;
 mod write;
 
 pub(super) use self::backup::check_free;
@@ -49,7 +50,9 @@ pub(super) use self::opening::check_file;
 pub use self::shared::{
     Action, Change, MAX_COMMIT, MAX_COMMIT_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Record, Revision, Store,
 };
+pub(super) use self::survey::check_shared;
 pub(super) use self::tables::{Tables, next_place};
+pub(super) use self::viewed::View;
 
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,7 @@ pub(super) enum Place {
 
 pub(super) const SETS: &str = "set/";
 pub(super) const HOSTS: &str = "host/";
+pub(super) const ATTACHMENTS: &str = "attachment/";
 pub(super) const ORPHANS: &str = "orphan/";
 pub(super) const JOINING: &str = "joining/";
 pub(super) const RESOURCES: &str = "resource/";
@@ -56,7 +57,7 @@ impl Place {
             Place::Increment(disk, place) => format!("{}{place:020}", increments_of(disk)),
             Place::Joining(name) => format!("{JOINING}{}", named(name)),
             Place::Host(run) => format!("{HOSTS}{}", Part(run)),
-            Place::Attachment(id) => format!("attachment/{}", Part(id)),
+            Place::Attachment(id) => format!("{ATTACHMENTS}{}", Part(id)),
             Place::Image(name) => format!("image/{}", Part(name)),
             Place::Mark(run) => format!("mark/{}", Part(run)),
         }

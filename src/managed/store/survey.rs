@@ -49,7 +49,7 @@ impl Survey {
     }
 
     /// Checks each record of a shared store by itself. Whether they fit each other can't be said while others change them.
-    pub(super) fn of_shared(store: &dyn Store) -> Result<Self> {
+    fn of_shared(store: &dyn Store) -> Result<Self> {
         let mut look = Look::default();
         for record in pages(store, "") {
             let record = record?;
@@ -74,6 +74,11 @@ impl Survey {
             [first, others @ ..] => Err(damaged(&format!("{first}, and {} more is wrong", others.len()))),
         }
     }
+}
+
+/// Checks a store that hosts share.
+pub(in crate::managed) fn check_shared(store: &dyn Store) -> Result<StoreCheck> {
+    Ok(Survey::of_shared(store)?.told())
 }
 
 #[derive(Default)]

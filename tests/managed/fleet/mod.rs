@@ -9,4 +9,5 @@ mod rotation;
 mod shared_work;
 mod simulation;
 mod two_hosts;
+mod view;
 mod world;

@@ -23,6 +23,8 @@ pub struct Version {
     vaults: Vec<String>,
     /// The places for disks of this build, by the scheme of their URL.
     stores: Vec<String>,
+    /// The kinds of stores for the records of a fleet, by the scheme of their URL.
+    fleet_stores: Vec<String>,
     /// What else was built in.
     features: Vec<&'static str>,
 }
@@ -33,6 +35,7 @@ impl Answer for Version {
         out.pair("kernel", self.kernel);
         out.pair("vaults", self.vaults.join(" "));
         out.pair("stores", self.stores.join(" "));
+        out.pair("fleet stores", self.fleet_stores.join(" "));
         out.pair("features", self.features.join(" "));
     }
 }
@@ -45,12 +48,15 @@ pub fn version(output: Output) -> Result<()> {
         ("kms", cfg!(feature = "kms")),
         ("rsa", cfg!(feature = "rsa")),
         ("mount", cfg!(feature = "mount")),
+        ("etcd", cfg!(feature = "etcd")),
+        ("postgres", cfg!(feature = "postgres")),
     ];
     output.answer(&Version {
         version: env!("CARGO_PKG_VERSION"),
         kernel: dek.sector_cipher(SectorSize::B512, SectorUnit::Bytes512)?.kernel().name(),
         vaults: atrest_vaults::schemes().collect(),
         stores: atrest_stores::schemes().collect(),
+        fleet_stores: atrest_stores::fleet_schemes().collect(),
         features: has.into_iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name).collect(),
     })
 }
@@ -77,6 +83,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("dump", schema_for!(dump::Dumped)),
         ("encrypt", schema_for!(encrypt::Encrypted)),
         ("encrypt --in-place", reencrypted.clone()),
+        ("fleet attachments", schema_for!(fleet::Attachments)),
         ("fleet backup", schema_for!(fleet::Checked)),
         ("fleet check", schema_for!(fleet::Checked)),
         ("fleet disk create", thing.clone()),
@@ -88,6 +95,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("fleet disk serve", schema_for!(serve::Serving)),
         ("fleet disk show", thing.clone()),
         ("fleet disk write", thing.clone()),
+        ("fleet hosts", schema_for!(fleet::Hosts)),
         ("fleet image create", schema_for!(fleet::Copies)),
         ("fleet image ls", schema_for!(fleet::Images)),
         ("fleet image rm", schema_for!(fleet::Images)),
@@ -103,6 +111,9 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("fleet snapshot create", thing),
         ("fleet snapshot ls", things.clone()),
         ("fleet snapshot rm", things),
+        ("fleet store backup", schema_for!(fleet::Checked)),
+        ("fleet store check", schema_for!(fleet::Checked)),
+        ("fleet store copy", schema_for!(fleet::Copied)),
         ("format", schema_for!(format::Formatted)),
         ("grant", grants.clone()),
         ("header backup", handled.clone()),

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::{Place, by_peer, conforms, peer};
 
 /// A platform's vault with the keys `floor` and `disks`, and a place for disks.
-fn place() -> Place {
+pub fn place() -> Place {
     let mut place = Place::new();
     let options = ["--region", "north", "--tenant", "contoso", "--purge-protection", "--key", "floor"];
     place.ok(&[&["vault", "init", "keys.vault", "--vault-key-file", "root.key"], &options[..]].concat());
@@ -24,7 +24,7 @@ fn place() -> Place {
     place
 }
 
-const WHERE: [&str; 4] = ["--region", "north", "--subscription", "contoso"];
+pub const WHERE: [&str; 4] = ["--region", "north", "--subscription", "contoso"];
 
 /// Makes the set `one`, which may use its key; returns the key's URL.
 fn make_set(place: &Place) -> String {
@@ -95,6 +95,42 @@ fn disks_of_a_set_are_made_written_copied_rotated_and_reported() {
     assert_eq!(std::fs::read_dir(place.path("disks")).unwrap().count(), 0);
     place.json("fleet backup", &["fleet", "backup", "fleet.copy"]);
     place.json("fleet check", &["fleet", "--store", "fleet.copy", "check"]);
+}
+
+#[test]
+fn a_store_is_checked_copied_and_moved_without_a_vault() {
+    let place = place();
+    make_set(&place);
+    place.ok(&[&["fleet", "disk", "create", "web", "--size", "1M", "--set", "one"], &WHERE[..]].concat());
+    let disks = place.ok(&["fleet", "disk", "ls", "--json"]);
+    let bare = ["--vault", "no-such-vault"];
+    let json = |name: &str, args: &[&str]| place.json(name, &[args, &bare[..]].concat());
+    assert_eq!(json("fleet store check", &["fleet", "store", "check"])["sound"], true);
+    json("fleet store backup", &["fleet", "store", "backup", "copy.redb"]);
+    place.run(&["fleet", "store", "backup", "copy.redb"]).failed(8, "copy.redb");
+    let copied = json("fleet store copy", &["fleet", "store", "copy", "file:copy.redb", "moved.redb"]);
+    assert!(copied["records"].as_u64().unwrap() >= 4, "{copied}");
+    assert_eq!(place.ok(&["fleet", "disk", "ls", "--json", "--store", "file:moved.redb"]), disks);
+    // What is there isn't overwritten, and nothing is made of what isn't.
+    place.run(&["fleet", "store", "copy", "fleet.redb", "moved.redb"]).failed(2, "empty");
+    place.run(&["fleet", "store", "copy", "none.redb", "new.redb"]).failed(3, "none.redb");
+    place.run(&["fleet", "store", "check", "--store", "none.redb"]).failed(3, "none.redb");
+    place.run(&["fleet", "store", "backup", "new.redb", "--store", "none.redb"]).failed(3, "none.redb");
+    assert!(!place.files().iter().any(|name| name.starts_with("none") || name.starts_with("new")));
+    place.run(&["fleet", "hosts"]).failed(2, "only a store that hosts share");
+    place.run(&["fleet", "attachments"]).failed(2, "only a store that hosts share");
+    let mut bytes = place.read("moved.redb");
+    let at = bytes.windows(7).rposition(|window| window == b"contoso").unwrap();
+    bytes[at] ^= 1;
+    place.write("moved.redb", bytes);
+    place.run(&["fleet", "store", "check", "--store", "moved.redb"]).failed(6, "damaged");
+    // A URL's password is neither taken nor shown.
+    for url in ["mysql://root:s3cret@host/x", "postgres://root:s3cret@host/x", "etcd://root:s3cret@host"] {
+        for args in [["fleet", "store", "check", "--store", url], ["fleet", "disk", "ls", "--store", url]] {
+            let ran = place.run(&args);
+            assert!(ran.status == 2 && !ran.stderr.contains("s3cret"), "{}", ran.stderr);
+        }
+    }
 }
 
 #[test]

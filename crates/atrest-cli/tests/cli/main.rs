@@ -14,7 +14,12 @@ mod mounting;
 mod obstacles;
 mod schemas;
 mod secrets;
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+#[path = "../../../../tests/common/servers.rs"]
+mod servers;
 mod serving;
+#[cfg(any(feature = "etcd", feature = "postgres"))]
+mod shared_fleet;
 #[cfg(feature = "kms")]
 mod taking_over;
 mod terminal;

@@ -42,7 +42,7 @@ fn every_command_with_a_result_has_a_schema() {
         }
     }
     let fleet = commands(&["fleet"]);
-    let groups = ["set", "disk", "snapshot", "image"];
+    let groups = ["set", "disk", "snapshot", "image", "store"];
     for command in fleet.iter().filter(|command| *command != "help" && !groups.contains(&command.as_str())) {
         assert!(SCHEMAS.contains_key(&format!("fleet {command}")), "fleet {command}");
     }

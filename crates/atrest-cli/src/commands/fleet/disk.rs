@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use atrest::managed::{DiskService, NewCopy, NewDisk, ResourceKind, ResourceName};
+use atrest::Error;
+use atrest::managed::{DiskService, NewCopy, NewDisk, OpenDisk, ResourceKind, ResourceName};
 use atrest_host::{Disk, Nbd, Serve as _, VhostUser};
 use clap::{Args, Subcommand};
 
@@ -111,6 +112,12 @@ pub struct ServeDisk {
     /// The Unix socket for a virtual machine, as vhost-user-blk
     #[arg(long, value_name = "SOCKET", conflicts_with = "nbd")]
     vhost_user: Option<PathBuf>,
+    /// Waits so long for another host to hand the disk over, or to close it
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+    /// When it is stopped, hands the disk over to this host, which shares the store
+    #[arg(long, value_name = "HOST")]
+    hand_over_to: Option<String>,
 }
 
 impl Command {
@@ -205,8 +212,9 @@ impl Write {
 
 impl ServeDisk {
     fn run(self, service: &DiskService, output: Output) -> Result<()> {
-        let disk = service.open_disk(&self.name)?;
+        // From here on a signal lets the service end in order, so that other hosts need not wait for its lease.
         let gently = Gently::new();
+        let disk = self.opened(service)?;
         let (len, sector_size) = (disk.size(), disk.sector_size());
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let (protocol, socket, served) = match (&self.nbd, &self.vhost_user) {
@@ -216,22 +224,46 @@ impl ServeDisk {
         };
         let served = served.about(socket.display())?;
         output.answer(&Serving::new(&self.name, protocol, socket, (len, sector_size), false))?;
-        let mut looked = std::time::Instant::now();
+        let mut looked = Instant::now();
         while !stop::asked() {
             std::thread::sleep(Duration::from_millis(50));
             if looked.elapsed() > Duration::from_secs(60) {
-                looked = std::time::Instant::now();
+                looked = Instant::now();
                 // Without it, a disk that nobody reads keeps a key that was revoked.
                 service.maintain();
             }
         }
         served.stop();
         disk.flush()?;
+        if let Some(to) = &self.hand_over_to {
+            service.hand_over(&self.name, to)?;
+        }
         drop(gently);
         if stop::by_manager() {
             Ok(())
         } else {
             Err(Failure::interrupted("stopped; all that was written is on the disk"))
+        }
+    }
+
+    /// Opens the disk, as soon as no other host has it.
+    fn opened(&self, service: &DiskService) -> Result<OpenDisk> {
+        let begun = Instant::now();
+        let mut looked = begun;
+        loop {
+            match service.open_disk(&self.name) {
+                Err(Error::Busy { .. }) if begun.elapsed() < Duration::from_secs(self.wait) => {}
+                opened => return Ok(opened?),
+            }
+            if stop::asked() {
+                return Err(Failure::interrupted("stopped while it waited for the disk"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            if looked.elapsed() > Duration::from_secs(15) {
+                looked = Instant::now();
+                // The host that has it may be lost.
+                service.maintain();
+            }
         }
     }
 }

@@ -2,15 +2,21 @@
 
 mod answers;
 mod disk;
+mod hosts;
 mod image;
 mod rekey;
 mod set;
 mod snapshot;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use atrest::managed::{DiskService, KnownVaults, ProtectionStatus, ResourceReport, ServiceOptions};
+use atrest::managed::{
+    DiskService, FleetView, HostOptions, KnownVaults, ProtectionStatus, ResourceReport, ServiceOptions,
+};
+use atrest_stores::FleetStore;
 use atrest_vaults::open_file;
 use clap::{Args, Subcommand};
 use schemars::JsonSchema;
@@ -22,16 +28,32 @@ use crate::progress::Show;
 use crate::vaults::{UnlockVault, only_key};
 
 pub use answers::{Checked, Copies, Rotated, Thing, Things};
+pub use hosts::{Attachments, Hosts};
 pub use image::Images;
 pub use rekey::Rekeyed;
 pub use set::{Set, Sets};
+pub use store::Copied;
+
+#[derive(Args)]
+pub struct Fleet {
+    #[command(flatten)]
+    at: Place,
+    #[command(subcommand)]
+    command: Command,
+}
 
 /// Where the fleet is, and the vault of its platform.
 #[derive(Args)]
-pub struct Fleet {
-    /// The store of the fleet, a file, which is made if it isn't there
-    #[arg(long, value_name = "FILE", env = "ATREST_FLEET_STORE", default_value = "fleet.redb", global = true)]
-    store: PathBuf,
+struct Place {
+    /// The store of the fleet: a file, which is made if it isn't there, or a URL, such as postgres://HOST/DATABASE
+    #[arg(long, value_name = "STORE", env = "ATREST_FLEET_STORE", default_value = "fleet.redb", global = true)]
+    store: String,
+    /// The name of this host among those that share a store; that of the machine if it isn't given
+    #[arg(long, value_name = "NAME", env = "ATREST_FLEET_HOST", global = true)]
+    host: Option<String>,
+    /// How long this host may use disks after a store that hosts share last answered
+    #[arg(long, value_name = "SECONDS", env = "ATREST_FLEET_LEASE", default_value_t = 60, global = true)]
+    lease: u64,
     /// The place of the disks, as a URL: file:FOLDER, nbd://HOST/{id}, or another that `atrest version` lists
     #[arg(long, value_name = "URL", env = "ATREST_FLEET_DISKS", default_value = "file:.", global = true)]
     disks: String,
@@ -46,8 +68,6 @@ pub struct Fleet {
     /// A customer's vault file, as file:PATH?key-file=PATH; may be given several times. The platform's is one, too
     #[arg(long, value_name = "URL", global = true)]
     customer_vault: Vec<String>,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Subcommand)]
@@ -68,6 +88,13 @@ enum Command {
     Report,
     /// Moves all that is under the platform's key to its newest version
     RotatePlatform,
+    /// Lists the hosts that share the store, with the states of their leases
+    Hosts(hosts::ListHosts),
+    /// Lists the devices that hosts have open, and which host has each
+    Attachments(hosts::ListAttachments),
+    /// The store itself, without a vault: copies, moves and checks it
+    #[command(subcommand)]
+    Store(store::Command),
     /// Copies the store; the disks and vaults are not in the copy
     Backup(Backup),
     /// Checks the store
@@ -83,34 +110,30 @@ struct Backup {
 
 impl Fleet {
     pub fn run(self, output: Output, show: Show, yes: bool) -> Result<()> {
-        let service = self.open()?;
+        let at = self.at;
         match self.command {
-            Command::Set(command) => command.run(&service, output, yes),
-            Command::Disk(command) => command.run(&service, output, show, yes),
-            Command::Snapshot(command) => command.run(&service, output, show, yes),
-            Command::Image(command) => command.run(&service, output, show, yes),
-            Command::Report => report(&service, output),
+            Command::Hosts(command) => command.run(&view(&at.store)?, output),
+            Command::Attachments(command) => command.run(&view(&at.store)?, output),
+            Command::Store(command) => command.run(&at.store, output),
+            Command::Set(command) => command.run(&at.open()?, output, yes),
+            Command::Disk(command) => command.run(&at.open()?, output, show, yes),
+            Command::Snapshot(command) => command.run(&at.open()?, output, show, yes),
+            Command::Image(command) => command.run(&at.open()?, output, show, yes),
+            Command::Report => report(&at.open()?, output),
             Command::RotatePlatform => {
-                let rotation = service.rotate_platform(&|_| {})?;
+                let rotation = at.open()?.rotate_platform(&|_| {})?;
                 output.answer(&Rotated { key: rotation.key.to_string(), moved: rotation.rewrapped as u64 })
             }
             Command::Backup(Backup { to }) => {
-                service.backup(&to).about(to.display())?;
+                at.open()?.backup(&to).about(to.display())?;
                 output.answer(&Checked { sound: true, faults: Vec::new() })
             }
-            Command::Check => {
-                let check = service.check()?;
-                let is_sound = check.is_sound();
-                output.answer(&Checked { sound: is_sound, faults: check.defects })?;
-                if is_sound {
-                    Ok(())
-                } else {
-                    Err(Failure::new(Code::Damaged, "the store is damaged; see docs/store.md"))
-                }
-            }
+            Command::Check => store::checked(at.open()?.check()?, output),
         }
     }
+}
 
+impl Place {
     fn open(&self) -> Result<DiskService> {
         let name = self.vault.as_deref();
         let name = name.ok_or_else(|| Failure::usage("name the platform's vault by --vault, or by ATREST_VAULT"))?;
@@ -133,7 +156,32 @@ impl Fleet {
         }
         let disks = atrest_stores::backend(&self.disks)?;
         let options = ServiceOptions::new(disks, Arc::new(vaults), platform, key);
-        DiskService::open(&self.store, options).about(self.store.display())
+        let store = store::named(&self.store)?;
+        let service = store.service(&self.host()?, options);
+        match store {
+            FleetStore::File(path) => service.about(path.display()),
+            FleetStore::Shared(_) => Ok(service?),
+        }
+    }
+
+    /// This host among those that share a store.
+    fn host(&self) -> Result<HostOptions> {
+        let name = match &self.host {
+            Some(name) => name.clone(),
+            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
+        Ok(HostOptions::new(name).lease(Duration::from_secs(self.lease)))
+    }
+}
+
+/// A look at a store that hosts share.
+fn view(store: &str) -> Result<FleetView> {
+    match store::named(store)? {
+        FleetStore::Shared(store) => Ok(FleetView::new(store)),
+        FleetStore::File(path) => {
+            let text = "it is a file, which one process has open at a time; only a store that hosts share has hosts";
+            Err(Failure::usage(text).about(path.display()))
+        }
     }
 }
 

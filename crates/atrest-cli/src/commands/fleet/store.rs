@@ -1,0 +1,93 @@
+//! `fleet store`: the records of a fleet, without a service on them.
+
+use std::path::{Path, PathBuf};
+
+use atrest::managed::store::FileStore;
+use atrest_stores::{FleetStore, FleetStoreOptions};
+use clap::{Args, Subcommand};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::answers::Checked;
+use crate::failure::{About, Code, Failure, Result};
+use crate::output::{Answer, Output, Text};
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Copies all records to another store, and compares both; no service may have either open
+    Copy(Copy),
+    /// Copies a store that is a file, which no service has open
+    Backup(Backup),
+    /// Checks the store without a vault: a file that no service has open, or a store that hosts share
+    Check,
+}
+
+#[derive(Args)]
+pub struct Copy {
+    /// The store to copy from: a file's path, or a URL
+    from: String,
+    /// The store to copy to, which is empty, or has what an earlier attempt left
+    to: String,
+}
+
+#[derive(Args)]
+pub struct Backup {
+    /// The file for the copy
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
+/// `fleet store copy`.
+#[derive(Serialize, JsonSchema)]
+pub struct Copied {
+    /// How many records there are; each was compared.
+    records: u64,
+}
+
+impl Answer for Copied {
+    fn text(&self, out: &mut Text) {
+        out.line(format_args!("{} records were copied, and compared", self.records));
+    }
+}
+
+/// The store of a path, or of a URL.
+pub fn named(text: &str) -> Result<FleetStore> {
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_url = scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+');
+    // What begins as a URL may have a name of its own as a file.
+    if !is_url || Path::new(text).exists() {
+        return Ok(FleetStore::File(text.into()));
+    }
+    Ok(FleetStore::from_url(text, &FleetStoreOptions::new())?)
+}
+
+impl Command {
+    pub fn run(self, store: &str, output: Output) -> Result<()> {
+        match self {
+            Command::Copy(Copy { from, to }) => {
+                let (from, to) = (named(&from)?, named(&to)?);
+                output.answer(&Copied { records: from.copy_to(&to)? })
+            }
+            Command::Backup(Backup { to }) => match named(store)? {
+                FleetStore::File(path) => {
+                    if !path.exists() {
+                        return Err(Failure::new(Code::NotFound, "there is no such store").about(path.display()));
+                    }
+                    FileStore::open(&path).about(path.display())?.backup(&to).about(to.display())?;
+                    output.answer(&Checked { sound: true, faults: Vec::new() })
+                }
+                FleetStore::Shared(_) => Err(Failure::refused(
+                    "a store that hosts share is backed up by the means of its engine, as of one moment: docs/fleet says how",
+                )),
+            },
+            Command::Check => checked(named(store)?.check()?, output),
+        }
+    }
+}
+
+/// What a check has found.
+pub fn checked(check: atrest::managed::StoreCheck, output: Output) -> Result<()> {
+    let is_sound = check.is_sound();
+    output.answer(&Checked { sound: is_sound, faults: check.defects })?;
+    if is_sound { Ok(()) } else { Err(Failure::new(Code::Damaged, "the store is damaged; see docs/store.md")) }
+}

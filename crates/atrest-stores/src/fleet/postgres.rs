@@ -1,0 +1,61 @@
+//! `postgres://USER@HOST[:PORT][,HOST[:PORT]…]/DATABASE[?…]`.
+
+use std::fmt::Write as _;
+
+use atrest::Result;
+use atrest_store_postgres::{PostgresOptions, PostgresStore};
+
+use super::FleetStoreOptions;
+use super::parts::{Query, encoded, invalid, text};
+
+pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<PostgresStore> {
+    let (mut address, mut query) = {
+        let (address, query) = Query::of(url)?;
+        (address.to_owned(), query)
+    };
+    let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    if user.contains(':') || query.take("password").is_some() {
+        return Err(invalid(
+            "the store's URL has a password, which others see; give it by PGPASSWORD, or by password-file=FILE",
+        ));
+    }
+    let (schema, standby, migrate) = (query.take("schema"), query.take("standby"), query.take("migrate"));
+    let (roots, certificate, key) =
+        (query.take_file("sslrootcert")?, query.take_file("sslcert")?, query.take_file("sslkey")?);
+    let (deadline, password) = (query.take_deadline(options)?, query.take_password(options, "PGPASSWORD")?);
+    for (at, (name, value)) in query.rest().iter().enumerate() {
+        // Writing to a string can't fail.
+        let _ = write!(address, "{}{}={}", if at == 0 { '?' } else { '&' }, encoded(name), encoded(value));
+    }
+    let mut of = PostgresOptions::new(&address)?;
+    if let Some(password) = &password {
+        of = of.password(text(password)?);
+    }
+    if let Some(roots) = roots {
+        of = of.root_certificates(roots);
+    }
+    of = match (certificate, key) {
+        (Some(certificate), Some(key)) => of.client_certificate(certificate, key),
+        (None, None) => of,
+        _ => return Err(invalid("sslcert and sslkey belong together: give both")),
+    };
+    if let Some(deadline) = deadline {
+        of = of.deadline(deadline);
+    }
+    if let Some(schema) = schema {
+        of = of.schema(schema);
+    }
+    of = match standby.as_deref() {
+        None => of,
+        Some("none") => of.without_standby(),
+        Some(_) => return Err(invalid("standby is none, or isn't given")),
+    };
+    of = match migrate.as_deref() {
+        None => of,
+        Some("no") => of.without_migration(),
+        Some(_) => return Err(invalid("migrate is no, or isn't given")),
+    };
+    PostgresStore::open(&of)
+}
