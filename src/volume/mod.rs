@@ -30,8 +30,12 @@ mod resize;
 mod rotate;
 mod scratch;
 pub(crate) mod signature;
+#[cfg(feature = "bitlocker")]
+mod startup_key;
 mod steps;
 mod submit;
+#[cfg(feature = "bitlocker")]
+mod suspend;
 mod token_keyslot;
 mod unlock;
 mod written;
@@ -70,6 +74,8 @@ pub use recovery_password::RecoveryPassword;
 #[cfg(feature = "managed")]
 pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};
+#[cfg(feature = "bitlocker")]
+pub use startup_key::StartupKey;
 pub use steps::ReencryptionProgress;
 pub use token_keyslot::{TokenOptions, token_passphrase};
 
