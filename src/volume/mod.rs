@@ -4,6 +4,7 @@ mod aligned;
 mod backup;
 mod chunks;
 mod data_area;
+mod describe;
 mod device;
 mod discard;
 #[cfg(feature = "managed")]
