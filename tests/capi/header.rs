@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 44] = [
+const SECTIONS: [&str; 45] = [
     "version",
     "status",
     "message",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 44] = [
     "vault_keys",
     "vault_secrets",
     "vault_access",
+    "vault_backup",
     "vault_callbacks",
     "vault_url",
     "vault_several",
