@@ -63,6 +63,7 @@
 //   KEYS OF A VAULT FILE
 //   SECRETS OF A VAULT FILE
 //   ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
+//   COPIES OF A VAULT FILE
 //   VAULTS OF CALLBACKS
 //   VAULTS BY URL
 //   SEVERAL VAULTS AS ONE
@@ -1136,6 +1137,47 @@ atrest_status atrest_vault_usage(const atrest_vault *vault, uint64_t *blocks);
 atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// COPIES OF A VAULT FILE
+//
+// A copy of a vault file is a vault that the same passphrase or root key file opens. Keep one elsewhere, and make another after
+// each change of its keys.
+
+// What a vault file says of itself, as atrest_vault_peek tells it. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the running library.
+    size_t struct_size;
+    // The vault's id.
+    const char *id;
+    // Its region; NULL if none was given.
+    const char *region;
+    // Its tenant; NULL if none was given.
+    const char *tenant;
+    // For at least how many days a deleted key can be recovered.
+    uint32_t retention_days;
+    // 1 if a deleted key can't be purged during its retention, 0 if it can.
+    uint32_t purge_protection;
+    // 1 if an expired version refuses to unwrap, 0 if it unwraps.
+    uint32_t refuse_expired;
+} atrest_vault_properties;
+
+// Copies a vault file and its audit log to `path`, where they are a vault that the same passphrase or root key file opens.
+// Changes by others wait meanwhile; uses of keys go on. A leaked passphrase opens all copies that were made before it was
+// changed.
+//
+// Errors: ATREST_ERR_ALREADY_EXISTS if a vault, or a copy or log of one, has that name; ATREST_ERR_NOT_FOUND for its folder;
+// ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle
+// of a vault file. After an error nothing is left there.
+atrest_status atrest_vault_backup(const atrest_vault *vault, const char *path);
+
+// Reads the properties of a vault file without opening it, and passes them to `tell`. NOTHING BUT A CHECKSUM VOUCHES FOR
+// THEM: anyone who can write to the file can write them. No passphrase is needed, and nothing is written.
+//
+// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_DAMAGED_VAULT, also for a file that is no vault; ATREST_ERR_IO;
+// ATREST_ERR_CALLBACK_FAILED if `tell` doesn't return ATREST_OK.
+atrest_status atrest_vault_peek(const char *path, atrest_status (*tell)(void *user,
+    const atrest_vault_properties *properties), void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // VAULTS OF CALLBACKS
 //
 // A vault made by the caller, for a cloud's key service, an HSM, or any other key store.
@@ -1965,6 +2007,9 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 // A recovery password of BitLocker: atrest_recovery_password_generate makes one.
 #define ATREST_PROTECTOR_RECOVERY_PASSWORD 5
 
+// A file with a startup key of BitLocker (.BEK): atrest_startup_key_generate_file makes one. Several volumes may have the same.
+#define ATREST_PROTECTOR_STARTUP_KEY 6
+
 // Tried after those that are preferred.
 #define ATREST_PRIORITY_NORMAL 0
 
@@ -2022,10 +2067,12 @@ typedef struct {
     const char *key_file;
     // For ATREST_PROTECTOR_RECOVERY_PASSWORD, as in an atrest_credential.
     const char *recovery_password;
+    // For ATREST_PROTECTOR_STARTUP_KEY: the path of the file.
+    const char *startup_key;
 } atrest_protector;
 
 // The first value of an atrest_protector.
-#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0, 0}
 
 // What a new keyslot is like.
 typedef struct {
@@ -2729,6 +2776,9 @@ atrest_status atrest_token_passphrase(const void *json, size_t json_len, const c
 // The size of a buffer for a recovery password, with its zero byte.
 #define ATREST_RECOVERY_PASSWORD_SIZE 56
 
+// The size of a buffer for the name of a startup key's file, with its zero byte.
+#define ATREST_STARTUP_KEY_NAME_SIZE 41
+
 // Options for making a BitLocker volume.
 typedef struct {
     // Set by ATREST_BITLOCKER_OPTIONS_INIT.
@@ -2767,6 +2817,31 @@ atrest_status atrest_volume_format_bitlocker(atrest_device *device, const atrest
 //
 // Errors: ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
 atrest_status atrest_recovery_password_generate(char *password, size_t password_cap, size_t *password_len);
+
+// Makes a new startup key, 256 random bits, and writes its file into a folder by the name that Windows looks for there, which is
+// put into `name` unless that is NULL: such as 4381F759-C4F8-4DE0-BB61-FC33A831BDA5.BEK. Only its owner may read it. Then add
+// it to a volume by ATREST_PROTECTOR_STARTUP_KEY.
+//
+// Errors: ATREST_ERR_BUFFER_TOO_SHORT for a buffer of fewer than ATREST_STARTUP_KEY_NAME_SIZE bytes; ATREST_ERR_NOT_FOUND
+// without the folder; ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_IO; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
+atrest_status atrest_startup_key_generate_file(const char *folder, char *name, size_t name_cap);
+
+// Suspends the protection of a BitLocker volume, as before a change of the firmware: A KEY THAT OPENS THE VOLUME IS WRITTEN TO IT
+// IN THE CLEAR, beside its other protectors. ATREST_CREDENTIAL_CLEAR_KEY opens it from then on, and so does Windows without
+// asking. Puts the number of the clear key's protector into `id`. A volume that is suspended stays as it is.
+//
+// atrest_volume_resume_protection takes the key away. Whoever has copied it meanwhile has the volume's key for good.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_HEADER for another format; ATREST_ERR_UNSUPPORTED without the feature; those of
+// atrest_volume_add_protector.
+atrest_status atrest_hazmat_volume_suspend_protection(atrest_volume *volume, uint32_t *id);
+
+// Resumes the protection of a BitLocker volume: all clear keys are removed, and overwritten. Puts 1 into `was_suspended` if there
+// was one, or 0.
+//
+// Errors: ATREST_ERR_LAST_PROTECTOR if the volume has no other protector: add one first; those of
+// atrest_hazmat_volume_suspend_protection.
+atrest_status atrest_volume_resume_protection(atrest_volume *volume, uint32_t *was_suspended);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // DATA WITHOUT A HEADER
@@ -4079,7 +4154,7 @@ atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_
 // ---------------------------------------------------------------------------------------------------------------------
 // RE-ENCRYPTION OF DISKS
 //
-// A managed disk gets a new DEK, or a plain image becomes a disk where it lies. It is ordered once, and then done in steps, as
+// A managed disk gets a new DEK, a plain image becomes a disk where it lies, or an encrypted volume does. It is ordered once, and then done in steps, as
 // many and as large as the caller can afford, while others read and write the disk:
 //
 //   atrest_disk_service_rekey_disk(service, "db-17");
@@ -4088,6 +4163,12 @@ atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_
 //   } while (progress.under_way);
 //
 // The process may be killed at any instant: atrest_disk_service_reencrypting says which disks aren't finished.
+
+// Flag: a guest has encrypted the volume, as Azure Disk Encryption does, so whoever was root there may have its DEK.
+#define ATREST_ADOPT_GUEST_ENCRYPTED 1
+
+// Flag: order a new DEK for the data.
+#define ATREST_ADOPT_REENCRYPT 2
 
 // Orders a new DEK for a disk, and begins to re-encrypt its data under it. A rotation only wraps the DEK under another key; after
 // this, also a copy of the old DEK reads nothing any more. Of a disk with two layers, the one under the customer's key gets
@@ -4108,6 +4189,25 @@ atrest_status atrest_disk_service_rekey_disk(const atrest_disk_service *service,
 // already, and for a backend that takes in no images; ATREST_ERR_NOT_ALLOWED for a set with two layers.
 atrest_status atrest_disk_service_import_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
     const char *image);
+
+// Makes an existing encrypted volume a disk, with its data: a LUKS2 volume in `image` that `credential` opens. The image becomes the
+// disk's device, which the backend moves, as in atrest_disk_service_import_disk. It comes under the key of the disk's set, or the
+// platform's; THEN EVERY OTHER WAY IN IS REMOVED, all keyslots and the tokens of other programs. The data stays where it is. `flags`
+// are 0 or ATREST_ADOPT_*. The size in `disk` is that of the volume, or 0; the sector size is the volume's.
+//
+// With ATREST_ADOPT_REENCRYPT the steps below move the data to a new DEK. Without, whoever has the old DEK reads the data until
+// atrest_disk_service_rekey_disk is finished. What a guest has encrypted comes into a set only with it, and under the platform's
+// key gets the mark of atrest_disk_service_mark_guest_encrypted otherwise.
+//
+// If it fails or is killed after the record was stored, call it again: it goes on. Once the vault opens the volume, opening the
+// disk goes on too. At every instant the volume opens by what opened it before, or by the vault.
+//
+// Errors: those of atrest_volume_open and atrest_disk_service_create_disk; ATREST_ERR_BAD_ENUM for `flags`;
+// ATREST_ERR_NOT_ALLOWED for a set with two layers, and for what a guest has encrypted; ATREST_ERR_INVALID_OPTION for another size,
+// a weak cipher, a volume that is being re-encrypted, and a backend that takes in no images; ATREST_ERR_UNSUPPORTED_HEADER for
+// LUKS1 and BitLocker; ATREST_ERR_NOT_LUKS, also for a detached header.
+atrest_status atrest_disk_service_adopt_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
+    const char *image, const atrest_credential *credential, uint32_t flags);
 
 // Re-encrypts about `budget` bytes of a disk for which that was ordered. Others read and write meanwhile, and wait only for the zone
 // of up to 16 MiB that is being rewritten. Unless the disk is open, each call asks its vault. `progress`, which may be NULL,

@@ -1369,6 +1369,14 @@ public:
     }
     result<void> archive_audit(path file) { return detail::done(atrest_vault_archive_audit(get(), file.get())); }
 
+    // Copies the file and its log to `to`, where they are a vault that the same unlock opens.
+    result<void> backup(path to) const { return detail::done(atrest_vault_backup(get(), to.get())); }
+    // Calls `tell` with the atrest_vault_properties of a locked vault file, for which nothing but a checksum vouches.
+    template <class F> static result<void> peek(path file, F &&tell) {
+        return detail::each<const atrest_vault_properties *>(
+            tell, [&](auto... visit) { return atrest_vault_peek(file.get(), visit...); });
+    }
+
 private:
     static std::vector<const atrest_vault *> handles(const std::vector<const vault *> &vaults) {
         std::vector<const atrest_vault *> handles;
@@ -1964,12 +1972,19 @@ public:
         by.c_.recovery_password = password.get();
         return by;
     }
+    // BitLocker's: a file that generate_startup_key_file makes, say.
+    [[nodiscard]] static protector startup_key(path file) {
+        protector by(ATREST_PROTECTOR_STARTUP_KEY);
+        by.startup_key_ = file.get();
+        return by;
+    }
 
     // For C, for as long as this lives and isn't changed.
     [[nodiscard]] atrest_protector c() const noexcept {
         atrest_protector c = c_;
         c.key_name = key_name_.get();
         c.key_file = key_file_.get();
+        c.startup_key = startup_key_.get();
         return c;
     }
 
@@ -1977,7 +1992,7 @@ private:
     explicit protector(std::uint32_t kind) noexcept { c_.kind = kind; }
 
     atrest_protector c_ = detail::init<atrest_protector>();
-    detail::copied key_name_, key_file_;
+    detail::copied key_name_, key_file_, startup_key_;
 };
 
 // What a new keyslot is like. As atrest_keyslot_options.
@@ -2118,6 +2133,16 @@ private:
 // A new recovery password of BitLocker, written into the caller's memory, which wiping stays with.
 inline result<void> generate_recovery_password(char (&password)[ATREST_RECOVERY_PASSWORD_SIZE]) {
     return detail::done(atrest_recovery_password_generate(password, sizeof password, nullptr));
+}
+
+// Writes a new startup key of BitLocker into a folder by the name that Windows looks for, which this returns.
+inline result<std::string> generate_startup_key_file(path folder) {
+    return detail::value_of<std::string>([&](auto out) {
+        char name[ATREST_STARTUP_KEY_NAME_SIZE] = {};
+        const atrest_status status = atrest_startup_key_generate_file(folder.get(), name, sizeof name);
+        *out = name;
+        return status;
+    });
 }
 
 // Where data without a header lies, and how it is encrypted. As atrest_plain_options.
@@ -2354,6 +2379,15 @@ public:
         return detail::url_of([&](auto... url) {
             return atrest_volume_move_kek(get(), from.get(), to.get(), key_name.get(), url...);
         });
+    }
+    // BitLocker's: a key that opens the volume is written to it in the clear, until resume_protection, which says whether there
+    // was one.
+    result<std::uint32_t> hazmat_suspend_protection() {
+        return detail::value_of<std::uint32_t>(
+            [&](auto id) { return atrest_hazmat_volume_suspend_protection(get(), id); });
+    }
+    result<bool> resume_protection() {
+        return detail::enum_of<bool>([&](auto out) { return atrest_volume_resume_protection(get(), out); });
     }
     // Returns the number of the new token or keyslot.
     result<std::uint32_t> add_protector(const protector &by, const keyslot_options &options = {}) {
@@ -3470,6 +3504,12 @@ public:
     result<void> import_disk(const new_disk &disk, text image) const {
         const atrest_new_disk c = disk.c();
         return detail::done(atrest_disk_service_import_disk(get(), &c, image.get()));
+    }
+    // An existing LUKS2 volume becomes a disk with its data; `flags` are 0 or ATREST_ADOPT_*. Every other way in is removed.
+    result<void> adopt_disk(const new_disk &disk, text image, const credential &by, std::uint32_t flags = 0) const {
+        const atrest_new_disk c = disk.c();
+        const atrest_credential c_by = by.c();
+        return detail::done(atrest_disk_service_adopt_disk(get(), &c, image.get(), &c_by, flags));
     }
     result<atrest_reencryption_progress> reencrypt_step(text disk, std::uint64_t budget) const {
         return detail::struct_of<atrest_reencryption_progress>(

@@ -7,6 +7,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::{Dek, KeyVault};
+#[cfg(feature = "bitlocker")]
+use crate::Secret;
 use crate::{Error, Result, fs};
 
 /// The most bytes of a passphrase or key file, 8 MiB, for keyslots and vaults alike.
@@ -52,12 +54,19 @@ pub enum Protector<'a> {
     /// A recovery password of BitLocker: [`RecoveryPassword`](crate::volume::RecoveryPassword) makes one.
     #[cfg(feature = "bitlocker")]
     RecoveryPassword(&'a str),
+    /// A file with a startup key of BitLocker (`.BEK`): [`StartupKey`](crate::volume::StartupKey) writes one. Several volumes may
+    /// have the same.
+    #[cfg(feature = "bitlocker")]
+    StartupKey(&'a Path),
 }
 
 /// The bytes of a passphrase: the caller's, or those of a key file.
 pub(crate) enum Passphrase<'a> {
     Given(&'a [u8]),
     Read(Zeroizing<Vec<u8>>),
+    /// What a file of another format holds.
+    #[cfg(feature = "bitlocker")]
+    File(Secret),
 }
 
 impl<'a> Passphrase<'a> {
@@ -92,6 +101,8 @@ impl<'a> Passphrase<'a> {
         match self {
             Passphrase::Given(bytes) => bytes,
             Passphrase::Read(bytes) => bytes,
+            #[cfg(feature = "bitlocker")]
+            Passphrase::File(bytes) => bytes.expose(),
         }
     }
 }
@@ -128,6 +139,8 @@ impl fmt::Debug for Protector<'_> {
             Protector::KeyFile(path) => write!(f, "Protector::KeyFile({})", path.display()),
             #[cfg(feature = "bitlocker")]
             Protector::RecoveryPassword(_) => f.write_str("Protector::RecoveryPassword"),
+            #[cfg(feature = "bitlocker")]
+            Protector::StartupKey(path) => write!(f, "Protector::StartupKey({})", path.display()),
         }
     }
 }

@@ -17,12 +17,12 @@ use crate::{EncryptionType, Error, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct NewDisk {
-    name: String,
+    pub(super) name: String,
     pub(super) region: String,
-    subscription: String,
+    pub(super) subscription: String,
     pub(super) size: u64,
     sector_size: u32,
-    set: Option<String>,
+    pub(super) set: Option<String>,
 }
 
 impl NewDisk {
@@ -173,6 +173,7 @@ impl DiskService {
         let live = self.inner.registry.find(&name)?;
         let coming = live.come()?;
         self.inner.begin_import(&live)?;
+        self.inner.go_on_adopting(&live)?;
         live.with_layers(|_| Ok(()))?;
         let mut resource = self.inner.store.resource(&name)?;
         if resource.joining.is_some() {
@@ -308,6 +309,7 @@ impl Inner {
             reencryption: None,
             host_cache: None,
             host_cache_at: None,
+            adopting: None,
         };
         self.in_set(disk, new.set.as_deref())
     }

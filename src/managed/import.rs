@@ -65,7 +65,7 @@ impl Inner {
             )));
         }
         if Layers::begun_in_place(&device)? == Begun::Header {
-            let text = "the image has a LUKS header: it is encrypted already. Open it as a volume, and copy its data to a new disk";
+            let text = "the image has a LUKS header: it is encrypted already. Take it in by `adopt_disk`, or copy its data to a new disk";
             return Err(Error::InvalidOption(text.into()));
         }
         Ok(size)

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::lent::{Lent, SecretHolder};
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
+use crate::ondisk::luks::TOKEN_TYPE;
 use crate::volume::{
-    Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ReencryptOptions, ReencryptionProgress, Resilience,
-    VolumeExtent,
+    Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ProtectorId, ReencryptOptions, ReencryptionProgress,
+    Resilience, VolumeExtent,
 };
 use crate::{
     BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume,
@@ -249,6 +250,27 @@ impl Layers {
         Volume::begun_encryption(device)
     }
 
+    /// Checks that a vault opens the volume on a device, bound to the resource and with the DEK that the store knows.
+    pub(super) fn opens(device: &Arc<dyn BlockDevice>, resource: &Resource, kek: &Kek) -> Result<()> {
+        let options = resource.expecting(0, &resource.id);
+        Closed::load(device.clone())?.open(Credential::Vault(kek), &options).map(drop)
+    }
+
+    /// Puts a volume under this key, and binds it to the resource. Its other ways in stay.
+    pub(super) fn take_in(volume: &Layer, resource: &Resource, kek: &Kek) -> Result<()> {
+        let context = resource.id.as_bytes();
+        volume.put_under(kek, kek.name(), resource.encryption_type, context).map(drop)
+    }
+
+    /// Removes every way into the upper volume but the vaults' tokens: keyslots, and what other programs have there.
+    pub(super) fn remove_other_ways(&self) -> Result<()> {
+        let header = self.upper.header();
+        let keyslots = header.keyslots().into_iter().map(|keyslot| ProtectorId::Keyslot(keyslot.id));
+        let tokens = header.tokens().into_iter().filter(|token| token.kind != TOKEN_TYPE);
+        let tokens = tokens.map(|token| ProtectorId::Token(token.id));
+        keyslots.chain(tokens).try_for_each(|id| self.upper.header().remove_protector(id))
+    }
+
     /// Makes the volumes of a new resource, the upper one under `customer`, if its set has a key.
     pub(super) fn format(
         device: Arc<dyn BlockDevice>,
@@ -364,6 +386,10 @@ impl Layers {
     /// `size` bytes then.
     pub(super) fn grow(&self, device_size: u64, size: u64) -> Result<()> {
         let device = self.device();
+        // The data of one that was adopted may begin later than at [`HEADER`].
+        let starts = self.bottom().header().segments().into_iter().map(|segment| segment.offset).min();
+        let beyond = starts.unwrap_or(HEADER).saturating_sub(HEADER);
+        let device_size = device_size.saturating_add(beyond);
         let failed = |e| Error::io(format!("making the device {device_size} bytes large"), e);
         if device.size().map_err(failed)? < device_size {
             device.set_size(device_size).map_err(|e| match e.kind() {

@@ -31,6 +31,7 @@ impl Inner {
             reencryption: None,
             host_cache: None,
             host_cache_at: None,
+            adopting: None,
             ..from.clone()
         })
     }

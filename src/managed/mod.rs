@@ -32,6 +32,7 @@ mod live;
 mod copy;
 
 // The operations of a service.
+mod adopt;
 mod care;
 mod chunk_map;
 mod copies;
@@ -59,6 +60,7 @@ mod snapshots;
 mod under_way;
 
 pub use crate::error::Rule;
+pub use adopt::AdoptOptions;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
@@ -73,8 +75,8 @@ pub use live::{DeviceWrite, OpenDisk};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};
 pub use records::{
-    EncryptionSet, Joining, PlatformKeys, Proof, Reencryption, ReencryptionKind, Resource, ResourceKind, ResourceName,
-    RotationError,
+    Adopting, EncryptionSet, Joining, PlatformKeys, Proof, Reencryption, ReencryptionKind, Resource, ResourceKind,
+    ResourceName, RotationError,
 };
 pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetReport};
 pub use rotation::{ExpiringKey, Rotation, RotationProgress};

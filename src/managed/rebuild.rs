@@ -388,6 +388,7 @@ impl Rebuilding<'_> {
             reencryption: under_way(&proven.upper, self.options.clock.now()).map_err(|e| format!("{e:#}"))?,
             host_cache: None,
             host_cache_at: None,
+            adopting: None,
         };
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)

@@ -81,8 +81,8 @@ impl BitLockerOptions {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// Makes a BitLocker volume on `device`, with a new key and `protector` as its first way in: a password or key file, or a
-    /// recovery password. [`add_protector`](Self::add_protector) adds the second, which Windows asks for.
+    /// Makes a BitLocker volume on `device`, with a new key and `protector` as its first way in: a password or key file, a
+    /// recovery password, or the file of a startup key. [`add_protector`](Self::add_protector) adds the second, which Windows asks for.
     ///
     /// The volume's own places lie in the last 268 KiB of the device. [`size`](Self::size) leaves these out. **Make the file
     /// system no larger**: another program that opens the volume shows zeros there, and some of them lose what is written to
@@ -143,6 +143,7 @@ impl<D: BlockDevice> Volume<D> {
         create_bitlocker(&device, &room, &new)?;
         let credential = match protector {
             Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
+            Protector::StartupKey(path) => Credential::StartupKey(path),
             _ => Credential::Passphrase(secret.bytes()),
         };
         // It is read as any other, which shows that it can be.

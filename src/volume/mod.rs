@@ -4,6 +4,7 @@ mod aligned;
 mod backup;
 mod chunks;
 mod data_area;
+mod describe;
 mod device;
 mod discard;
 #[cfg(feature = "managed")]
@@ -30,8 +31,12 @@ mod resize;
 mod rotate;
 mod scratch;
 pub(crate) mod signature;
+#[cfg(feature = "bitlocker")]
+mod startup_key;
 mod steps;
 mod submit;
+#[cfg(feature = "bitlocker")]
+mod suspend;
 mod token_keyslot;
 mod unlock;
 mod written;
@@ -70,6 +75,8 @@ pub use recovery_password::RecoveryPassword;
 #[cfg(feature = "managed")]
 pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};
+#[cfg(feature = "bitlocker")]
+pub use startup_key::StartupKey;
 pub use steps::ReencryptionProgress;
 pub use token_keyslot::{TokenOptions, token_passphrase};
 

@@ -4,6 +4,8 @@ use core::time::Duration;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::headers::{Means, NewKeyslot, StoredHeader};
+#[cfg(feature = "bitlocker")]
+use super::startup_key::read_startup_key;
 use super::{BlockDevice, ProtectorId, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
@@ -112,7 +114,7 @@ impl KeyslotOptions {
     }
 
     /// As [`resolve`](Self::resolve), for a header that may have one key derivation only.
-    fn resolve_for(&self, fixed: Option<Kdf>, required_hash: Option<HashAlgorithm>) -> Result<Kdf> {
+    pub(super) fn resolve_for(&self, fixed: Option<Kdf>, required_hash: Option<HashAlgorithm>) -> Result<Kdf> {
         match fixed {
             Some(_) if self.kdf.is_some_and(|kdf| Some(kdf) != fixed) => {
                 Err(Error::InvalidOption("this format has one key derivation, of a fixed cost; leave it out".into()))
@@ -132,6 +134,8 @@ pub(super) fn secret_of(protector: Protector<'_>) -> Result<(Passphrase<'_>, Mea
     match protector {
         Protector::Passphrase(passphrase) => Ok((Passphrase::given(passphrase)?.protecting()?, Means::Passphrase)),
         Protector::KeyFile(path) => Ok((Passphrase::read(path)?.protecting()?, Means::Passphrase)),
+        #[cfg(feature = "bitlocker")]
+        Protector::StartupKey(path) => Ok((Passphrase::File(read_startup_key(path)?), Means::StartupKey)),
         #[cfg(feature = "bitlocker")]
         Protector::RecoveryPassword(text) => Ok((Passphrase::given(text.as_bytes())?, Means::RecoveryPassword)),
         Protector::Vault(..) => {

@@ -48,16 +48,39 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] on LUKS1; the vault's errors; [`Error::Busy`] if another
     /// program has changed the header since the volume was opened; [`Error::Io`].
     pub fn replace_keks(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
+        self.replace_all(vault, key, encryption_type, None)
+    }
+
+    /// As [`replace_keks`](Self::replace_keks), and binds the volume to a context, whatever it was bound to.
+    #[cfg(feature = "managed")]
+    pub(crate) fn put_under(
+        &self,
+        vault: &dyn KeyVault,
+        key: &str,
+        encryption_type: EncryptionType,
+        context: &[u8],
+    ) -> Result<KeyId> {
+        self.replace_all(vault, key, encryption_type, Some(context))
+    }
+
+    fn replace_all(
+        &self,
+        vault: &dyn KeyVault,
+        key: &str,
+        encryption_type: EncryptionType,
+        context: Option<&[u8]>,
+    ) -> Result<KeyId> {
         on_wiped_stack(|| {
             self.check_writable()?;
             let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
             let kek = wrapped.kek.clone();
             let mut header = self.locked_header();
             let old = header.genuine_tokens(&self.dek());
-            let (context, data_size) = match old.first() {
+            let (known, data_size) = match old.first() {
                 Some((_, token)) => (token.context.clone(), token.data_size.max(self.size())),
                 None => (Vec::new(), self.size()),
             };
+            let context = context.map_or(known, <[u8]>::to_vec);
             let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size);
             let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
             header.add_token(self.header_device(), &self.dek(), token, &old)?;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::BlockDevice;
 use super::headers::{Attempt, Means, StoredHeader};
-use crate::cipher::CipherSpec;
 #[cfg(feature = "bitlocker")]
-use crate::fs;
+use super::startup_key::read_startup_key;
+use crate::cipher::CipherSpec;
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
 use crate::log::tell;
 #[cfg(feature = "bitlocker")]
-use crate::ondisk::bitlocker::{ExternalKey, MAX_FILE, RecoveryPassword};
+use crate::ondisk::bitlocker::RecoveryPassword;
 use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
@@ -47,9 +47,7 @@ impl Locked<'_> {
             }
             #[cfg(feature = "bitlocker")]
             Credential::StartupKey(path) => {
-                let failed = |e| fs::error_at(path, "startup key file", "reading the startup key file", e);
-                let file = fs::read_secret(path, MAX_FILE).map_err(failed)?;
-                ExternalKey::parse(file.expose())?;
+                let file = read_startup_key(path)?;
                 self.by_secret(file.expose(), Means::StartupKey)?
             }
             #[cfg(feature = "bitlocker")]

@@ -313,6 +313,18 @@ atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const ch
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
 atrest_status atrest_vault_usage(const atrest_vault *vault, uint64_t *blocks);
 atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
+typedef struct {
+    size_t struct_size;
+    const char *id;
+    const char *region;
+    const char *tenant;
+    uint32_t retention_days;
+    uint32_t purge_protection;
+    uint32_t refuse_expired;
+} atrest_vault_properties;
+atrest_status atrest_vault_backup(const atrest_vault *vault, const char *path);
+atrest_status atrest_vault_peek(const char *path, atrest_status (*tell)(void *user,
+    const atrest_vault_properties *properties), void *user);
 #define ATREST_WRAP_A256KW 1
 #define ATREST_WRAP_A256KWP 2
 #define ATREST_WRAP_RSA_OAEP_256 3
@@ -530,6 +542,7 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 #define ATREST_PROTECTOR_PASSPHRASE 3
 #define ATREST_PROTECTOR_KEY_FILE 4
 #define ATREST_PROTECTOR_RECOVERY_PASSWORD 5
+#define ATREST_PROTECTOR_STARTUP_KEY 6
 #define ATREST_PRIORITY_NORMAL 0
 #define ATREST_PRIORITY_PREFER 1
 #define ATREST_PRIORITY_IGNORE 2
@@ -555,8 +568,9 @@ typedef struct {
     size_t passphrase_len;
     const char *key_file;
     const char *recovery_password;
+    const char *startup_key;
 } atrest_protector;
-#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -766,6 +780,7 @@ atrest_status atrest_token_passphrase(const void *json, size_t json_len, const c
     const atrest_vault *vault, const atrest_token_options *options, void *passphrase, size_t passphrase_cap,
     size_t *passphrase_len);
 #define ATREST_RECOVERY_PASSWORD_SIZE 56
+#define ATREST_STARTUP_KEY_NAME_SIZE 41
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -777,6 +792,9 @@ typedef struct {
 atrest_status atrest_volume_format_bitlocker(atrest_device *device, const atrest_protector *protector,
     const atrest_bitlocker_options *options, atrest_volume **out);
 atrest_status atrest_recovery_password_generate(char *password, size_t password_cap, size_t *password_len);
+atrest_status atrest_startup_key_generate_file(const char *folder, char *name, size_t name_cap);
+atrest_status atrest_hazmat_volume_suspend_protection(atrest_volume *volume, uint32_t *id);
+atrest_status atrest_volume_resume_protection(atrest_volume *volume, uint32_t *was_suspended);
 #define ATREST_NUMBERING_512 1
 #define ATREST_NUMBERING_SECTORS 2
 #define ATREST_NUMBERING_UPPER_HALF 3
@@ -1143,9 +1161,13 @@ atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budge
     atrest_reencryption_progress *progress);
 atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);
 atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_t *new_size);
+#define ATREST_ADOPT_GUEST_ENCRYPTED 1
+#define ATREST_ADOPT_REENCRYPT 2
 atrest_status atrest_disk_service_rekey_disk(const atrest_disk_service *service, const char *disk);
 atrest_status atrest_disk_service_import_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
     const char *image);
+atrest_status atrest_disk_service_adopt_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
+    const char *image, const atrest_credential *credential, uint32_t flags);
 atrest_status atrest_disk_service_reencrypt_step(const atrest_disk_service *service, const char *disk, uint64_t budget,
     atrest_reencryption_progress *progress);
 atrest_status atrest_disk_service_reencryption(const atrest_disk_service *service, const char *disk,

@@ -74,7 +74,7 @@ fn judge(image: &Path, sector: u32, recovery: &str) {
     assert_eq!(read, 8);
     drop(volume);
     if sector == 512 {
-        judged_by_all(image, PASSWORD, recovery, Some("wrong"));
+        judged_by_all(image, PASSWORD, Some(recovery), Some("wrong"));
     }
     if let Some(cryptsetup) = super::common::cryptsetup() {
         let dump = super::common::run(&cryptsetup, &["bitlkDump", text(image)]);

@@ -8,6 +8,7 @@ mod common;
 mod create;
 mod hostile;
 mod images;
+mod keys;
 mod model;
 mod protectors;
 mod volumes;

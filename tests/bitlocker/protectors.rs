@@ -198,22 +198,24 @@ fn other_programs_open_a_volume_by_protectors_of_ours() {
     volume.add_protector(Protector::RecoveryPassword(recovery.expose()), &options()).unwrap();
     volume.header().remove_protector(ProtectorId::Keyslot(0)).unwrap();
     drop(volume);
-    judged_by_all(&image, password, recovery.expose(), Some("password12!@"));
+    judged_by_all(&image, password, Some(recovery.expose()), Some("password12!@"));
 
     // Characters of two and of four bytes.
     let other = "n\u{e9}w \u{1f511}";
     let volume = open(Credential::RecoveryPassword(recovery.expose()));
     volume.change_keyslot(0, Protector::Passphrase(other.as_bytes()), &options()).unwrap();
     drop(volume);
-    judged_by_all(&image, other, recovery.expose(), Some(password));
+    judged_by_all(&image, other, Some(recovery.expose()), Some(password));
 }
 
 /// Has every program open an image by a password and by a recovery password, and not by another.
-pub fn judged_by_all(image: &std::path::Path, password: &str, recovery: &str, wrong: Option<&str>) {
+pub fn judged_by_all(image: &std::path::Path, password: &str, recovery: Option<&str>, wrong: Option<&str>) {
+    let ways = [("password", Some(password)), ("recovery", recovery)];
+    let ways = ways.into_iter().filter_map(|(kind, secret)| Some((kind, secret?)));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bitlocker/peer.py");
     for (program, module) in [("dissect", "dissect.fve"), ("libbde", "pybde")] {
         let Some(python) = python(module) else { continue };
-        for (kind, secret) in [("password", password), ("recovery", recovery)] {
+        for (kind, secret) in ways.clone() {
             run(&python, &[script, program, text(image), kind, secret, "0+4096"]);
         }
         if let Some(wrong) = wrong {
@@ -224,7 +226,7 @@ pub fn judged_by_all(image: &std::path::Path, password: &str, recovery: &str, wr
     if let Some(dislocker) = peer("dislocker-file", &["-h"]) {
         // It takes passwords of ASCII only, and so does cryptsetup 2.6.
         let password = password.is_ascii().then(|| format!("-u{password}"));
-        for option in password.into_iter().chain([format!("-p{recovery}")]) {
+        for option in password.into_iter().chain(recovery.map(|recovery| format!("-p{recovery}"))) {
             let plain = image.with_extension("plain");
             run(&dislocker, &["-V", text(image), &option, "--", text(&plain)]);
             std::fs::remove_file(plain).unwrap();
@@ -232,7 +234,8 @@ pub fn judged_by_all(image: &std::path::Path, password: &str, recovery: &str, wr
     }
     if let Some(cryptsetup) = super::common::cryptsetup() {
         run(&cryptsetup, &["bitlkDump", text(image)]);
-        let mut secrets = vec![(password, password.is_ascii()), (recovery, true)];
+        let mut secrets = vec![(password, password.is_ascii())];
+        secrets.extend(recovery.map(|recovery| (recovery, true)));
         secrets.extend(wrong.map(|wrong| (wrong, false)));
         for (secret, opens) in secrets {
             let file = image.with_extension("secret");

@@ -372,6 +372,12 @@ void vaults()
     FAILS(ATREST_ERR_DAMAGED_VAULT, vault.audit_past_damage("9" + head, [&](const atrest_audit_entry &) { proven++; }));
     CHECK(proven == entries);
     GOT(vault.archive_audit(in_folder("old.audit")));
+    GOT(vault.backup(in_folder("copy.vault")));
+    FAILS(ATREST_ERR_ALREADY_EXISTS, vault.backup(in_folder("copy.vault")));
+    std::string id;
+    GOT(atrest::vault::peek(in_folder("copy.vault"), [&](const atrest_vault_properties &said) { id = said.id; }));
+    CHECK(id == GOT(vault.id()));
+    FAILS(ATREST_ERR_NOT_FOUND, atrest::vault::peek(in_folder("none"), [](const atrest_vault_properties &) {}));
     std::uint64_t left = 0;
     GOT(vault.audit([&](const atrest_audit_entry &) { left++; }));
     CHECK(left < entries);
@@ -855,6 +861,7 @@ void guest()
         FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::open(device, atrest::credential::clear_key()));
         FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::open(device, atrest::credential::startup_key(in_folder("x.bek"))));
         FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::open(device, atrest::credential::recovery_password("1")));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::generate_startup_key_file(in_folder(".")));
     } else {
         GOT(atrest::generate_recovery_password(recovery));
         atrest::volume volume = GOT(atrest::volume::format_bitlocker(device, password, options));
@@ -872,6 +879,14 @@ void guest()
         FAILS(ATREST_ERR_UNSUPPORTED, header.metadata_json());
         FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest::volume::open(device, atrest::credential::clear_key()));
         FAILS(ATREST_ERR_NOT_FOUND, atrest::volume::open(device, atrest::credential::startup_key(in_folder("x.bek"))));
+        const std::string key = in_folder(GOT(atrest::generate_startup_key_file(in_folder("."))).c_str());
+        CHECK(GOT(volume.add_protector(atrest::protector::startup_key(key))) == 2);
+        GOT(atrest::volume::open(device, atrest::credential::startup_key(key)));
+        CHECK(!GOT(volume.resume_protection()));
+        CHECK(GOT(volume.hazmat_suspend_protection()) == 3);
+        GOT(atrest::volume::open(device, atrest::credential::clear_key()));
+        CHECK(GOT(volume.resume_protection()));
+        FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest::volume::open(device, atrest::credential::clear_key()));
         const auto again = atrest::bitlocker_options().overwrite().sector_size(4096);
         CHECK(GOT(GOT(atrest::volume::format_bitlocker(device, password, again)).sector_size()) == 4096);
     }

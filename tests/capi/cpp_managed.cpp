@@ -504,6 +504,9 @@ void objects()
         one_vault::region = "north";
         GOT(service.change_key("set", key(1)));
         FAILS(ATREST_ERR_CALLBACK_FAILED, service.import_disk(copy("imported"), "another"));
+        const auto by = atrest::credential::passphrase("of the guest");
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.adopt_disk(copy("imported"), "another", by));
+        FAILS(ATREST_ERR_NOT_LUKS, service.adopt_disk(copy("imported"), "plain", by, ATREST_ADOPT_REENCRYPT));
         GOT(service.import_disk(copy("imported").set("set"), "plain"));
         while (GOT(service.reencrypt_step("imported", 1 << 20)).under_way != 0) {
         }

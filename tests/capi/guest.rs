@@ -15,7 +15,7 @@ use std::fs;
 use atrest::Secret;
 use atrest::vault::{FileVault, KdfCost, MAX_SECRET, Unlock, VaultOptions};
 use common::{cryptsetup, pipe, python, run, text};
-use programs::built;
+use programs::built_and_sanitized;
 
 const DM_CRYPT: &str = concat!(
     include_str!("../common/dm_crypt.py"),
@@ -30,7 +30,7 @@ open(sys.argv[1], 'wb').write(sectors('aes-cbc-essiv:sha256', key, 0, 512, plain
 #[test]
 fn plain_mapping() {
     let Some(python) = python("cryptography") else { return };
-    for program in built("examples/plain_mapping.c") {
+    for program in built_and_sanitized("examples/plain_mapping.c") {
         let image = program.folder().join("plain.img");
         run(&python, &["-c", DM_CRYPT, text(&image)]);
         let before = fs::read(&image).unwrap();
@@ -49,7 +49,7 @@ fn plain_mapping() {
 #[test]
 fn secrets_of_a_vault_file() {
     let tags = |pairs: [(&str, &str); 2]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    for program in built("tests/capi/exchange_secrets.c") {
+    for program in built_and_sanitized("tests/capi/exchange_secrets.c") {
         let path = program.folder().join("vault");
         let options = VaultOptions::new().kdf(KdfCost { memory_kib: 64, passes: 1, lanes: 1 }.into());
         let vault = FileVault::create_with(&path, Unlock::Passphrase(b"passphrase"), &options).unwrap();
@@ -79,7 +79,7 @@ assert len(passphrase) == 172
 open(sys.argv[1] + '/passphrase', 'wb').write(passphrase)
 open(sys.argv[1] + '/secret', 'wb').write(base64.b64encode(passphrase))
 ";
-    for program in built("examples/ade_take_over.c") {
+    for program in built_and_sanitized("examples/ade_take_over.c") {
         let folder = text(program.folder()).to_owned();
         run(&python, &["-c", MAKE, &folder]);
         let (disk, key) = (format!("{folder}/disk.img"), format!("{folder}/passphrase"));
@@ -110,7 +110,7 @@ open(sys.argv[1] + '/secret', 'wb').write(base64.b64encode(passphrase))
 #[test]
 fn bitlocker_is_missed_by_name() {
     use std::process::Command;
-    for program in built("examples/bitlocker.c") {
+    for program in built_and_sanitized("examples/bitlocker.c") {
         let output = Command::new(program.folder().join("program")).arg(program.folder()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -122,7 +122,7 @@ fn bitlocker_is_missed_by_name() {
 #[cfg(feature = "bitlocker")]
 #[test]
 fn bitlocker() {
-    for program in built("examples/bitlocker.c") {
+    for program in built_and_sanitized("examples/bitlocker.c") {
         let output = program.run(&[text(program.folder())]);
         let listed = "BitLocker\nprotector 0: password\nprotector 1: recovery password\n";
         assert_eq!(output, format!("{listed}read \"secret plans\"\n"));
@@ -152,7 +152,8 @@ fn volumes_of_windows() {
         ("eow_partial", "password", "password12!@", "aes-cbc-eboiv"),
     ];
     let Some(folder) = images() else { return };
-    let program = &built("tests/capi/open_bitlocker.c")[0];
+    let programs = built_and_sanitized("tests/capi/open_bitlocker.c");
+    let program = programs.last().unwrap();
     for (name, kind, secret, cipher) in IMAGES {
         let image = folder.join(name).with_extension("bin");
         let file = folder.join(secret);

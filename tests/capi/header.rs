@@ -18,6 +18,7 @@ const SECTIONS: [&str; 45] = [
     "vault_keys",
     "vault_secrets",
     "vault_access",
+    "vault_backup",
     "vault_callbacks",
     "vault_url",
     "vault_several",

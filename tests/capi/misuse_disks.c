@@ -464,6 +464,72 @@ static void rotation(void)
     CHECK(calls == 2);
 }
 
+// An encrypted volume that becomes a disk.
+static void adoption(void)
+{
+    char image[512];
+    strcpy(image, in_folder("guest.img"));
+    atrest_kdf kdf = ATREST_KDF_INIT;
+    kdf.kind = ATREST_KDF_PBKDF2;
+    kdf.hash = ATREST_HASH_SHA256;
+    kdf.iterations = 1000;
+    atrest_keyslot_options cheap = ATREST_KEYSLOT_OPTIONS_INIT;
+    cheap.kdf = &kdf;
+    atrest_format_options format = ATREST_FORMAT_OPTIONS_INIT;
+    format.keyslot = &cheap;
+    format.data_offset = 1 << 20;
+    atrest_protector protector = ATREST_PROTECTOR_INIT;
+    protector.kind = ATREST_PROTECTOR_PASSPHRASE;
+    protector.passphrase = "of the guest";
+    protector.passphrase_len = strlen(protector.passphrase);
+    atrest_device *device;
+    atrest_volume *volume;
+    unsigned char data[512];
+    memset(data, 7, sizeof data);
+    OK(atrest_device_create_file(image, (1 << 20) + 8192, &device));
+    OK(atrest_volume_format(device, &protector, &format, &volume));
+    OK(atrest_volume_write_at(volume, 512, data, sizeof data));
+    OK(atrest_volume_sync(volume));
+    atrest_volume_free(volume);
+    atrest_device_free(device);
+
+    atrest_new_disk plan = new_copy("adopted", "s");
+    atrest_credential credential = ATREST_CREDENTIAL_INIT;
+    credential.kind = ATREST_CREDENTIAL_PASSPHRASE;
+    credential.passphrase = "wrong";
+    credential.passphrase_len = 5;
+#define ADOPT(plan, image, by, flags) atrest_disk_service_adopt_disk(service, plan, image, by, flags)
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_adopt_disk(NULL, &plan, image, &credential, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, ADOPT(NULL, image, &credential, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, ADOPT(&plan, NULL, &credential, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, ADOPT(&plan, image, NULL, 0));
+    IS(ATREST_ERR_BAD_ENUM, ADOPT(&plan, image, &credential, 4));
+    IS(ATREST_ERR_WRONG_PASSPHRASE, ADOPT(&plan, image, &credential, 0));
+    IS(ATREST_ERR_NOT_FOUND, ADOPT(&plan, "no such image", &credential, 0));
+    credential.passphrase = protector.passphrase;
+    credential.passphrase_len = protector.passphrase_len;
+    IS(ATREST_ERR_NOT_ALLOWED, ADOPT(&plan, image, &credential, ATREST_ADOPT_GUEST_ENCRYPTED));
+    plan.size = 4096;
+    IS(ATREST_ERR_INVALID_OPTION, ADOPT(&plan, image, &credential, 0));
+    plan.size = 0;
+    plan.name = "a";
+    IS(ATREST_ERR_RESOURCE_EXISTS, ADOPT(&plan, image, &credential, 0));
+    plan.name = "adopted";
+    OK(ADOPT(&plan, image, &credential, ATREST_ADOPT_GUEST_ENCRYPTED | ATREST_ADOPT_REENCRYPT));
+    atrest_reencryption_progress progress = ATREST_REENCRYPTION_PROGRESS_INIT;
+    do {
+        OK(atrest_disk_service_reencrypt_step(service, "adopted", 1 << 20, &progress));
+    } while (progress.under_way);
+    atrest_disk *disk;
+    OK(atrest_disk_service_open_disk(service, "adopted", &disk));
+    memset(data, 0, sizeof data);
+    OK(atrest_disk_read_at(disk, 512, data, sizeof data));
+    CHECK(data[0] == 7 && data[511] == 7);
+    atrest_disk_free(disk);
+    IS(ATREST_ERR_RESOURCE_EXISTS, ADOPT(&plan, image, &credential, 0)); // it is done
+    OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "adopted"));
+}
+
 // A new DEK for a disk in use, and a plain image that becomes a disk.
 static void reencryption(void)
 {
@@ -538,6 +604,7 @@ static void reencryption(void)
     CHECK(plain[1022] == 0 && plain[1023] == 'x');
     atrest_disk_free(disk);
     OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "imported"));
+    adoption();
 }
 
 static void revocation_and_order(void)

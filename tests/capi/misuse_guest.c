@@ -62,7 +62,11 @@ static void sizes(atrest_device *device)
     NO_HANDLE(atrest_volume, ATREST_ERR_NOT_UTF8, atrest_volume_open(device, &credential, NULL, &out));
     credential.kind = 8;
     NO_HANDLE(atrest_volume, ATREST_ERR_BAD_ENUM, atrest_volume_open(device, &credential, NULL, &out));
-    protector.kind = 6;
+    // And what one has that was compiled before startup keys came.
+    protector.struct_size = offsetof(atrest_protector, startup_key);
+    protector.kind = ATREST_PROTECTOR_STARTUP_KEY;
+    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, &protector, NULL, &out));
+    protector.kind = 7;
     NO_HANDLE(atrest_volume, ATREST_ERR_BAD_ENUM, atrest_volume_format(device, &protector, NULL, &out));
 }
 
@@ -81,6 +85,12 @@ static void without_bitlocker(atrest_device *device)
     credential.startup_key = "x.bek";
     NO_HANDLE(atrest_volume, ATREST_ERR_UNSUPPORTED, atrest_volume_open(device, &credential, NULL, &out));
     NO_BYTES(ATREST_ERR_UNSUPPORTED, atrest_recovery_password_generate(TEXT, sizeof bytes, &len));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_startup_key_generate_file(in_folder("."), NULL, 0));
+    atrest_protector startup = ATREST_PROTECTOR_INIT;
+    startup.kind = ATREST_PROTECTOR_STARTUP_KEY;
+    startup.startup_key = "x.bek";
+    NO_HANDLE(atrest_volume, ATREST_ERR_UNSUPPORTED, atrest_volume_format_bitlocker(device, &startup, NULL, &out));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_volume_resume_protection(PASSED_AS(atrest_volume, device), NULL));
     // A BitLocker volume is named all the same.
     unsigned char start[512] = {0xeb, 0x58, 0x90, '-', 'F', 'V', 'E', '-', 'F', 'S', '-'};
     FILE *file = fopen(in_folder("windows"), "wb");
@@ -127,6 +137,61 @@ static void recovery_passwords(void)
     // Each group is a number of 16 bits, times 11.
     for (size_t group = 0; group < 8; group++)
         CHECK(atoi(one + 7 * group) % 11 == 0 && atoi(one + 7 * group) / 11 <= 0xffff);
+}
+
+// Both come and go again.
+static void startup_and_clear_keys(atrest_device *device, atrest_volume *volume)
+{
+    char name[ATREST_STARTUP_KEY_NAME_SIZE] = "", path[600], folder[512];
+    uint32_t number = 99;
+    strcpy(folder, in_folder("."));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_startup_key_generate_file(NULL, name, sizeof name));
+    IS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_startup_key_generate_file(folder, name, sizeof name - 1));
+    IS(ATREST_ERR_NOT_FOUND, atrest_startup_key_generate_file(in_folder("none"), name, sizeof name));
+    IS(ATREST_ERR_NOT_FOUND, atrest_startup_key_generate_file(in_folder("keys.vault"), name, sizeof name));
+    CHECK(name[0] == 0);
+    OK(atrest_startup_key_generate_file(folder, NULL, 0));
+    OK(atrest_startup_key_generate_file(folder, name, sizeof name));
+    CHECK(strlen(name) + 1 == sizeof name && strcmp(name + 36, ".BEK") == 0 && name[8] == '-');
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+
+    atrest_protector startup = ATREST_PROTECTOR_INIT;
+    startup.kind = ATREST_PROTECTOR_STARTUP_KEY;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_add_protector(volume, &startup, NULL, &number));
+    startup.startup_key = in_folder("keys.vault"); // no startup key
+    IS(ATREST_ERR_INVALID_OPTION, atrest_volume_add_protector(volume, &startup, NULL, &number));
+    startup.startup_key = in_folder("none.BEK");
+    IS(ATREST_ERR_NOT_FOUND, atrest_volume_add_protector(volume, &startup, NULL, &number));
+    startup.startup_key = path;
+    CHECK(number == 99);
+    OK(atrest_volume_add_protector(volume, &startup, NULL, &number));
+    CHECK(number == 2);
+    IS(ATREST_ERR_INVALID_OPTION, atrest_volume_add_protector(volume, &startup, NULL, &number)); // it has it
+    atrest_credential credential = ATREST_CREDENTIAL_INIT;
+    credential.kind = ATREST_CREDENTIAL_STARTUP_KEY;
+    credential.startup_key = path;
+    atrest_volume *opened;
+    OK(atrest_volume_open(device, &credential, NULL, &opened));
+    atrest_volume_free(opened);
+    OK(atrest_volume_remove_keyslot(volume, 2));
+
+    number = 99;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_volume_suspend_protection(NULL, &number));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_volume_suspend_protection(volume, NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_hazmat_volume_suspend_protection(PASSED_AS(atrest_volume, device), &number));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_resume_protection(NULL, &number));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_resume_protection(volume, NULL));
+    CHECK(number == 99);
+    OK(atrest_volume_resume_protection(volume, &number));
+    CHECK(number == 0);
+    OK(atrest_hazmat_volume_suspend_protection(volume, &number));
+    CHECK(number == 2);
+    credential.kind = ATREST_CREDENTIAL_CLEAR_KEY;
+    OK(atrest_volume_open(device, &credential, NULL, &opened));
+    atrest_volume_free(opened);
+    OK(atrest_volume_resume_protection(volume, &number));
+    CHECK(number == 1);
+    NO_HANDLE(atrest_volume, ATREST_ERR_NO_SUCH_PROTECTOR, atrest_volume_open(device, &credential, NULL, &out));
 }
 
 static void bitlocker(atrest_device *device)
@@ -204,6 +269,7 @@ static void bitlocker(atrest_device *device)
     OK(atrest_volume_change_keyslot(volume, 0, &other, NULL, &number));
     CHECK(number == 1);
     OK(atrest_volume_sync(volume));
+    startup_and_clear_keys(device, volume);
     atrest_volume_free(volume);
 
     // What its header says.

@@ -229,6 +229,47 @@ static void states(const atrest_dek *dek)
     IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_delete_key(vault, "disks"));
 }
 
+static atrest_status see_properties(void *user, const atrest_vault_properties *properties)
+{
+    CHECK(properties->struct_size == sizeof *properties && strlen(properties->id) > 0);
+    CHECK(properties->retention_days >= 7 && properties->purge_protection <= 1 && properties->refuse_expired <= 1);
+    if (user != NULL)
+        snprintf((char *)user, 256, "%s %s %s", properties->id, properties->region ? properties->region : "(none)",
+                 properties->tenant ? properties->tenant : "(none)");
+    return ATREST_OK;
+}
+
+static atrest_status refuse_properties(void *user, const atrest_vault_properties *properties)
+{
+    (void)user;
+    (void)properties;
+    return ATREST_ERR_OTHER;
+}
+
+// A copy of a vault file, and what a locked one says. `identity` isn't the owner's handle.
+static void copies(atrest_vault *owner, atrest_vault *identity)
+{
+    char id[256] = "", said[256] = "", copy[512], expected[600];
+    size_t len = 0;
+    strcpy(copy, in_folder("copy"));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_backup(NULL, copy));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_backup(owner, NULL));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_backup(identity, copy));
+    IS(ATREST_ERR_NOT_FOUND, atrest_vault_backup(owner, in_folder("none/copy")));
+    IS(ATREST_ERR_NOT_FOUND, atrest_vault_peek(copy, see_properties, NULL));
+    OK(atrest_vault_backup(owner, copy));
+    IS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_backup(owner, copy));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_peek(NULL, see_properties, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_peek(copy, NULL, NULL));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_peek(copy, refuse_properties, NULL));
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_peek(in_folder("copy.audit"), see_properties, said));
+    CHECK(said[0] == 0);
+    OK(atrest_vault_peek(copy, see_properties, said));
+    OK(atrest_vault_id(owner, id, sizeof id, &len));
+    snprintf(expected, sizeof expected, "%s ", id);
+    CHECK(strncmp(said, expected, strlen(expected)) == 0);
+}
+
 static void access_and_audit(const atrest_dek *dek)
 {
     atrest_vault *owner = new_vault("a"), *vault;
@@ -295,6 +336,7 @@ static void access_and_audit(const atrest_dek *dek)
     CHECK(last_entry == (uint64_t)entries);
     IS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_archive_audit(owner, in_folder("a")));
     OK(atrest_vault_archive_audit(owner, in_folder("a.old")));
+    copies(owner, vault);
     atrest_vault_free(owner);
     // The handle of the identity lives on.
     OK(atrest_vault_describe(vault, "disks", NULL, see, &s));

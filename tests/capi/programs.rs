@@ -2,8 +2,10 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -31,6 +33,38 @@ pub fn everywhere(source: &str) -> Vec<String> {
 /// The program in each language and with each library.
 pub fn built(source: &str) -> Vec<Program> {
     built_as(&C, source)
+}
+
+/// What finds mistakes in memory, as in tests/capi/memory.
+const SANITIZE: [&str; 3] = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+/// As [`built`], and last with AddressSanitizer, its leak detection and UndefinedBehaviorSanitizer, where the C compiler has them.
+pub fn built_and_sanitized(source: &str) -> Vec<Program> {
+    let mut programs = built(source);
+    if sanitizes() {
+        let object = compiled(&cc(), &[&C[..], &SANITIZE].concat(), &root().join(source));
+        let flags = static_library().into_iter().chain(SANITIZE.map(String::from));
+        programs.push(linked(&cc(), &object, &flags.collect::<Vec<_>>()));
+    }
+    programs
+}
+
+/// Whether the C compiler makes such programs, and they run here. If not, that is said aloud.
+fn sanitizes() -> bool {
+    static SANITIZES: OnceLock<bool> = OnceLock::new();
+    *SANITIZES.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, program) = (folder.path().join("nothing.c"), folder.path().join("nothing"));
+        std::fs::write(&source, "int main(void) { return 0; }").unwrap();
+        let runs = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let made = runs(Command::new(cc()).args(SANITIZE).arg(&source).arg("-o").arg(&program));
+        let works = made && runs(&mut Command::new(&program));
+        if !works {
+            // Not `eprintln!`: `cargo test` hides its output if a test passes.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: AddressSanitizer does not work with {}", cc());
+        }
+        works
+    })
 }
 
 /// The program in a standard of C with the static library, and in C++ with the shared one. Each language and each

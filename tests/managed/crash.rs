@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use super::adopt;
 use crate::common::device::{Op, TestDevice, crash_images_at};
 use crate::common::world::{Disks, VAULT, World, new_disk, quiet, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
-use atrest::managed::{DiskService, NewCopy, NewImage, NewSnapshot, ResourceKind, ResourceName};
+use atrest::managed::{AdoptOptions, DiskService, NewCopy, NewImage, NewSnapshot, ResourceKind, ResourceName};
+use atrest::{Error, OpenOptions, Volume};
 
 const SIZE: u64 = (64 << 10) + 4096;
 
@@ -436,4 +438,56 @@ fn an_import_that_is_killed_goes_on_and_encrypts_nothing_twice() {
     });
     println!("importing: {} before it was noted that it had begun, {} after that", seen[0], seen[1]);
     assert!(seen[0] > 0 && seen[1] > 1, "{seen:?}");
+}
+
+#[test]
+fn an_adoption_that_is_killed_is_finished_and_the_volume_always_opens() {
+    // Behaviours 64, 66, 74
+    let name = ResourceName::disk("adopted");
+    for reencrypt in [false, true] {
+        let adopt = |service: &DiskService| {
+            let (new, options) = (new_disk("adopted", Some("s")).size(0), AdoptOptions::new().reencrypt(reencrypt));
+            service.adopt_disk(&new, IMAGE, adopt::PASSPHRASE, &options)
+        };
+        let finish = |service: &DiskService, what: &str| loop {
+            let step = service.reencrypt_step("adopted", 4096);
+            if step.unwrap_or_else(|e| panic!("{what}: {e}")).is_finished() {
+                break;
+            }
+        };
+        let act = |world: &World, service: &DiskService| {
+            world.disks.0.lock().unwrap().insert(IMAGE.into(), Arc::new(TestDevice::new(adopt::image())));
+            adopt(service).unwrap();
+        };
+        // Who finishes it: the caller's credential, the vault alone, or the call that was killed.
+        let mut seen = [0; 3];
+        killed("adopting", 1, 6 * most(), act, |what, world, service, before| {
+            let record = service.resource(&name).unwrap();
+            if record.adopting.is_none() {
+                seen[2] += 1;
+            } else if matches!(service.open_disk("adopted"), Err(Error::Busy { .. })) {
+                // What opened it before still does.
+                let device = world.disks.0.lock().unwrap()[&record.id].bytes();
+                let opened = Volume::open(TestDevice::new(device), adopt::PASSPHRASE, &OpenOptions::new());
+                opened.unwrap_or_else(|e| panic!("{what}: {e}"));
+                adopt(&service).unwrap_or_else(|e| panic!("{what}: {e}"));
+                seen[0] += 1;
+            } else {
+                seen[1] += 1;
+            }
+            assert!(adopt::read(&service, "adopted").unwrap() == adopt::data(), "{what}");
+            assert!(service.resource(&name).unwrap().adopting.is_none(), "{what}");
+            finish(&service, what);
+            drop(service);
+            adopt::only_by_a_vault(world.disks.0.lock().unwrap()[&record.id].bytes(), what);
+            let service = world.service();
+            assert!(adopt::read(&service, "adopted").unwrap() == adopt::data(), "{what}");
+            let order = service.resource(&name).unwrap().reencryption;
+            assert_eq!(order.map(|order| order.finished.is_some()), reencrypt.then_some(true), "{what}");
+            service.delete(&name).unwrap();
+            assert!(contents(&service) == *before, "{what}");
+        });
+        println!("adopting: finished by the credential {}, by the vault {}, already {}", seen[0], seen[1], seen[2]);
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    }
 }

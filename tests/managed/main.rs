@@ -3,6 +3,7 @@
 
 #![cfg(feature = "managed")]
 
+mod adopt;
 mod backup;
 mod capabilities;
 mod captures;

@@ -8,7 +8,7 @@ use atrest::{BlockDevice, Credential, Error, OpenOptions, Result, Secret, Volume
 
 use crate::disk::Disk;
 use crate::object_url::SecretUrl;
-use crate::passphrase;
+use crate::passphrase as passphrase_of;
 use crate::store::{KeyEncryptionKeys, SecretStore, StoredSecret};
 use crate::tags::{Kek, Tags};
 use crate::token::{self, AdeToken, TokenPassphrase};
@@ -57,7 +57,7 @@ pub(crate) fn store_of<'v>(url: &SecretUrl, vaults: Vaults<'v>) -> Result<&'v dy
 /// The passphrases that a secret may mean.
 pub(crate) fn in_secret(found: &StoredSecret, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
     let tags = if kek.is_none() { Tags::read(&found.tags)? } else { Tags::default() };
-    passphrase::of_value(&found.value, kek.or(tags.kek.as_ref()), vaults.keks)
+    passphrase_of::of_value(&found.value, kek.or(tags.kek.as_ref()), vaults.keks)
 }
 
 /// One token that is no good must not hide another one that is.
@@ -80,10 +80,10 @@ pub(crate) fn in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<Secre
         TokenPassphrase::Wrapped(wrapped) => wrapped,
     };
     let kek = token.kek()?;
-    match passphrase::unwrap(wrapped, &kek, vaults.keks) {
+    match passphrase_of::unwrap(wrapped, &kek, vaults.keks) {
         // The token names no algorithm.
         Err(Error::UnwrapFailed) => {
-            passphrase::unwrap(wrapped, &Kek { algorithm: WrapAlgorithm::RsaOaep, ..kek }, vaults.keks)
+            passphrase_of::unwrap(wrapped, &Kek { algorithm: WrapAlgorithm::RsaOaep, ..kek }, vaults.keks)
         }
         other => other,
     }
@@ -119,6 +119,24 @@ pub fn open(
     options: &OpenOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
     by_any(disk, &passphrases(disk, source, vaults)?, options)
+}
+
+/// The passphrase that opens a disk, which [`open`] would open it by: for what takes a
+/// [`Credential`](atrest::Credential::Passphrase), such as `DiskService::adopt_disk` of atrest, which brings the disk into an
+/// encryption set. Nothing is changed.
+///
+/// # Errors
+/// As [`open`].
+pub fn passphrase(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Secret> {
+    let header = disk.load()?;
+    for passphrase in passphrases(disk, source, vaults)? {
+        match header.unlock(Credential::Passphrase(passphrase.expose()), &OpenOptions::new()) {
+            Ok(_) => return Ok(passphrase),
+            Err(Error::WrongPassphrase) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(Error::WrongPassphrase)
 }
 
 /// Opens a disk by the first of these that does.

@@ -13,7 +13,7 @@ mod take_over;
 mod token;
 
 pub use disk::Disk;
-pub use find::{Source, Vaults, open};
+pub use find::{Source, Vaults, open, passphrase};
 pub use object_url::SecretUrl;
 pub use passphrase::{generate, seal};
 pub use replace::{ReplaceOptions, replace_secret, replace_token};

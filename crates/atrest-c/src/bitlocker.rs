@@ -15,17 +15,25 @@
 //! ATREST_ERR_UNSUPPORTED, and atrest_volume_open with ATREST_ERR_NOT_LUKS, whose message names BitLocker.
 
 use core::ffi::c_char;
+use std::path::Path;
 
 use crate::device::{Device, atrest_device};
+#[cfg(feature = "bitlocker")]
+use crate::failure::Failure;
 use crate::failure::{Result, run};
 use crate::keyslots::{atrest_protector, protector as protector_of};
 use crate::output::TextOut;
+#[cfg(feature = "bitlocker")]
+use crate::status::ATREST_ERR_OTHER;
 use crate::status::atrest_status;
 use crate::structs::SizedStruct;
 use crate::volume::atrest_volume;
 
 /// The size of a buffer for a recovery password, with its zero byte.
 pub const ATREST_RECOVERY_PASSWORD_SIZE: usize = 56;
+
+/// The size of a buffer for the name of a startup key's file, with its zero byte.
+pub const ATREST_STARTUP_KEY_NAME_SIZE: usize = 41;
 
 /// Options for making a BitLocker volume.
 #[repr(C)]
@@ -87,6 +95,62 @@ pub unsafe extern "C" fn atrest_recovery_password_generate(
     run(|| generate(text_out!(password, password_cap, password_len)))
 }
 
+/// Makes a new startup key, 256 random bits, and writes its file into a folder by the name that Windows looks for there, which is
+/// put into `name` unless that is NULL: such as 4381F759-C4F8-4DE0-BB61-FC33A831BDA5.BEK. Only its owner may read it. Then add
+/// it to a volume by ATREST_PROTECTOR_STARTUP_KEY.
+///
+/// Errors: ATREST_ERR_BUFFER_TOO_SHORT for a buffer of fewer than ATREST_STARTUP_KEY_NAME_SIZE bytes; ATREST_ERR_NOT_FOUND
+/// without the folder; ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_IO; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_startup_key_generate_file(
+    folder: *const c_char,
+    name: *mut c_char,
+    name_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (folder, name) = (path!(folder), whole_text_out!(name, name_cap, ATREST_STARTUP_KEY_NAME_SIZE));
+        let made = startup_key_file(folder)?;
+        name.map_or(Ok(()), |name| name.put(&made))
+    })
+}
+
+/// Suspends the protection of a BitLocker volume, as before a change of the firmware: A KEY THAT OPENS THE VOLUME IS WRITTEN TO IT
+/// IN THE CLEAR, beside its other protectors. ATREST_CREDENTIAL_CLEAR_KEY opens it from then on, and so does Windows without
+/// asking. Puts the number of the clear key's protector into `id`. A volume that is suspended stays as it is.
+///
+/// atrest_volume_resume_protection takes the key away. Whoever has copied it meanwhile has the volume's key for good.
+///
+/// Errors: ATREST_ERR_UNSUPPORTED_HEADER for another format; ATREST_ERR_UNSUPPORTED without the feature; those of
+/// atrest_volume_add_protector.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_volume_suspend_protection(
+    volume: *mut atrest_volume,
+    id: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, id) = (handle!(volume), out!(id));
+        id.set(suspend(volume)?);
+        Ok(())
+    })
+}
+
+/// Resumes the protection of a BitLocker volume: all clear keys are removed, and overwritten. Puts 1 into `was_suspended` if there
+/// was one, or 0.
+///
+/// Errors: ATREST_ERR_LAST_PROTECTOR if the volume has no other protector: add one first; those of
+/// atrest_hazmat_volume_suspend_protection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_resume_protection(
+    volume: *mut atrest_volume,
+    was_suspended: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, was_suspended) = (handle!(volume), out!(was_suspended));
+        was_suspended.set(resume(volume)?.into());
+        Ok(())
+    })
+}
+
 #[cfg(feature = "bitlocker")]
 fn format(
     device: &Device,
@@ -112,6 +176,29 @@ fn bitlocker_options(c: &atrest_bitlocker_options) -> Result<atrest::volume::Bit
 }
 
 #[cfg(feature = "bitlocker")]
+fn startup_key_file(folder: &Path) -> Result<String> {
+    if !folder.is_dir() {
+        return Err(atrest::Error::NotFound { what: "folder", path: folder.into() }.into());
+    }
+    let key = atrest::volume::StartupKey::generate()?;
+    key.write(folder)?;
+    Ok(key.file_name())
+}
+
+#[cfg(feature = "bitlocker")]
+fn suspend(volume: &atrest::Volume<Device>) -> Result<u32> {
+    match volume.hazmat_suspend_protection()? {
+        atrest::volume::ProtectorId::Keyslot(number) => Ok(number),
+        other => Err(Failure::new(ATREST_ERR_OTHER, format!("the clear key is {other}"))),
+    }
+}
+
+#[cfg(feature = "bitlocker")]
+fn resume(volume: &atrest::Volume<Device>) -> Result<bool> {
+    Ok(volume.resume_protection()?)
+}
+
+#[cfg(feature = "bitlocker")]
 fn generate(out: TextOut<'_>) -> Result {
     out.put(atrest::volume::RecoveryPassword::generate()?.expose())
 }
@@ -126,8 +213,24 @@ fn format(
 }
 
 #[cfg(not(feature = "bitlocker"))]
+fn startup_key_file(_: &Path) -> Result<String> {
+    Err(crate::bitlocker_keys::without_bitlocker())
+}
+
+#[cfg(not(feature = "bitlocker"))]
+fn suspend(_: &atrest::Volume<Device>) -> Result<u32> {
+    Err(crate::bitlocker_keys::without_bitlocker())
+}
+
+#[cfg(not(feature = "bitlocker"))]
+fn resume(_: &atrest::Volume<Device>) -> Result<bool> {
+    Err(crate::bitlocker_keys::without_bitlocker())
+}
+
+#[cfg(not(feature = "bitlocker"))]
 fn generate(_: TextOut<'_>) -> Result {
     Err(crate::bitlocker_keys::without_bitlocker())
 }
 
+const _: () = assert!(ATREST_STARTUP_KEY_NAME_SIZE == 36 + 4 + 1);
 const _: () = assert!(ATREST_RECOVERY_PASSWORD_SIZE == 8 * 6 + 7 + 1);

@@ -28,6 +28,10 @@ mod here {
     pub(crate) fn recovery_protector(text: &str) -> Result<Protector<'_>> {
         Ok(Protector::RecoveryPassword(text))
     }
+
+    pub(crate) fn startup_protector(path: &Path) -> Result<Protector<'_>> {
+        Ok(Protector::StartupKey(path))
+    }
 }
 
 #[cfg(not(feature = "bitlocker"))]
@@ -52,6 +56,10 @@ mod missing {
     }
 
     pub(crate) fn recovery_protector(_: &str) -> Result<Protector<'_>> {
+        Err(without_bitlocker())
+    }
+
+    pub(crate) fn startup_protector(_: &Path) -> Result<Protector<'_>> {
         Err(without_bitlocker())
     }
 

@@ -1,6 +1,6 @@
 //! RE-ENCRYPTION OF DISKS
 //!
-//! A managed disk gets a new DEK, or a plain image becomes a disk where it lies. It is ordered once, and then done in steps, as
+//! A managed disk gets a new DEK, a plain image becomes a disk where it lies, or an encrypted volume does. It is ordered once, and then done in steps, as
 //! many and as large as the caller can afford, while others read and write the disk:
 //!
 //!   atrest_disk_service_rekey_disk(service, "db-17");
@@ -12,13 +12,15 @@
 
 use core::ffi::{c_char, c_void};
 
+use crate::args::check_flags;
 use crate::callback::with_text;
 use crate::disk_resources::{atrest_new_disk, new_disk};
 use crate::disk_service::atrest_disk_service;
 use crate::failure::{Failure, run};
+use crate::keyslots::{atrest_credential, credential as credential_of};
 use crate::reencrypt::{atrest_reencryption_progress, described};
 use crate::status::atrest_status;
-use atrest::managed::ResourceName;
+use atrest::managed::{AdoptOptions, ResourceName};
 use atrest::volume::ReencryptionProgress;
 
 /// Orders a new DEK for a disk, and begins to re-encrypt its data under it. A rotation only wraps the DEK under another key; after
@@ -58,6 +60,49 @@ pub unsafe extern "C" fn atrest_disk_service_import_disk(
         // SAFETY: by the header's contract (STRUCTS, TEXT) its members are what this function demands.
         let new = unsafe { new_disk(&disk) }?;
         service.import_disk(&new, image)?;
+        Ok(())
+    })
+}
+
+/// Flag: a guest has encrypted the volume, as Azure Disk Encryption does, so whoever was root there may have its DEK.
+pub const ATREST_ADOPT_GUEST_ENCRYPTED: u32 = 1;
+/// Flag: order a new DEK for the data.
+pub const ATREST_ADOPT_REENCRYPT: u32 = 2;
+
+/// Makes an existing encrypted volume a disk, with its data: a LUKS2 volume in `image` that `credential` opens. The image becomes the
+/// disk's device, which the backend moves, as in atrest_disk_service_import_disk. It comes under the key of the disk's set, or the
+/// platform's; THEN EVERY OTHER WAY IN IS REMOVED, all keyslots and the tokens of other programs. The data stays where it is. `flags`
+/// are 0 or ATREST_ADOPT_*. The size in `disk` is that of the volume, or 0; the sector size is the volume's.
+///
+/// With ATREST_ADOPT_REENCRYPT the steps below move the data to a new DEK. Without, whoever has the old DEK reads the data until
+/// atrest_disk_service_rekey_disk is finished. What a guest has encrypted comes into a set only with it, and under the platform's
+/// key gets the mark of atrest_disk_service_mark_guest_encrypted otherwise.
+///
+/// If it fails or is killed after the record was stored, call it again: it goes on. Once the vault opens the volume, opening the
+/// disk goes on too. At every instant the volume opens by what opened it before, or by the vault.
+///
+/// Errors: those of atrest_volume_open and atrest_disk_service_create_disk; ATREST_ERR_BAD_ENUM for `flags`;
+/// ATREST_ERR_NOT_ALLOWED for a set with two layers, and for what a guest has encrypted; ATREST_ERR_INVALID_OPTION for another size,
+/// a weak cipher, a volume that is being re-encrypted, and a backend that takes in no images; ATREST_ERR_UNSUPPORTED_HEADER for
+/// LUKS1 and BitLocker; ATREST_ERR_NOT_LUKS, also for a detached header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_adopt_disk(
+    service: *const atrest_disk_service,
+    disk: *const atrest_new_disk,
+    image: *const c_char,
+    credential: *const atrest_credential,
+    flags: u32,
+) -> atrest_status {
+    run(|| {
+        let (service, disk, image) = (handle!(service), structure!(disk), text!(image));
+        let credential = credential_of(&structure!(credential))?;
+        check_flags(flags, ATREST_ADOPT_GUEST_ENCRYPTED | ATREST_ADOPT_REENCRYPT)?;
+        // SAFETY: by the header's contract (STRUCTS, TEXT) its members are what this function demands.
+        let new = unsafe { new_disk(&disk) }?;
+        let options = AdoptOptions::new()
+            .guest_encrypted(flags & ATREST_ADOPT_GUEST_ENCRYPTED != 0)
+            .reencrypt(flags & ATREST_ADOPT_REENCRYPT != 0);
+        service.adopt_disk(&new, image, credential, &options)?;
         Ok(())
     })
 }

@@ -45,6 +45,8 @@ pub const ATREST_PROTECTOR_PASSPHRASE: u32 = 3;
 pub const ATREST_PROTECTOR_KEY_FILE: u32 = 4;
 /// A recovery password of BitLocker: atrest_recovery_password_generate makes one.
 pub const ATREST_PROTECTOR_RECOVERY_PASSWORD: u32 = 5;
+/// A file with a startup key of BitLocker (.BEK): atrest_startup_key_generate_file makes one. Several volumes may have the same.
+pub const ATREST_PROTECTOR_STARTUP_KEY: u32 = 6;
 
 /// Tried after those that are preferred.
 pub const ATREST_PRIORITY_NORMAL: u32 = 0;
@@ -107,11 +109,16 @@ pub struct atrest_protector {
     pub key_file: *const c_char,
     /// For ATREST_PROTECTOR_RECOVERY_PASSWORD, as in an atrest_credential.
     pub recovery_password: *const c_char,
+    /// For ATREST_PROTECTOR_STARTUP_KEY: the path of the file.
+    pub startup_key: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_protector {
-    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_protector, recovery_password)];
+    const EARLIER: &'static [usize] = &[
+        core::mem::offset_of!(atrest_protector, recovery_password),
+        core::mem::offset_of!(atrest_protector, startup_key),
+    ];
 }
 
 /// What a new keyslot is like.
@@ -160,6 +167,7 @@ pub(crate) fn protector<'a>(protector: &atrest_protector) -> Result<Protector<'a
         ATREST_PROTECTOR_PASSPHRASE => Protector::Passphrase(bytes!(protector.passphrase, protector.passphrase_len)),
         ATREST_PROTECTOR_KEY_FILE => Protector::KeyFile(path!(protector.key_file)),
         ATREST_PROTECTOR_RECOVERY_PASSWORD => bitlocker::recovery_protector(text!(protector.recovery_password))?,
+        ATREST_PROTECTOR_STARTUP_KEY => bitlocker::startup_protector(path!(protector.startup_key))?,
         other => return Err(Failure::bad_enum("protector.kind", other)),
     })
 }

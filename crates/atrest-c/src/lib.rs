@@ -103,6 +103,7 @@ mod structs;
 mod tokens;
 mod vault;
 mod vault_access;
+mod vault_backup;
 mod vault_callbacks;
 mod vault_directory;
 mod vault_keys;

@@ -175,8 +175,23 @@ pub struct NewProtectArgs {
     /// Where the passphrase comes from: file:PATH, fd:NUMBER, command:COMMAND or prompt
     #[arg(long, value_name = "SOURCE", value_parser = secrets::parse)]
     new_passphrase_from: Option<Source>,
+    #[cfg(feature = "bitlocker")]
+    #[command(flatten)]
+    bitlocker: NewBitLockerArgs,
     #[command(flatten)]
     pub kdf: KdfArgs,
+}
+
+/// A new way into a BitLocker volume.
+#[cfg(feature = "bitlocker")]
+#[derive(Debug, Args)]
+pub struct NewBitLockerArgs {
+    /// BitLocker: makes a startup key (.BEK), and writes it to this file, or into this folder by the name that Windows looks for
+    #[arg(long, value_name = "FILE")]
+    new_startup_key: Option<PathBuf>,
+    /// BitLocker: where the new recovery password comes from, as --new-passphrase-from
+    #[arg(long, value_name = "SOURCE", value_parser = secrets::parse)]
+    new_recovery_password_from: Option<Source>,
 }
 
 /// What protects a volume, held.
@@ -184,6 +199,10 @@ pub enum Guard {
     Vault(Arc<dyn KeyVault>, String),
     Passphrase(Secret),
     KeyFile(PathBuf),
+    #[cfg(feature = "bitlocker")]
+    RecoveryPassword(zeroize::Zeroizing<String>),
+    #[cfg(feature = "bitlocker")]
+    StartupKey(PathBuf),
 }
 
 impl Guard {
@@ -192,6 +211,10 @@ impl Guard {
             Guard::Vault(vault, key) => Protector::Vault(&**vault, key),
             Guard::Passphrase(secret) => Protector::Passphrase(secret.expose()),
             Guard::KeyFile(path) => Protector::KeyFile(path),
+            #[cfg(feature = "bitlocker")]
+            Guard::RecoveryPassword(text) => Protector::RecoveryPassword(text),
+            #[cfg(feature = "bitlocker")]
+            Guard::StartupKey(path) => Protector::StartupKey(path),
         }
     }
 
@@ -201,6 +224,10 @@ impl Guard {
             Guard::Vault(vault, _) => Credential::Vault(&**vault),
             Guard::Passphrase(secret) => Credential::Passphrase(secret.expose()),
             Guard::KeyFile(path) => Credential::KeyFile(path),
+            #[cfg(feature = "bitlocker")]
+            Guard::RecoveryPassword(text) => Credential::RecoveryPassword(text),
+            #[cfg(feature = "bitlocker")]
+            Guard::StartupKey(path) => Credential::StartupKey(path),
         }
     }
 }
@@ -263,6 +290,10 @@ impl NewProtectArgs {
     }
 
     pub fn guard(&self) -> Result<Guard> {
+        #[cfg(feature = "bitlocker")]
+        if let Some(guard) = self.bitlocker.guard(self.is_given())? {
+            return Ok(guard);
+        }
         let unlock = UnlockVault::new(self.new_vault_key_file.clone(), self.new_vault_passphrase_from.clone());
         let named = Named {
             vault: self.new_vault.as_deref(),
@@ -272,6 +303,24 @@ impl NewProtectArgs {
             passphrase: self.new_passphrase_from.as_ref(),
         };
         named.guard(&unlock, true)
+    }
+}
+
+#[cfg(feature = "bitlocker")]
+impl NewBitLockerArgs {
+    /// What only BitLocker has, if it was asked for. The file of a startup key is there before anything depends on it.
+    fn guard(&self, other: bool) -> Result<Option<Guard>> {
+        Ok(Some(match (&self.new_startup_key, &self.new_recovery_password_from) {
+            (None, None) => return Ok(None),
+            (Some(path), None) if !other => Guard::StartupKey(atrest::volume::StartupKey::generate()?.write(path)?),
+            (None, Some(source)) if !other => {
+                let secret = source.read("new recovery password", true)?;
+                let text = std::str::from_utf8(secret.expose());
+                let text = text.map_err(|_| Failure::usage("a recovery password is digits and dashes"))?;
+                Guard::RecoveryPassword(zeroize::Zeroizing::new(text.to_owned()))
+            }
+            _ => return Err(Failure::usage("give one new way into the volume, not several")),
+        }))
     }
 }
 

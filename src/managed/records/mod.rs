@@ -248,6 +248,21 @@ pub struct Resource {
     /// [taken](crate::managed::DiskService::take_host_cache) the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_cache_at: Option<String>,
+    /// What is left to do of its adoption, if that isn't finished ([`adopt_disk`](crate::managed::DiskService::adopt_disk)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopting: Option<Adopting>,
+}
+
+/// A volume that is becoming a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Adopting {
+    /// The image that becomes its device, by the name that the backend knows.
+    pub image: String,
+    /// The size of the image in bytes.
+    pub device_size: u64,
+    /// Whether a new DEK is ordered when it is adopted.
+    pub reencrypt: bool,
 }
 
 /// The key that a volume's DEK is under, proved by the key's vault: it unwrapped the DEK in the volume's header.

@@ -13,6 +13,8 @@ use super::sealed::Sealed;
 pub(crate) const AREA: usize = 64 << 10;
 
 pub(super) const MAGIC: &[u8; 8] = b"-FVE-FS-";
+/// What a copy begins with that is no longer whole, or not yet.
+pub(crate) const VOID: [u8; 12] = *b"-FVE-FS-\0\0\x02\0";
 /// The first part of it, before the data set; and the data set's own header.
 pub(super) const HEADER: usize = 64;
 pub(super) const SET_HEADER: usize = 48;

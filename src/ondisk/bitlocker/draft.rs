@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 use super::Defect;
 use super::block::{AREA, ENCRYPTED, HEADER, MAGIC, Method, SET_HEADER};
 use super::bytes::{crc32, u16_at, u32_at};
-use super::entry::{self, Key, entries, make};
+use super::entry::{self, CLEAR_KEY_METHOD, EXTERNAL_KEY_METHOD, Key, entries, make};
+use super::external_key::{self, ExternalKey};
 use super::guid::Guid;
 use super::recovery::RecoveryPassword;
 use super::sealed::Sealed;
@@ -33,6 +34,9 @@ pub(crate) enum NewProtector {
     /// What the chain of hashes begins with.
     Password(Zeroizing<[u8; 32]>),
     RecoveryPassword(RecoveryPassword),
+    StartupKey(ExternalKey),
+    /// A new key, in the clear beside what it seals.
+    ClearKey,
 }
 
 /// A new volume.
@@ -83,7 +87,7 @@ impl Draft {
         header.extend([0, new.header_sectors].iter().flat_map(|field| field.to_le_bytes()));
         header.extend(new.copies.iter().chain([&new.header_offset]).flat_map(|place| place.to_le_bytes()));
         let mut set: Vec<u8> = [0, 1, SET_HEADER as u32, 0].iter().flat_map(|field| field.to_le_bytes()).collect();
-        set.extend(random_guid()?);
+        set.extend(Guid::random()?.0);
         // Nonces count from 1.
         set.extend([1, u32::from(new.method.number())].iter().flat_map(|field| field.to_le_bytes()));
         set.extend(time.to_le_bytes());
@@ -101,36 +105,48 @@ impl Draft {
 
     /// Adds a protector of the master key.
     pub(crate) fn add(&mut self, new: &NewProtector, master_key: &Secret) -> Result<()> {
-        let (id, salt) = (random_guid()?, random::array()?);
-        let stretch = Stretch(salt);
-        let (number, method, derived, inner) = match new {
+        let (id, time) = match new {
+            // Its file names the protector.
+            NewProtector::StartupKey(key) => (key.id, key.time),
+            _ => (Guid::random()?, self.time),
+        };
+        let (number, properties, under) = match new {
             NewProtector::Password(initial) => {
-                let derived = stretch.derive(initial)?;
+                let (salt, derived) = stretched(initial)?;
                 let inner = self.seal(0, OF_PASSWORD, &derived, master_key)?;
-                (0x2000u16, 0x1001u32, derived, inner)
+                (0x2000u16, stretch_entry(0x1001, &salt, &inner), derived)
             }
             NewProtector::RecoveryPassword(password) => {
-                let derived = stretch.derive(&password.initial()?)?;
+                let (salt, derived) = stretched(&password.initial()?)?;
                 // So that whoever has the master key can show the password.
                 let password = self.seal(RECOVERY_ROLE, RECOVERY, &password.key(), master_key)?;
                 let inner = self.seal(OF_RECOVERY_ROLE, OF_RECOVERY, &derived, master_key)?;
-                (0x0800, 0x1000, derived, [password, inner].concat())
+                (0x0800, stretch_entry(0x1000, &salt, &[password, inner].concat()), derived)
+            }
+            NewProtector::StartupKey(key) => {
+                // So that whoever has the master key can write the file again.
+                let inner = self.seal(0, EXTERNAL_KEY_METHOD, &key.key, master_key)?;
+                let used = [&u32::from(EXTERNAL_KEY_METHOD).to_le_bytes()[..], &inner].concat();
+                (0x0200, [external_key::name(), make(0, entry::USED, &used)].concat(), key.key.clone())
+            }
+            NewProtector::ClearKey => {
+                let key = Secret::random(32)?;
+                (0, Key::make(CLEAR_KEY_METHOD, &key, 1).expose().to_vec(), key)
             }
         };
-        let stretched = make(0, entry::STRETCHED, &[&method.to_le_bytes()[..], &salt, &inner].concat());
-        let sealed = self.seal(0, MASTER_KEY, master_key, &derived)?;
-        let fixed = [&id[..], &self.time.to_le_bytes(), &[0; 2], &number.to_le_bytes()].concat();
-        self.entries.push(make(entry::PROTECTOR, entry::MASTER_KEY, &[fixed, stretched, sealed].concat()));
+        let sealed = self.seal(0, MASTER_KEY, master_key, &under)?;
+        let fixed = [&id.0[..], &time.to_le_bytes(), &[0; 2], &number.to_le_bytes()].concat();
+        self.entries.push(make(entry::PROTECTOR, entry::MASTER_KEY, &[fixed, properties, sealed].concat()));
         Ok(())
     }
 
-    /// Removes the protector of this identifier.
-    pub(crate) fn remove(&mut self, id: Guid) {
-        let is_it = |bytes: &Vec<u8>| {
+    /// Removes the protector of this number. Several may have one identifier, since nobody checks that.
+    pub(crate) fn remove(&mut self, number: u32) {
+        let mut numbers = 0..;
+        self.entries.retain(|bytes| {
             let fields = (u16_at(bytes, 2), u16_at(bytes, 4));
-            fields == (Some(entry::PROTECTOR), Some(entry::MASTER_KEY)) && bytes[8..].starts_with(&id.0)
-        };
-        self.entries.retain(|bytes| !is_it(bytes));
+            fields != (Some(entry::PROTECTOR), Some(entry::MASTER_KEY)) || numbers.next() != Some(number)
+        });
     }
 
     /// The place of a copy, with all that makes it sound.
@@ -154,14 +170,14 @@ impl Draft {
         let checksum = crc32(&area);
         area.extend([(AREA - size) as u16, 2].map(u16::to_le_bytes).as_flattened());
         area.extend(checksum.to_le_bytes());
-        area.extend(make(0, entry::SEALED, &Sealed::seal(master_key, nonce, &Key::make(HASH, &digest))?));
+        area.extend(make(0, entry::SEALED, &Sealed::seal(master_key, nonce, &Key::make(HASH, &digest, 0))?));
         area.resize(AREA, 0);
         Ok(area)
     }
 
     fn seal(&mut self, role: u16, method: u16, key: &Secret, under: &Secret) -> Result<Vec<u8>> {
         let nonce = self.nonce()?;
-        Ok(make(role, entry::SEALED, &Sealed::seal(under, nonce, &Key::make(method, key))?))
+        Ok(make(role, entry::SEALED, &Sealed::seal(under, nonce, &Key::make(method, key, 0))?))
     }
 
     /// A nonce that was never used under any key of the volume: the time, and a number that the metadata counts.
@@ -178,9 +194,12 @@ impl Draft {
     }
 }
 
-/// A random GUID (RFC 9562, 5.4).
-fn random_guid() -> Result<[u8; 16]> {
-    let mut id = random::array::<16>()?;
-    (id[7], id[8]) = (id[7] & 0x0f | 0x40, id[8] & 0x3f | 0x80);
-    Ok(id)
+/// A new salt, and the key of what was made of a password.
+fn stretched(initial: &Zeroizing<[u8; 32]>) -> Result<([u8; 16], Secret)> {
+    let salt = random::array()?;
+    Ok((salt, Stretch(salt).derive(initial)?))
+}
+
+fn stretch_entry(method: u32, salt: &[u8; 16], inner: &[u8]) -> Vec<u8> {
+    make(0, entry::STRETCHED, &[&method.to_le_bytes()[..], salt, inner].concat())
 }

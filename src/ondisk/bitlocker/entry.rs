@@ -4,7 +4,7 @@ use super::bytes::{array, u16_at, u32_at};
 use crate::Secret;
 
 /// Size, role, kind and version.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 
 /// An entry of the metadata.
 pub(super) struct Entry<'a> {
@@ -26,9 +26,14 @@ pub(super) const VOLUME_HEADER: u16 = 0x0f;
 pub(super) const KEY: u16 = 0x01;
 pub(super) const TEXT: u16 = 0x02;
 pub(super) const STRETCHED: u16 = 0x03;
+pub(super) const USED: u16 = 0x04;
 pub(super) const SEALED: u16 = 0x05;
 pub(super) const MASTER_KEY: u16 = 0x08;
 pub(super) const EXTERNAL: u16 = 0x09;
+
+// What keys are for.
+pub(super) const CLEAR_KEY_METHOD: u16 = 0x2000;
+pub(super) const EXTERNAL_KEY_METHOD: u16 = 0x2002;
 
 /// The entries that `bytes` are made of, or a defect, after which there are no more. Zeros after the last are padding.
 pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, String>> {
@@ -70,11 +75,13 @@ impl Key {
         Ok(Key { method: method as u16, bytes: Secret::copy_from(&data[4..]) })
     }
 
-    /// The bytes of an entry with a key.
-    pub(super) fn make(method: u16, key: &Secret) -> Secret {
+    /// The bytes of an entry with a key. Its version is 1 in the clear, and 0 within what is sealed.
+    pub(super) fn make(method: u16, key: &Secret, version: u16) -> Secret {
         let mut entry = Secret::zeroed(HEADER + 4 + key.len());
         let (fields, rest) = entry.expose_mut().split_at_mut(HEADER);
-        fields.copy_from_slice([(fields.len() + rest.len()) as u16, 0, KEY, 1].map(u16::to_le_bytes).as_flattened());
+        fields.copy_from_slice(
+            [(fields.len() + rest.len()) as u16, 0, KEY, version].map(u16::to_le_bytes).as_flattened(),
+        );
         rest[..2].copy_from_slice(&method.to_le_bytes());
         rest[4..].copy_from_slice(key.expose());
         entry

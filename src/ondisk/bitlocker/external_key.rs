@@ -1,7 +1,7 @@
 //! Files with a startup key, `.BEK`: a header like that of the metadata, and one entry.
 
-use super::bytes::{array, u32_at};
-use super::entry::{self, Key, entries};
+use super::bytes::{array, u32_at, u64_at};
+use super::entry::{self, EXTERNAL_KEY_METHOD, Key, entries, make};
 use super::guid::Guid;
 use crate::{Error, Result, Secret};
 
@@ -9,15 +9,51 @@ use crate::{Error, Result, Secret};
 pub(crate) const MAX_FILE: u64 = 64 << 10;
 
 const HEADER: usize = 48;
+const KEY: usize = 32;
+/// Of the entry, before the entries within: its identifier and time.
+const FIXED: usize = 24;
+/// How Windows names such a key.
+const NAME: &str = "ExternalKey";
 
 /// A startup key.
 pub(crate) struct ExternalKey {
     /// The protector that it opens.
     pub(crate) id: Guid,
+    /// When it was made, as Windows counts.
+    pub(crate) time: u64,
     pub(crate) key: Secret,
 }
 
 impl ExternalKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub(crate) fn random(time: u64) -> Result<Self> {
+        Ok(ExternalKey { id: Guid::random()?, time, key: Secret::random(KEY)? })
+    }
+
+    /// The bytes of its file, as Windows 7 to 10 write it. Windows 11 adds the identifier of the volume, and needs it not.
+    pub(crate) fn file(&self) -> Secret {
+        let (key, name) = (Key::make(EXTERNAL_KEY_METHOD, &self.key, 1), name());
+        let len = entry::HEADER + FIXED + name.len() + key.len();
+        let (size, version, header) = ((HEADER + len) as u32, 1, HEADER as u32);
+        let (next_nonce, method) = (1, 0); // nothing in it is sealed
+        let time = self.time.to_le_bytes();
+        let sizes = [size, version, header, size].map(u32::to_le_bytes);
+        let nothing = [next_nonce, method].map(u32::to_le_bytes);
+        let fields = [len as u16, entry::EXTERNAL_KEY, entry::EXTERNAL, 1].map(u16::to_le_bytes);
+        let (id, nothing, fields) = (&self.id.0[..], nothing.as_flattened(), fields.as_flattened());
+        let parts = [sizes.as_flattened(), id, nothing, &time, fields, id, &time, &name, key.expose()];
+        // Not joined in other memory: the last one is secret.
+        let (mut file, mut at) = (Secret::zeroed(HEADER + len), 0);
+        for part in parts {
+            file.expose_mut()[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        file
+    }
+
     /// # Errors
     /// [`Error::InvalidOption`] says what is wrong, and shows nothing of the file.
     pub(crate) fn parse(file: &[u8]) -> Result<Self> {
@@ -37,19 +73,25 @@ impl ExternalKey {
             if (found.role, found.kind) != (entry::EXTERNAL_KEY, entry::EXTERNAL) {
                 continue;
             }
-            let (id, rest) = (array(found.data, 0), found.data.get(24..));
-            let (Some(id), Some(rest)) = (id, rest) else { return Err("its entry is cut off".into()) };
+            let fields = (array(found.data, 0), u64_at(found.data, 16), found.data.get(FIXED..));
+            let (Some(id), Some(time), Some(rest)) = fields else { return Err("its entry is cut off".into()) };
             for property in entries(rest) {
                 let property = property?;
                 if property.kind == entry::KEY {
                     let key = Key::parse(property.data)?.bytes;
-                    if key.len() != 32 {
-                        return Err(format!("its key has {} bytes, not 32", key.len()));
+                    if key.len() != KEY {
+                        return Err(format!("its key has {} bytes, not {KEY}", key.len()));
                     }
-                    return Ok(ExternalKey { id: Guid(id), key });
+                    return Ok(ExternalKey { id: Guid(id), time, key });
                 }
             }
         }
         Err("it holds no key".into())
     }
+}
+
+/// The entry of its name, in the file and in the metadata.
+pub(super) fn name() -> Vec<u8> {
+    let text: Vec<u8> = NAME.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    make(0, entry::TEXT, &text)
 }

@@ -2,9 +2,23 @@
 
 use core::fmt;
 
+use crate::{Result, random};
+
 /// A GUID, in the mixed order of bytes in which Windows stores them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Guid(pub(crate) [u8; 16]);
+
+impl Guid {
+    /// A random one (RFC 9562, 5.4).
+    ///
+    /// # Errors
+    /// [`Error::Random`](crate::Error::Random).
+    pub(crate) fn random() -> Result<Self> {
+        let mut id = random::array::<16>()?;
+        (id[7], id[8]) = (id[7] & 0x0f | 0x40, id[8] & 0x3f | 0x80);
+        Ok(Guid(id))
+    }
+}
 
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,7 +19,7 @@ mod recovery;
 mod sealed;
 mod stretch;
 
-pub(crate) use block::{AREA, Block, Integrity, Method, State};
+pub(crate) use block::{AREA, Block, Integrity, Method, State, VOID};
 pub(crate) use boot::{BootSector, Generation};
 pub(crate) use chunks::{Bitmap, Information, MAX_BITMAP, MAX_INFORMATION};
 pub(crate) use draft::{Draft, NewProtector, NewVolume};

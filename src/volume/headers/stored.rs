@@ -103,7 +103,10 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// Refuses a new keyslot by such a secret.
     fn check_means(&self, by: Means) -> Result<()> {
-        if by == Means::Passphrase { Ok(()) } else { Err(self.lacks(&format!("a {by}"))) }
+        if by == Means::Passphrase {
+            return Ok(());
+        }
+        Err(Error::UnsupportedHeader(format!("{} has no place for a {by}, which BitLocker has", self.format())))
     }
 
     /// The key derivation of every keyslot, if the format has only one.

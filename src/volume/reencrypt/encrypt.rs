@@ -163,6 +163,8 @@ impl<D: BlockDevice> Volume<D> {
             Protector::KeyFile(path) => Credential::KeyFile(path),
             #[cfg(feature = "bitlocker")]
             Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
+            #[cfg(feature = "bitlocker")]
+            Protector::StartupKey(path) => Credential::StartupKey(path),
         };
         let open = OpenOptions::new().hazmat_allow_unencrypted(true);
         // What was killed before its header was written is finished, if it is the caller's own.

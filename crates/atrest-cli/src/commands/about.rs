@@ -88,6 +88,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("fleet check", schema_for!(fleet::Checked)),
         ("fleet disk create", thing.clone()),
         ("fleet disk ls", things.clone()),
+        ("fleet disk adopt", thing.clone()),
         ("fleet disk put-into-set", thing.clone()),
         ("fleet disk rekey", schema_for!(fleet::Rekeyed)),
         ("fleet disk resize", thing.clone()),
@@ -139,6 +140,10 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("protector bind", protectors.clone()),
         ("protector change", protectors.clone()),
         ("protector ls", protectors.clone()),
+        #[cfg(feature = "bitlocker")]
+        ("protector resume", protectors.clone()),
+        #[cfg(feature = "bitlocker")]
+        ("protector suspend", protectors.clone()),
         ("protector rm", protectors),
         ("qemu", schema_for!(serve::Lines)),
         ("reencrypt", reencrypted),

@@ -1,6 +1,6 @@
 //! `protector`: the ways into a volume.
 
-use atrest::volume::{Header, ProtectorId};
+use atrest::volume::{Header, HeaderFormat, ProtectorId};
 use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,6 +10,8 @@ use crate::confirm::confirm;
 use crate::credentials::NewProtectArgs;
 use crate::devices::Access;
 use crate::failure::{About, Code, Failure, Result};
+#[cfg(feature = "bitlocker")]
+use crate::output::note;
 use crate::output::{Answer, Output, Text};
 use crate::volumes::{AnyVolume, VolumeArgs};
 
@@ -25,6 +27,12 @@ pub enum Command {
     Change(Change),
     /// Removes a way into a volume
     Rm(Remove),
+    /// Suspends the protection of a BitLocker volume: writes a key to it in the clear
+    #[cfg(feature = "bitlocker")]
+    Suspend(List),
+    /// Resumes the protection of a BitLocker volume: removes the keys in the clear
+    #[cfg(feature = "bitlocker")]
+    Resume(List),
 }
 
 #[derive(Args)]
@@ -161,6 +169,8 @@ impl Command {
                     )
                     .about(name));
                 }
+                // The metadata of BitLocker is proved by a key that opening the volume gives.
+                let is_bitlocker = header.format() == HeaderFormat::BitLocker;
                 confirm(
                     yes,
                     &format!(
@@ -168,8 +178,32 @@ impl Command {
                         named(protector)
                     ),
                 )?;
+                if is_bitlocker {
+                    // Opening takes the device, which may be held once only.
+                    drop(header);
+                    drop(device);
+                    let (opened, _) = volume.open(Access::Write)?;
+                    opened.header().remove_protector(protector).map_err(missing).about(name)?;
+                    return after(&opened, &volume.device, None, output);
+                }
                 header.remove_protector(protector).about(name)?;
                 list(&header, &volume.device, None, output)
+            }
+            #[cfg(feature = "bitlocker")]
+            Command::Suspend(List { volume }) => {
+                let (opened, _) = volume.open(Access::Write)?;
+                let text = format!("A key that opens {} will be written to it in the clear.", volume.device);
+                confirm(yes, &text)?;
+                let added = opened.hazmat_suspend_protection().about(&volume.device)?;
+                after(&opened, &volume.device, Some(added), output)
+            }
+            #[cfg(feature = "bitlocker")]
+            Command::Resume(List { volume }) => {
+                let (opened, _) = volume.open(Access::Write)?;
+                if !opened.resume_protection().about(&volume.device)? {
+                    note(format_args!("the protection of {} was not suspended", volume.device));
+                }
+                after(&opened, &volume.device, None, output)
             }
         }
     }

@@ -23,8 +23,27 @@ pub struct TakeOver {
     /// The file of its detached header
     #[arg(long, value_name = "FILE")]
     header: Option<String>,
+    #[command(flatten)]
+    ade: AdeArgs,
+    /// Converts a header of LUKS1 first
+    #[arg(long)]
+    convert: bool,
+    /// Encrypts the data again, under a new key
+    #[arg(long)]
+    reencrypt: bool,
+    /// Only opens the disk, and changes nothing
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    protect: ProtectArgs,
+}
+
+/// Where the passphrase of a disk of Azure Disk Encryption is.
+#[derive(Args)]
+#[command(next_help_heading = "Where Azure Disk Encryption keeps its passphrase")]
+pub struct AdeArgs {
     /// The secret that holds its passphrase: https://NAME.vault.azure.net/secrets/SECRET/VERSION
-    #[arg(long, value_name = "URL", required_unless_present = "token", conflicts_with = "token")]
+    #[arg(long, value_name = "URL", conflicts_with = "token")]
     secret: Option<String>,
     /// Its passphrase is in its token
     #[arg(long)]
@@ -47,17 +66,6 @@ pub struct TakeOver {
     /// Logs in at Azure by a managed identity, and not by the environment
     #[arg(long)]
     managed: bool,
-    /// Converts a header of LUKS1 first
-    #[arg(long)]
-    convert: bool,
-    /// Encrypts the data again, under a new key
-    #[arg(long)]
-    reencrypt: bool,
-    /// Only opens the disk, and changes nothing
-    #[arg(long)]
-    check: bool,
-    #[command(flatten)]
-    protect: ProtectArgs,
 }
 
 /// `take-over`.
@@ -89,39 +97,10 @@ impl Answer for TakenOver {
 
 impl TakeOver {
     pub fn run(self, output: Output) -> Result<()> {
-        let source = match &self.secret {
-            Some(url) => {
-                let kek = self.kek.as_deref().map(|url| Kek::new(url, &self.algorithm)).transpose()?;
-                Source::Secret { url: url.parse()?, kek }
-            }
-            None => Source::Token,
-        };
-        match &self.copied_to {
-            Some(path) => {
-                let vault = UnlockVault::new(self.copied_to_key_file.clone(), None).open_file(path)?;
-                self.take(&source, Vaults { secrets: &[&vault], keks: &[&vault] }, output)
-            }
-            None => {
-                let (secrets, keks) = self.azure()?;
-                let secrets: Vec<&dyn SecretStore> = secrets.iter().map(|store| store as _).collect();
-                let keks: Vec<&dyn KeyEncryptionKeys> = keks.iter().map(|vault| vault as _).collect();
-                self.take(&source, Vaults { secrets: &secrets, keks: &keks }, output)
-            }
+        if !self.ade.is_given() {
+            return Err(Failure::usage("say where the passphrase is: --secret URL or --token"));
         }
-    }
-
-    /// The key vaults of the secret and of the key that wraps it.
-    fn azure(&self) -> Result<(Option<AzureSecrets>, Option<AzureKeyVault>)> {
-        let identity = if self.managed { AzureIdentity::managed(None) } else { AzureIdentity::from_environment()? };
-        let options = |vault: &str| AzureOptions::new(vault, identity.clone());
-        let url: Option<SecretUrl> = self.secret.as_deref().map(str::parse).transpose()?;
-        let secrets = url.as_ref().map(|url| AzureSecrets::new(&options(url.vault()))).transpose()?;
-        let keks = self.kek_vault.as_deref().or(url.as_ref().map(SecretUrl::vault));
-        let keks = keks.map(|vault| AzureKeyVault::new(&options(vault))).transpose()?;
-        if keks.is_none() {
-            return Err(Failure::usage("name the key vault of the key that wraps the passphrase by --kek-vault"));
-        }
-        Ok((secrets, keks))
+        self.ade.ask(|source, vaults| self.take(source, vaults, output))
     }
 
     fn take(&self, source: &Source, vaults: Vaults<'_>, output: Output) -> Result<()> {
@@ -149,5 +128,48 @@ impl TakeOver {
         (answer.bytes, answer.taken) = (taken.volume.size(), true);
         (answer.removed, answer.left) = (names(&taken.removed), names(&taken.left));
         output.answer(&answer)
+    }
+}
+
+impl AdeArgs {
+    pub fn is_given(&self) -> bool {
+        self.secret.is_some() || self.token
+    }
+
+    /// Runs `act` with the place of the passphrase, and the vaults that may be asked.
+    pub fn ask<T>(&self, act: impl FnOnce(&Source, Vaults<'_>) -> Result<T>) -> Result<T> {
+        let source = match &self.secret {
+            Some(url) => {
+                let kek = self.kek.as_deref().map(|url| Kek::new(url, &self.algorithm)).transpose()?;
+                Source::Secret { url: url.parse()?, kek }
+            }
+            None => Source::Token,
+        };
+        match &self.copied_to {
+            Some(path) => {
+                let vault = UnlockVault::new(self.copied_to_key_file.clone(), None).open_file(path)?;
+                act(&source, Vaults { secrets: &[&vault], keks: &[&vault] })
+            }
+            None => {
+                let (secrets, keks) = self.azure()?;
+                let secrets: Vec<&dyn SecretStore> = secrets.iter().map(|store| store as _).collect();
+                let keks: Vec<&dyn KeyEncryptionKeys> = keks.iter().map(|vault| vault as _).collect();
+                act(&source, Vaults { secrets: &secrets, keks: &keks })
+            }
+        }
+    }
+
+    /// The key vaults of the secret and of the key that wraps it.
+    fn azure(&self) -> Result<(Option<AzureSecrets>, Option<AzureKeyVault>)> {
+        let identity = if self.managed { AzureIdentity::managed(None) } else { AzureIdentity::from_environment()? };
+        let options = |vault: &str| AzureOptions::new(vault, identity.clone());
+        let url: Option<SecretUrl> = self.secret.as_deref().map(str::parse).transpose()?;
+        let secrets = url.as_ref().map(|url| AzureSecrets::new(&options(url.vault()))).transpose()?;
+        let keks = self.kek_vault.as_deref().or(url.as_ref().map(SecretUrl::vault));
+        let keks = keks.map(|vault| AzureKeyVault::new(&options(vault))).transpose()?;
+        if keks.is_none() {
+            return Err(Failure::usage("name the key vault of the key that wraps the passphrase by --kek-vault"));
+        }
+        Ok((secrets, keks))
     }
 }

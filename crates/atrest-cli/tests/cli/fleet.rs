@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Place, by_peer, conforms, peer};
+use crate::common::{Place, by_peer, conforms, noise, peer};
 
 /// A platform's vault with the keys `floor` and `disks`, and a place for disks.
 pub fn place() -> Place {
@@ -325,4 +325,41 @@ esac";
     place.run(&["fleet", "report"]).failed(2, "file:");
     server.kill().unwrap();
     server.wait().unwrap();
+}
+
+#[test]
+fn an_encrypted_volume_is_adopted_with_its_data() {
+    if !peer("cryptsetup") {
+        return;
+    }
+    let place = place();
+    make_set(&place);
+    let plain = noise(8192);
+    let guest = || {
+        place.write("guest.key", "of the guest");
+        by_peer(&place, "truncate", &["-s", "18M", "guest.img"]);
+        let costs = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", "guest.key"];
+        by_peer(&place, "cryptsetup", &[&["luksFormat", "-q", "--type", "luks2"], &costs[..], &["guest.img"]].concat());
+        let device = atrest::FileDevice::open(place.path("guest.img")).unwrap();
+        let credential = atrest::Credential::Passphrase(b"of the guest");
+        let volume = atrest::Volume::open(device, credential, &atrest::OpenOptions::new()).unwrap();
+        volume.write_at(0, &plain).unwrap();
+        volume.sync().unwrap();
+    };
+    guest();
+    place.write("wrong.key", "wrong");
+    fn adopt<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["fleet", "disk", "adopt", "web", "guest.img", "--set", "one"], &WHERE[..], more].concat()
+    }
+    place.run(&adopt(&["--key-file", "wrong.key"])).failed(4, "passphrase");
+    place.run(&adopt(&["--key-file", "guest.key", "--guest-encrypted"])).failed(8, "re-encryption");
+    let made = place.json("fleet disk adopt", &adopt(&["--key-file", "guest.key", "--guest-encrypted", "--reencrypt"]));
+    assert_eq!((made["set"].as_str(), made["size"].as_u64()), (Some("one"), Some(2 << 20)));
+    assert!(!place.path("guest.img").exists());
+    let file = format!("disks/{}.disk", made["id"].as_str().unwrap());
+    let dump = by_peer(&place, "cryptsetup", &["luksDump", &file]);
+    assert!(dump.contains("0: atrest") && !dump.contains("0: luks2"), "{dump}");
+    place.run(&["check", &file, "--unlock", "--key-file", "guest.key"]).failed(4, "keyslot");
+    place.ok(&["decrypt", &file, "out.img"]);
+    assert_eq!(place.read("out.img")[..8192], plain);
 }

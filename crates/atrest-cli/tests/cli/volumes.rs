@@ -259,3 +259,60 @@ fn a_bitlocker_volume_is_shown_and_decrypted() {
     place.run(&["decrypt", "win.img", "no.img", "--recovery-password-from", "file:other"]).failed(4, "win.img");
     place.run(&["dump", "win.img"]).failed(2, "`atrest info` shows it");
 }
+
+#[cfg(feature = "bitlocker")]
+#[test]
+fn a_bitlocker_volume_gets_a_startup_key_and_is_suspended_and_resumed() {
+    use atrest::volume::{BitLockerOptions, RecoveryPassword};
+    use atrest::{FileDevice, Protector, Volume};
+
+    let place = Place::new();
+    let device = FileDevice::create(place.path("win.img"), 4 << 20).unwrap();
+    let passphrase = Protector::Passphrase(b"secret");
+    drop(Volume::format_bitlocker(device, passphrase, &BitLockerOptions::new()).unwrap());
+    place.write("word", "secret");
+    fn with<'a>(args: &[&'a str]) -> Vec<&'a str> {
+        [args, &["--passphrase-from", "file:word"]].concat()
+    }
+    let kinds = |answer: &serde_json::Value| -> Vec<String> {
+        let all = answer["keyslots"].as_array().unwrap();
+        all.iter().map(|keyslot| keyslot["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    let added = place.json("protector add", &with(&["protector", "add", "win.img", "--new-startup-key", "key.bek"]));
+    assert_eq!(
+        (added["added"].as_str(), kinds(&added)),
+        (Some("keyslot:1"), vec!["password".into(), "startup key".into()])
+    );
+    // A file that is there stays, and the volume as it is.
+    place.run(&with(&["protector", "add", "win.img", "--new-startup-key", "key.bek"])).failed(8, "key.bek");
+    place.run(&with(&["protector", "add", "win.img", "--new-startup-key", "no/key.bek"])).failed(3, "no");
+    let both = with(&["protector", "add", "win.img", "--new-startup-key", "b.bek", "--new-key-file", "word"]);
+    place.run(&both).failed(2, "one new way");
+    assert!(!place.path("b.bek").exists());
+    place.write("recovery", RecoveryPassword::generate().unwrap().expose());
+    place.ok(&with(&["protector", "add", "win.img", "--new-recovery-password-from", "file:recovery"]));
+    std::fs::create_dir(place.path("stick")).unwrap();
+    place.ok(&with(&["protector", "add", "win.img", "--new-startup-key", "stick"]));
+    let name = std::fs::read_dir(place.path("stick")).unwrap().next().unwrap().unwrap().file_name();
+    let name = format!("stick/{}", name.to_str().unwrap());
+    assert!(name.ends_with(".BEK") && name.len() == 46, "{name}");
+    for by in [["--startup-key", "key.bek"], ["--startup-key", &name], ["--recovery-password-from", "file:recovery"]] {
+        place.ok(&[&["check", "win.img", "--unlock"], &by[..]].concat());
+    }
+
+    place.run(&["check", "win.img", "--unlock", "--clear-key"]).failed(4, "clear key");
+    place.run(&with(&["protector", "suspend", "win.img"])).failed(8, "in the clear");
+    let suspended = place.json("protector suspend", &with(&["protector", "suspend", "win.img", "--yes"]));
+    assert_eq!(suspended["added"], "keyslot:4");
+    place.ok(&["check", "win.img", "--unlock", "--clear-key"]);
+    let resumed = place.json("protector resume", &["protector", "resume", "win.img", "--clear-key"]);
+    assert_eq!(kinds(&resumed), ["password", "startup key", "recovery password", "startup key"]);
+    let again = place.run(&with(&["protector", "resume", "win.img"]));
+    assert!(again.status == 0 && again.stderr.contains("not suspended"), "{}", again.stderr);
+
+    // One is removed, by what opens the volume.
+    let left = place.json("protector rm", &with(&["protector", "rm", "win.img", "keyslot:1", "--yes"]));
+    assert_eq!(kinds(&left), ["password", "recovery password", "startup key"]);
+    place.run(&["check", "win.img", "--unlock", "--startup-key", "key.bek"]).failed(4, "win.img");
+    place.run(&with(&["protector", "rm", "win.img", "keyslot:7", "--yes"])).failed(3, "keyslot:7");
+}

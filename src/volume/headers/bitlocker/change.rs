@@ -1,40 +1,10 @@
-//! Writing the metadata: new protectors, removed ones, and copies that differ.
-//!
-//! The copies are written one after the other, each synced before the next begins; and of each the first sector last, so that it
-//! is whole by its checksum only when all of it is there, and nothing of the old one is left behind it. So at every instant the first copy that is whole is the old or the new
-//! one. The next open has the others follow it.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! Changes of the metadata: new protectors, removed ones, and copies that differ.
 
 use super::BitLockerStore;
+use super::copies::{now, write_copy};
 use crate::ondisk::bitlocker::{AREA, Block, Draft};
 use crate::volume::BlockDevice;
-use crate::volume::headers::check_written;
 use crate::{Error, Result, Secret, zeros};
-
-/// The bytes that are written last.
-const FIRST: usize = 512;
-
-/// Seconds from 1601 to 1970.
-const EPOCH: u64 = 11_644_473_600;
-
-/// Now, as Windows counts: 100 ns from 1601 on.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ticks = since.as_nanos() / 100 + u128::from(EPOCH) * 10_000_000;
-    u64::try_from(ticks).unwrap_or_default()
-}
-
-/// Writes a copy to its place.
-pub(super) fn write_copy(device: &dyn BlockDevice, place: u64, area: &[u8]) -> Result<()> {
-    let failed = |e| Error::io("writing the metadata", e);
-    let (first, rest) = area.split_at(FIRST.min(area.len()));
-    device.write_at(place + FIRST as u64, rest).map_err(failed)?;
-    device.sync().map_err(failed)?;
-    device.write_at(place, first).map_err(failed)?;
-    device.sync().map_err(failed)?;
-    check_written(device, place, area).map_err(failed)
-}
 
 impl BitLockerStore {
     /// The master key, which proves what is written.
@@ -60,7 +30,10 @@ impl BitLockerStore {
         // What couldn't be read again is never written.
         let block = Block::parse(&area)?;
         self.tried = Some(area.clone());
-        self.found.differ = self.found.block.copies.to_vec();
+        // Those first that aren't whole anyway: there may be only one that is.
+        let mut places = self.found.differ.clone();
+        places.extend(self.found.block.copies.into_iter().filter(|place| !self.found.differ.contains(place)));
+        self.found.differ = places;
         self.write(device, &area)?;
         (self.found.block, self.found.area, self.tried) = (block, area, None);
         Ok(())

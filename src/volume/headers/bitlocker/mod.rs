@@ -6,9 +6,11 @@
 mod attempt;
 mod change;
 mod chunks;
+mod copies;
 mod found;
 mod map;
 mod new;
+mod protector;
 
 use core::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -16,14 +18,16 @@ use std::time::Duration;
 
 use super::{Attempt, Attempts, FirstProtector, Means, NewKeyslot, StoredHeader};
 use crate::key::{HashAlgorithm, Kdf};
-use crate::ondisk::bitlocker::{AREA, ITERATIONS, Kind, NewProtector, Protector, RecoveryPassword, State, of_password};
+use crate::ondisk::bitlocker::{AREA, ITERATIONS, Kind, NewProtector, Protector, State};
 use crate::ondisk::luks::Priority;
 use crate::volume::data_area::DataArea;
 use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
 use crate::{Dek, Error, Result, Secret};
 use attempt::{ByProtector, NoKey};
+pub(in crate::volume) use copies::now;
 use found::Found;
 pub(in crate::volume) use new::{NewBitLocker, Room, create};
+use protector::new_protector;
 
 /// The metadata of a volume on a device.
 #[derive(Clone)]
@@ -174,24 +178,25 @@ impl StoredHeader for BitLockerStore {
                 "protectors of BitLocker have no numbers of their own, nor priorities".into(),
             ));
         }
-        let secret = new.passphrase.bytes();
-        let protector = match new.by {
-            Means::Passphrase => NewProtector::Password(of_password(secret)?),
-            Means::RecoveryPassword => NewProtector::RecoveryPassword(RecoveryPassword::parse(secret)?),
-            by => return Err(Error::InvalidOption(format!("no protector is made for a {by}"))),
-        };
+        let protector = new_protector(new.by, new.passphrase.bytes())?;
         self.check_unchanged(device)?;
+        if let NewProtector::StartupKey(key) = &protector
+            && self.found.block.protectors.iter().any(|protector| protector.id == key.id)
+        {
+            let text = "the volume has a protector of this startup key's identifier; take another file";
+            return Err(Error::InvalidOption(text.into()));
+        }
         self.change(device, |draft, master_key| draft.add(&protector, master_key))?;
         Ok(self.found.block.protectors.len() as u32 - 1)
     }
 
     fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_unchanged(device)?;
-        let protector = self.found.block.protectors.get(id as usize);
-        let protector = protector.ok_or_else(|| Error::NoSuchProtector(format!("there is no protector {id}")))?;
-        let removed = protector.id;
+        if self.found.block.protectors.len() <= id as usize {
+            return Err(Error::NoSuchProtector(format!("there is no protector {id}")));
+        }
         self.change(device, |draft, _| {
-            draft.remove(removed);
+            draft.remove(id);
             Ok(())
         })
     }

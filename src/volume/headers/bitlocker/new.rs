@@ -4,10 +4,9 @@
 //! in the middle and covers them by files of the file system that was there before. A file system that is made on a new volume
 //! would not know of them; one that ends before them has no need to.
 
-use super::change::{now, write_copy};
-use crate::ondisk::bitlocker::{
-    AREA, BootSector, Draft, Method, NewProtector, NewVolume, RecoveryPassword, of_password,
-};
+use super::copies::{now, write_copy};
+use super::protector::new_protector;
+use crate::ondisk::bitlocker::{AREA, BootSector, Draft, Method, NewVolume};
 use crate::volume::BlockDevice;
 use crate::volume::headers::{Means, check_written};
 use crate::{Dek, DekAlgorithm, Error, Result, Secret, SectorSize};
@@ -64,11 +63,7 @@ pub(in crate::volume) fn create(device: &dyn BlockDevice, room: &Room, new: &New
             return Err(Error::InvalidOption(text));
         }
     };
-    let protector = match new.by {
-        Means::Passphrase => NewProtector::Password(of_password(new.secret)?),
-        Means::RecoveryPassword => NewProtector::RecoveryPassword(RecoveryPassword::parse(new.secret)?),
-        by => return Err(Error::InvalidOption(format!("no protector is made for a {by}"))),
-    };
+    let protector = new_protector(new.by, new.secret)?;
     let sector = new.sector_size.bytes();
     let copies = [0, 1, 2].map(|i| room.start + START + i * AREA as u64);
     let volume = NewVolume {

@@ -9,6 +9,7 @@ use atrest::managed::{DiskService, NewCopy, NewDisk, OpenDisk, ResourceKind, Res
 use atrest_host::{Disk, Nbd, Serve as _, VhostUser};
 use clap::{Args, Subcommand};
 
+use super::adopt::Adopt;
 use super::answers::{Thing, things};
 use super::rekey::Rekey;
 use crate::commands::serve::Serving;
@@ -25,6 +26,8 @@ use crate::units::parse_size;
 pub enum Command {
     /// Makes a disk
     Create(Create),
+    /// Makes an encrypted volume a disk, with its data, and removes the other ways into it
+    Adopt(Adopt),
     /// Lists the disks
     Ls,
     /// Shows a disk
@@ -124,6 +127,7 @@ impl Command {
     pub fn run(self, service: &DiskService, output: Output, show: Show, yes: bool) -> Result<()> {
         match self {
             Command::Create(create) => create.run(service, output, show),
+            Command::Adopt(adopt) => adopt.run(service, output),
             Command::Ls => list(service, output),
             Command::Show(Named { name }) => output.answer(&Thing::of(service.resource(&ResourceName::disk(name))?)),
             Command::Write(write) => write.run(service, output, show, yes),

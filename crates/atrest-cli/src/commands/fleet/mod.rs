@@ -1,5 +1,6 @@
 //! `fleet`: encryption sets, managed disks, snapshots, images, and the report of what protects each.
 
+mod adopt;
 mod answers;
 mod disk;
 mod hosts;

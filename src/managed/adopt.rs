@@ -1,0 +1,221 @@
+//! Encrypted disks that come under a set's key: volumes of LUKS2, with their data, such as those that a guest encrypted.
+//!
+//! ```text
+//! stored: `adopting` ─► the backend moves the image ─► a token for the set's key ─► it opens by that alone ─►
+//!     the old ways in are removed, one by one ─► stored: no longer `adopting`, or a re-encryption is ordered
+//! ```
+//!
+//! Until the token is there, only the caller's credential opens it, so a killed call is made again. From then on the vault does, and
+//! the next use goes on.
+
+use std::sync::Arc;
+
+use super::disks::NewDisk;
+use super::layers::Layers;
+use super::live::LiveResource;
+use super::records::{Adopting, Reencryption, ReencryptionKind, Resource, ResourceName};
+use super::service::{DiskService, Inner, not_allowed};
+use crate::error::Rule;
+use crate::key::KdfLimits;
+use crate::ondisk::luks::LuksVersion;
+use crate::volume::Header;
+use crate::{BlockDevice, Credential, Error, OpenOptions, Result, Volume};
+
+/// Bytes of a block of AES.
+const BLOCK: u64 = 16;
+
+/// Options of [`DiskService::adopt_disk`].
+#[derive(Debug, Clone, Default)]
+pub struct AdoptOptions {
+    limits: KdfLimits,
+    guest_encrypted: bool,
+    reencrypt: bool,
+}
+
+impl AdoptOptions {
+    /// The data stays under its DEK, and nobody but the credential's owner had that.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The most that trying the credential on a keyslot may cost.
+    pub fn kdf_limits(mut self, limits: KdfLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether a guest has encrypted it, as Azure Disk Encryption does: whoever was root there may have its DEK. Into an encryption
+    /// set it then comes only if it is [re-encrypted](Self::reencrypt). Otherwise it gets the mark of
+    /// [`mark_guest_encrypted`](DiskService::mark_guest_encrypted).
+    pub fn guest_encrypted(mut self, guest_encrypted: bool) -> Self {
+        self.guest_encrypted = guest_encrypted;
+        self
+    }
+
+    /// Whether to order a new DEK for the data, as [`rekey_disk`](DiskService::rekey_disk) does.
+    pub fn reencrypt(mut self, reencrypt: bool) -> Self {
+        self.reencrypt = reencrypt;
+        self
+    }
+}
+
+impl DiskService {
+    /// Makes an existing encrypted volume a disk, with its data: a LUKS2 volume that `credential` opens, such as one of another
+    /// host, or of Azure Disk Encryption. The image becomes the disk's device, which the backend moves. It comes under the key of the
+    /// disk's set, or the platform's, and is bound to the disk and to the store, which knows its DEK from then on. **Then every other
+    /// way in is removed**: all keyslots, and the tokens of other programs. The data stays where it is.
+    ///
+    /// `image` is as in [`import_disk`](Self::import_disk). The disk has the size and the sector size of the volume; the size in `new`
+    /// must be the same, or 0. With [`reencrypt`](AdoptOptions::reencrypt) a new DEK is ordered in the same step, and
+    /// [`reencrypt_step`](Self::reencrypt_step) moves the data. Without, whoever has the old DEK, or a copy of the old header with
+    /// what opened it, reads the data until [`rekey_disk`](Self::rekey_disk) is finished.
+    ///
+    /// If it fails or is killed after the record was stored, call it again with the same arguments: it goes on. Once the vault
+    /// opens the volume, [`open_disk`](Self::open_disk) goes on too. At every instant the volume opens by what it opened by before,
+    /// or by the vault. [`delete`](Self::delete) gives up a disk whose image was not moved yet, and leaves the image.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] for a set with two layers; for a volume that a guest has encrypted, in a set and without re-encryption.
+    /// [`Error::InvalidOption`] for another size, for a cipher that is [weak](crate::cipher::CipherSpec::weakness), for a volume whose
+    /// re-encryption isn't finished, and for a backend that takes in no images; [`Error::UnsupportedHeader`] for LUKS1, which
+    /// [`Header::convert_to_luks2`] converts, and BitLocker; [`Error::NotLuks`], also for a detached header. Those of
+    /// [`Volume::open`]; of [`create_disk`](Self::create_disk); of the backend. Until the image is moved nothing has happened to it.
+    pub fn adopt_disk(
+        &self,
+        new: &NewDisk,
+        image: &str,
+        credential: Credential<'_>,
+        options: &AdoptOptions,
+    ) -> Result<Resource> {
+        let inner = &self.inner;
+        let name = ResourceName::disk(&new.name);
+        if !inner.is_adopting(&name, new, image)? {
+            inner.store.check_absent(&name)?;
+            let disk = inner.adopted(new, image, credential, options)?;
+            // If the vault refused later, the image would be moved, and no disk.
+            inner.kek_for(&disk)?.try_out()?;
+            inner.store.write(|tables| tables.add_resource(&disk))?;
+        }
+        let by = Some((credential, options.limits));
+        inner.registry.changing_here(&name, |live, _| inner.finish_adoption(live, by))?;
+        inner.store.resource(&name)
+    }
+}
+
+impl Inner {
+    /// Whether a call for the same disk and image was killed before.
+    fn is_adopting(&self, name: &ResourceName, new: &NewDisk, image: &str) -> Result<bool> {
+        let found = match self.store.resource(name) {
+            Err(Error::NoSuchResource(_)) => return Ok(false),
+            found => found?,
+        };
+        let is_same = found.set == new.set && found.region == new.region && found.subscription == new.subscription;
+        Ok(is_same && found.adopting.is_some_and(|adopting| adopting.image == image))
+    }
+
+    /// The record of what an image will be. Nothing is written.
+    fn adopted(
+        &self,
+        new: &NewDisk,
+        image: &str,
+        credential: Credential<'_>,
+        options: &AdoptOptions,
+    ) -> Result<Resource> {
+        let device = self.backend.open_image(&new.region, image)?;
+        let device_size = device.size().map_err(|e| Error::io("asking the image for its size", e))?;
+        let format = Header::load(&device)?.format();
+        if format != LuksVersion::Luks2 {
+            let text =
+                format!("a disk is a volume of LUKS2, and the image is one of {format}; convert or copy it first");
+            return Err(Error::UnsupportedHeader(text));
+        }
+        let volume = open_old(device, credential, options.limits, |options| options.read_only(true))?;
+        let refused = |text: String| Err(Error::InvalidOption(text));
+        if volume.reencryption().is_some() {
+            return refused("a re-encryption of the image isn't finished; finish it first".into());
+        }
+        let cipher = volume.cipher();
+        if let Some(weakness) = cipher.weakness() {
+            return refused(format!(
+                "the image is encrypted with {}: {weakness}; copy its data to a new disk",
+                cipher.name()
+            ));
+        }
+        if ![0, volume.size()].contains(&new.size) {
+            return refused(format!("the volume in the image has {} bytes, not {}", volume.size(), new.size));
+        }
+        let mut disk = self.new_disk(&new.clone().size(volume.size()).sector_size(volume.sector_size().bytes()))?;
+        if disk.has_two_layers() {
+            let text =
+                "a volume can't get a second layer where it lies; make a disk in the set, and copy the data into it";
+            return not_allowed(Rule::LayersStay, text);
+        }
+        if options.guest_encrypted && !options.reencrypt {
+            if disk.set.is_some() {
+                let text = "whoever was root in the guest may have the volume's DEK, which a set's key doesn't take away; \
+                            adopt it with re-encryption";
+                return not_allowed(Rule::EncryptedInGuest, text);
+            }
+            disk.guest_encrypted = true;
+        }
+        disk.fingerprints = vec![volume.fingerprint()?];
+        // Nobody knows how much was written; at least all of it, once.
+        disk.used_blocks[0] = volume.size() / BLOCK;
+        disk.adopting = Some(Adopting { image: image.into(), device_size, reencrypt: options.reencrypt });
+        Ok(disk)
+    }
+
+    /// Goes on with what was killed, as far as the vault opens it.
+    pub(super) fn go_on_adopting(&self, live: &LiveResource) -> Result<()> {
+        if live.record()?.adopting.is_none() {
+            return Ok(());
+        }
+        self.registry.changing_here(&live.name, |live, _| self.finish_adoption(live, None))
+    }
+
+    /// Does what is left to do. The caller must hold the disk's change lock.
+    fn finish_adoption(&self, live: &LiveResource, by: Option<(Credential<'_>, KdfLimits)>) -> Result<()> {
+        let resource = live.record()?;
+        let Some(adopting) = &resource.adopting else { return Ok(()) };
+        live.while_closed(|| {
+            let Adopting { image, device_size, .. } = adopting;
+            let device = self.backend.adopt_image(&resource.region, &resource.id, image, *device_size)?;
+            let kek = self.kek_for(&resource)?;
+            match (Layers::opens(&device, &resource, &kek), by) {
+                (Ok(()), _) => Ok(()),
+                (Err(Error::NotThisVault { .. } | Error::ContextMismatch | Error::NoSuchProtector(_)), Some(by)) => {
+                    let expect = resource.fingerprints[0];
+                    let volume = open_old(device, by.0, by.1, |options| options.expect(expect))?;
+                    Layers::take_in(&volume, &resource, &kek)
+                }
+                (Err(Error::NotThisVault { .. } | Error::ContextMismatch | Error::NoSuchProtector(_)), None) => {
+                    let what = format!("the {}, which is to be adopted (call `adopt_disk` again),", live.name);
+                    Err(Error::Busy { what })
+                }
+                (Err(e), _) => Err(e),
+            }
+        })?;
+        // By the vault alone, with the DEK that the store knows. Only then the old ways in go.
+        live.with_layers(Layers::remove_other_ways)?;
+        let now = self.clock.now();
+        self.rewrap_and_note(live, &resource, |resource, _| {
+            let Some(adopting) = resource.adopting.take() else { return false };
+            if adopting.reencrypt {
+                let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, now);
+                resource.reencryption = Some(order);
+            }
+            true
+        })?;
+        self.begin_reencryption(live)
+    }
+}
+
+/// Opens the volume by what opened it before.
+fn open_old(
+    device: Arc<dyn BlockDevice>,
+    credential: Credential<'_>,
+    limits: KdfLimits,
+    options: impl FnOnce(OpenOptions) -> OpenOptions,
+) -> Result<Volume<Arc<dyn BlockDevice>>> {
+    Volume::open(device, credential, &options(OpenOptions::new().kdf_limits(limits)))
+}
