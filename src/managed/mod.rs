@@ -11,6 +11,7 @@
 // The foundation. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
+mod counters;
 mod lent;
 mod parallel;
 mod records;
@@ -43,6 +44,7 @@ mod known_vaults;
 mod maintain;
 mod making;
 mod membership;
+mod metrics;
 mod orphans;
 mod platform;
 mod rebuild;
@@ -61,6 +63,7 @@ pub use crate::error::Rule;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
+pub use counters::{CALL_BUCKETS, CallOutcome, CallTimes};
 pub use disks::{NewCopy, NewDisk};
 pub use fleet::HostOptions;
 pub use images::NewImage;
@@ -68,6 +71,11 @@ pub use keys::{LeasePolicy, OutagePolicy};
 pub use known_vaults::KnownVaults;
 pub use lent::SecretHolder;
 pub use live::{DeviceWrite, OpenDisk};
+pub use metrics::{
+    DiskCounts, HostMetrics, KeyLeaseCounts, RefusedCounts, RotationCounts, ServiceMetrics, StoreCalls, VaultCalls,
+};
+#[cfg(feature = "metrics")]
+pub use metrics::{METRICS, MetricKind};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};
 pub use records::{

@@ -51,7 +51,7 @@ impl DiskService {
         // No set has this name.
         let rotating = self.inner.rotating.of(".platform");
         let _alone = lock(&rotating);
-        self.inner.rotate_platform(progress)
+        self.inner.store.counters.rotation(|| self.inner.rotate_platform(progress))
     }
 
     /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or

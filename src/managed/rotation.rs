@@ -284,6 +284,15 @@ impl Inner {
     }
 
     fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+        self.store.counters.rotation(|| self.rotate_counted(set, key, progress))
+    }
+
+    fn rotate_counted(
+        &self,
+        set: EncryptionSet,
+        key: KeyId,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+    ) -> Result<Rotation> {
         let name = &set.name;
         // Find an unusable key before anything is put under it.
         let vault = self.keys.vault_of(&set, &key)?;
@@ -357,7 +366,10 @@ impl Inner {
         let failure = Mutex::new(None);
         parallel::for_each(self.parallel, members, |name| match rewrap(name, &notes) {
             Ok(new) => {
-                rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
+                if new {
+                    rewrapped.fetch_add(1, Ordering::Relaxed);
+                    self.store.counters.moved.add();
+                }
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 progress(RotationProgress { done, total: members.len() });
                 ControlFlow::Continue(())

@@ -194,7 +194,12 @@ impl Inner {
                 self.rewrap(round.set, &name, notes)
             };
             match moved {
-                Ok(moved) => round.done(moved),
+                Ok(moved) => {
+                    if moved {
+                        self.store.counters.moved.add();
+                    }
+                    round.done(moved);
+                }
                 Err(Error::Busy { .. }) => round.leave(&name),
                 Err(Error::NoSuchResource(_)) => {}
                 Err(e) => return round.fail(Some(&name), e),

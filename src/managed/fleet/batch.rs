@@ -117,6 +117,9 @@ impl Fleet {
                 let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
                 let left = self.is_open(&resource.id);
                 let promised = if left.is_empty() { new.promised } else { left };
+                if !open.contains_key(&resource.id) {
+                    self.count_attached(new.unfenced);
+                }
                 open.entry(resource.id.clone()).or_insert(Open { number, promised, ..new }).count += 1;
                 batch.ids.push(resource.id.clone());
             }
