@@ -53,6 +53,7 @@ mod removal;
 mod report;
 mod resize;
 mod rotation;
+mod rounds;
 mod service;
 mod sets;
 mod shared_rotation;
@@ -82,7 +83,7 @@ pub use records::{
     EncryptionSet, Joining, PlatformKeys, Proof, Reencryption, ReencryptionKind, Resource, ResourceKind, ResourceName,
     RotationError,
 };
-pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetReport};
+pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetPage, SetReport};
 pub use rotation::{ExpiringKey, Rotation, RotationProgress};
 pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;

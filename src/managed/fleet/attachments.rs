@@ -264,7 +264,8 @@ impl Fleet {
         &self.lease.name
     }
 
-    pub(super) fn own(&self) -> Holder {
+    /// This host, as records name it.
+    pub(in crate::managed) fn own(&self) -> Holder {
         Holder { run: self.lease.run.clone(), host: self.lease.name.clone() }
     }
 
