@@ -57,6 +57,8 @@ impl DiskService {
         sync(inner.parallel, deadline, resources.into_iter().filter(|live| live.is_closing()).collect());
         drop(due);
         inner.keys.leases.tidy();
+        #[cfg(feature = "metrics")]
+        self.publish_metrics();
     }
 }
 

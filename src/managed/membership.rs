@@ -144,11 +144,18 @@ impl Inner {
 
     /// Finishes all moves into sets, as far as the vaults allow it.
     pub(super) fn finish_all_joining(&self) -> Result<()> {
-        for name in self.store.joining()? {
-            // The next round tries again; meanwhile the resource's status shows it.
-            let _ = self.registry.changing_here(&name, |live, _| self.finish_joining(live));
+        let mut after = None;
+        loop {
+            let (joining, next) = self.store.joining_page(after.as_deref())?;
+            for name in joining {
+                // The next round tries again; meanwhile the resource's status shows it.
+                let _ = self.registry.changing_here(&name, |live, _| self.finish_joining(live));
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// Moves a resource to its set's active key, and returns whether it had to. The caller must hold its change lock.

@@ -11,6 +11,7 @@
 // The foundation. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
+mod counters;
 mod lent;
 mod parallel;
 mod records;
@@ -45,6 +46,7 @@ mod known_vaults;
 mod maintain;
 mod making;
 mod membership;
+mod metrics;
 mod orphans;
 mod platform;
 mod rebuild;
@@ -53,6 +55,7 @@ mod removal;
 mod report;
 mod resize;
 mod rotation;
+mod rounds;
 mod service;
 mod sets;
 mod shared_rotation;
@@ -64,6 +67,7 @@ pub use adopt::AdoptOptions;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
+pub use counters::{CALL_BUCKETS, CallOutcome, CallTimes};
 pub use disks::{NewCopy, NewDisk};
 pub use fleet::HostOptions;
 pub use fleet_view::{AttachmentReport, FleetView, HostReport, LeaseState};
@@ -72,13 +76,18 @@ pub use keys::{LeasePolicy, OutagePolicy};
 pub use known_vaults::KnownVaults;
 pub use lent::SecretHolder;
 pub use live::{DeviceWrite, OpenDisk};
+pub use metrics::{
+    DiskCounts, HostMetrics, KeyLeaseCounts, RefusedCounts, RotationCounts, ServiceMetrics, StoreCalls, VaultCalls,
+};
+#[cfg(feature = "metrics")]
+pub use metrics::{METRICS, MetricKind};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};
 pub use records::{
     Adopting, EncryptionSet, Joining, PlatformKeys, Proof, Reencryption, ReencryptionKind, Resource, ResourceKind,
     ResourceName, RotationError,
 };
-pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetReport};
+pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetPage, SetReport};
 pub use rotation::{ExpiringKey, Rotation, RotationProgress};
 pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;

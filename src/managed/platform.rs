@@ -4,9 +4,12 @@ use serde::Serialize;
 
 use super::keys::Notes;
 use super::layers::Kek;
+use super::live::LiveResource;
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
-use super::rotation::{Left, Rotation, RotationProgress, retire, until_finished};
+use super::rotation::{Rotation, RotationProgress, retire};
+use super::rounds::{Goal, Left, until_finished};
 use super::service::{DiskService, Inner};
+use super::store::{MAX_PAGE, Queue};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result, Secret};
@@ -51,7 +54,7 @@ impl DiskService {
         // No set has this name.
         let rotating = self.inner.rotating.of(".platform");
         let _alone = lock(&rotating);
-        self.inner.rotate_platform(progress)
+        self.inner.store.counters.rotation(|| self.inner.rotate_platform(progress))
     }
 
     /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or
@@ -62,8 +65,6 @@ impl DiskService {
     pub fn report_platform(&self) -> Result<PlatformReport> {
         let inner = &self.inner;
         let keys = inner.store.platform()?;
-        let members = inner.platform_members()?;
-        let total = members.len();
         let active = keys.as_ref().map(|keys| &keys.active_key);
         let is_done = |name: &ResourceName| {
             inner.registry.changing(name, |live, resource| {
@@ -73,8 +74,17 @@ impl DiskService {
                 active.map_or(Ok(false), |key| live.bottom_is_under(&resource, key))
             })
         };
-        let names: Vec<_> = members.iter().map(Resource::full_name).collect();
-        let waiting = inner.waiting(&names, is_done);
+        let (mut waiting, mut total, mut after) = (Vec::new(), 0, None);
+        loop {
+            let ours = |resource: &Resource| inner.is_under_platform(resource);
+            let (names, next) = inner.store.queue_page(&Queue::Platform, after.as_deref(), None, MAX_PAGE, &ours)?;
+            total += names.len();
+            waiting.extend(inner.waiting(&names, is_done).iter().map(ResourceName::to_string));
+            match next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
         let finished = waiting.is_empty() && keys.as_ref().is_none_or(|keys| keys.previous_keys.is_empty());
         let progress = RotationProgress { done: total - waiting.len(), total };
         Ok(PlatformReport { key: inner.keys.vaults.platform_key.clone(), keys, finished, progress, waiting })
@@ -82,15 +92,8 @@ impl DiskService {
 }
 
 impl Inner {
-    /// The resources under a key of the platform.
-    fn platform_members(&self) -> Result<Vec<Resource>> {
-        let mut members = self.store.resources()?;
-        members.retain(|resource| self.is_under_platform(resource));
-        Ok(members)
-    }
-
     /// A resource that is moving into a set may be under the set's key already.
-    fn is_under_platform(&self, resource: &Resource) -> bool {
+    pub(super) fn is_under_platform(&self, resource: &Resource) -> bool {
         let joined = |key: &KeyId| resource.joining.is_some() && key.vault() != self.keys.vaults.platform.id();
         resource.platform_layer().is_some() && !resource.platform_key().is_some_and(joined)
     }
@@ -127,13 +130,15 @@ impl Inner {
             keys.rotation_error = None;
             tables.put_platform(&keys)
         })?;
-        let left = Left::default();
-        let round = || {
-            let members = self.platform_members().map_err(|e| (None, e))?;
-            let names: Vec<_> = members.iter().map(Resource::full_name).collect();
-            self.rewrap_all(&names, |name, notes| self.rewrap_bottom(name, &kek, &key, notes), &left, progress)
+        let finish = |rewrapped| self.finish_platform(&key, rewrapped);
+        let ours = |resource: &Resource| self.is_under_platform(resource);
+        let rewrap = |name: &ResourceName, notes: &Notes<'_>| self.rewrap_bottom(name, &kek, &key, notes);
+        let rewrapped = match &self.keys.fleet {
+            Some(fleet) => self.rotate_shared(fleet, Goal::Platform(&kek, &key), progress, finish),
+            None => {
+                until_finished(|| self.rewrap_all(&Queue::Platform, ours, rewrap, progress), &Left::default(), finish)
+            }
         };
-        let rewrapped = until_finished(round, &left, |rewrapped| self.finish_platform(&key, rewrapped));
         rewrapped.map(|rewrapped| Rotation { key, rewrapped }).map_err(|(at, error)| {
             if !self.stops_others(&error, failures) {
                 return error;
@@ -167,32 +172,48 @@ impl Inner {
     }
 
     /// Moves the volume under the platform's key to its active version, unless it is proven to be there.
-    fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
+    pub(super) fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
             let resource = self.begun_import(live, resource)?;
-            let Some(layer) = resource.platform_layer() else { return Ok(false) };
-            if live.bottom_is_under(&resource, key)? {
-                return Ok(false);
-            }
-            live.with_bottom_to_rewrap(|volume| {
-                if !volume.keks().iter().any(|key| key.vault() == self.keys.vaults.platform.id()) {
-                    // It was moved into a set, but noting that failed.
-                    return Ok(false);
-                }
-                // Now that no other host can move it.
-                if self.keys.fleet.is_some() && self.store.platform()?.is_none_or(|keys| keys.active_key != *key) {
-                    return Err(changed());
-                }
-                let rewrapped = kek.put_over(volume, resource.encryption_type)?;
-                notes.add(&resource, layer, key)?;
-                Ok(rewrapped)
-            })
+            self.rewrap_known_bottom(live, &resource, None, (kek, key), notes)
         });
         match rewrapped {
             // It was removed meanwhile.
             Err(Error::NoSuchResource(_)) => Ok(false),
             rewrapped => rewrapped,
         }
+    }
+
+    /// The same by its record; `known` is that record, if no other host can have changed it since. The caller must hold its change
+    /// lock.
+    pub(super) fn rewrap_known_bottom(
+        &self,
+        live: &LiveResource,
+        resource: &Resource,
+        known: Option<&Resource>,
+        (kek, key): (&Kek, &KeyId),
+        notes: &Notes<'_>,
+    ) -> Result<bool> {
+        let Some(layer) = resource.platform_layer() else { return Ok(false) };
+        if live.bottom_is_under(resource, key)? {
+            return Ok(false);
+        }
+        live.with_bottom_to_rewrap(known, |volume| {
+            if !volume.keks().iter().any(|key| key.vault() == self.keys.vaults.platform.id()) {
+                // It was moved into a set, but noting that failed.
+                return Ok(false);
+            }
+            // Now that no other host can move it. Who knows the record knows this, too.
+            if known.is_none()
+                && self.keys.fleet.is_some()
+                && self.store.platform()?.is_none_or(|keys| keys.active_key != *key)
+            {
+                return Err(changed());
+            }
+            let rewrapped = kek.put_over(volume, resource.encryption_type)?;
+            notes.add(resource, layer, key)?;
+            Ok(rewrapped)
+        })
     }
 }
 

@@ -104,7 +104,7 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     store::check_free(store)?;
     let old = OldRecords::read(&sources.stores)?;
     let (directory, platform) = (options.vaults.clone(), options.platform.clone());
-    let vaults = Vaults::new(directory, platform, options.platform_key.clone(), &options.lease);
+    let vaults = Vaults::new(directory, platform, options.platform_key.clone(), &options.lease, Arc::default());
     let work = Rebuilding { options, sources, old: &old, vaults };
     let found: Vec<_> = sources.devices.iter().map(|_| Mutex::new(None)).collect();
     let numbers: Vec<_> = (0..found.len()).collect();

@@ -106,7 +106,7 @@ impl DiskService {
     /// [`Error::Io`].
     pub fn reencrypting(&self) -> Result<Vec<String>> {
         let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && of.unfinished().is_some();
-        let resources = self.inner.store.resources()?.into_iter().filter(unfinished);
+        let resources = self.inner.store.resources_where(unfinished)?.into_iter();
         Ok(resources.map(|resource| resource.name).collect())
     }
 }

@@ -12,6 +12,7 @@ use super::parallel;
 use super::records::{EncryptionSet, PlatformKeys, ReencryptionKind, Resource, ResourceKind, ResourceName};
 use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
+use super::store::MAX_PAGE;
 use super::sync::{into_inner, lock};
 use crate::key::KeyId;
 use crate::{Error, KeyUsage, Result};
@@ -113,6 +114,18 @@ pub struct SetReport {
     pub waiting: Vec<String>,
 }
 
+/// A report on a page of a set's members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetPage {
+    /// How many members it reports on.
+    pub members: usize,
+    /// Those that are not proven to be under the set's active key.
+    pub waiting: Vec<ResourceName>,
+    /// The last member of the page, after which the next one begins; `None` if it is empty.
+    pub last: Option<ResourceName>,
+}
+
 impl ResourceReport {
     /// The report in JSON.
     pub fn to_json(&self) -> String {
@@ -156,7 +169,8 @@ impl DiskService {
     }
 
     /// Reports on a set's members, from the proofs (made when a member was moved to a key, or opened) and the current
-    /// headers. No customer's vault is asked.
+    /// headers. No customer's vault is asked. The members are read in pages; [`report_set_page`](Self::report_set_page) doesn't
+    /// list what waits either.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A member with an unreadable header is `waiting`; its
@@ -164,27 +178,67 @@ impl DiskService {
     pub fn report_set(&self, set: &str) -> Result<SetReport> {
         let inner = &self.inner;
         let set = inner.store.set(set)?;
-        let members = inner.store.members(&set.name, false)?;
-        let waiting = inner.waiting(&members, |name| {
-            inner.registry.changing(name, |live, resource| {
+        let (mut waiting, mut total, mut after) = (Vec::new(), 0, None);
+        loop {
+            let page = inner.report_page(&set, after.as_ref(), MAX_PAGE)?;
+            total += page.members;
+            waiting.extend(page.waiting);
+            match page.last.filter(|_| page.members == MAX_PAGE) {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+        let waiting: Vec<String> = waiting.iter().map(ResourceName::to_string).collect();
+        let progress = RotationProgress { done: total - waiting.len(), total };
+        Ok(SetReport { finished: waiting.is_empty() && set.previous_keys.is_empty(), set, progress, waiting })
+    }
+
+    /// Reports on a page of a set's members: at most `limit` of them, up to 1000, that come after `after`. A page with fewer is the
+    /// last one. A set of any size is reported on so without a list of it.
+    ///
+    /// ```no_run
+    /// # fn waiting(service: &atrest::managed::DiskService) -> atrest::Result<()> {
+    /// let mut after = None;
+    /// loop {
+    ///     let page = service.report_set_page("customers", after.as_ref(), 1000)?;
+    ///     page.waiting.iter().for_each(|name| println!("{name}"));
+    ///     if page.members < 1000 {
+    ///         return Ok(());
+    ///     }
+    ///     after = page.last;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`report_set`](Self::report_set); [`Error::InvalidOption`] for a limit of 0 or over 1000.
+    pub fn report_set_page(&self, set: &str, after: Option<&ResourceName>, limit: usize) -> Result<SetPage> {
+        let set = self.inner.store.set(set)?;
+        self.inner.report_page(&set, after, limit)
+    }
+}
+
+impl Inner {
+    /// Reports on at most `limit` members of a set after that one.
+    fn report_page(&self, set: &EncryptionSet, after: Option<&ResourceName>, limit: usize) -> Result<SetPage> {
+        let members = self.store.members_page(&set.name, after, limit)?;
+        let waiting = self.waiting(&members, |name| {
+            self.registry.changing(name, |live, resource| {
                 if resource.set.as_ref() != Some(&set.name) {
                     return Ok(true);
                 }
                 Ok(resource.joining.is_none() && live.is_under(&resource, &set.active_key)?)
             })
         });
-        let progress = RotationProgress { done: members.len() - waiting.len(), total: members.len() };
-        Ok(SetReport { finished: waiting.is_empty() && set.previous_keys.is_empty(), set, progress, waiting })
+        Ok(SetPage { members: members.len(), waiting, last: members.last().cloned() })
     }
-}
 
-impl Inner {
     /// The members that aren't done, in order. Several are checked at once, because devices may be far away.
     pub(super) fn waiting(
         &self,
         members: &[ResourceName],
         is_done: impl Fn(&ResourceName) -> Result<bool> + Sync,
-    ) -> Vec<String> {
+    ) -> Vec<ResourceName> {
         let waiting = Mutex::new(BTreeSet::new());
         parallel::for_each(self.parallel, members, |name| {
             // A resource removed meanwhile doesn't wait.
@@ -193,7 +247,7 @@ impl Inner {
             }
             ControlFlow::Continue(())
         });
-        into_inner(waiting).iter().map(ResourceName::to_string).collect()
+        into_inner(waiting).into_iter().collect()
     }
 }
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::keys::Notes;
 use super::layers::{Kek, Wanted};
 use super::parallel;
-use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
+use super::records::{EncryptionSet, Joining, Resource, ResourceName, RotationError};
+use super::rounds::{Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner, no_set, not_allowed};
+use super::store::{MAX_PAGE, Queue};
 use super::sync::{into_inner, lock, try_lock};
 use crate::error::Rule;
 use crate::key::KeyId;
@@ -98,13 +100,34 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`] from the store.
     pub fn auto_rotate(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Vec<(String, Result<Rotation>)>> {
-        self.inner.finish_all_joining()?;
         let mut rotated = Vec::new();
-        for (name, key) in self.inner.find_newer()? {
-            let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
-            rotated.extend(rotation.transpose().map(|rotation| (name, rotation)));
-        }
+        self.auto_rotate_each(progress, &mut |name, rotation| rotated.push((name.to_owned(), rotation)))?;
         Ok(rotated)
+    }
+
+    /// As [`auto_rotate`](Self::auto_rotate), and tells of each set as soon as its rotation has ended, instead of making a list
+    /// of all. The sets are looked at in pages of 1000.
+    ///
+    /// # Errors
+    /// [`Error::Io`] from the store.
+    pub fn auto_rotate_each(
+        &self,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+        ended: &mut dyn FnMut(&str, Result<Rotation>),
+    ) -> Result<()> {
+        self.inner.finish_all_joining()?;
+        let mut after = None;
+        loop {
+            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
+            for (name, key) in self.inner.find_newer(&sets) {
+                let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
+                rotation.transpose().into_iter().for_each(|rotation| ended(&name, rotation));
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Rotates a set to a key, unless another thread is rotating it.
@@ -144,18 +167,24 @@ impl DiskService {
     pub fn expiring_keys(&self, within: Duration) -> Result<Vec<ExpiringKey>> {
         let horizon = self.inner.clock.now().saturating_add(within.as_secs());
         let mut expiring = Vec::new();
-        for name in self.inner.store.set_names()? {
-            let set = self.inner.store.set(&name)?;
-            let key = &set.active_key;
-            let said =
-                self.inner.keys.vault_of(&set, key).and_then(|vault| vault.describe(key.key(), Some(key.version())));
-            let expires = said.ok().flatten().and_then(|said| said.expires);
-            if let Some(expires) = expires.filter(|&expires| expires <= horizon) {
-                let (key, auto_rotation) = (set.active_key, set.auto_rotation);
-                expiring.push(ExpiringKey { set: name, key, expires, auto_rotation });
+        let mut after = None;
+        loop {
+            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
+            for set in sets {
+                let key = &set.active_key;
+                let vault = self.inner.keys.vault_of(&set, key);
+                let said = vault.and_then(|vault| vault.describe(key.key(), Some(key.version())));
+                let expires = said.ok().flatten().and_then(|said| said.expires);
+                if let Some(expires) = expires.filter(|&expires| expires <= horizon) {
+                    let (key, auto_rotation) = (set.active_key, set.auto_rotation);
+                    expiring.push(ExpiringKey { set: set.name, key, expires, auto_rotation });
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(expiring),
             }
         }
-        Ok(expiring)
     }
 
     /// Clears the error that stopped a rotation, so that it may be tried again (32).
@@ -209,26 +238,22 @@ impl Inner {
         Ok(if newer { latest.id } else { active.clone() })
     }
 
-    /// The sets with auto-rotation to rotate, and their new keys.
-    fn find_newer(&self) -> Result<Vec<(String, Result<KeyId>)>> {
-        let names = self.store.set_names()?;
+    /// Those of these sets that are to be rotated, and their new keys.
+    fn find_newer(&self, sets: &[EncryptionSet]) -> Vec<(String, Result<KeyId>)> {
         let found = Mutex::new(Vec::new());
-        parallel::for_each(self.parallel, &names, |name| {
-            if let Ok(set) = self.store.set(name)
-                && (set.rotates_by_itself() || self.was_ordered(&set))
-                && self.should_look(name)
-            {
-                let latest = if set.rotates_by_itself() { self.latest(&set, true) } else { Ok(set.active_key.clone()) };
+        parallel::for_each(self.parallel, sets, |set| {
+            if (set.rotates_by_itself() || self.was_ordered(set)) && self.should_look(&set.name) {
+                let latest = if set.rotates_by_itself() { self.latest(set, true) } else { Ok(set.active_key.clone()) };
                 let up_to_date = |latest: &KeyId| *latest == set.active_key && set.previous_keys.is_empty();
                 if !latest.as_ref().is_ok_and(up_to_date) {
-                    lock(&found).push((name.clone(), latest));
+                    lock(&found).push((set.name.clone(), latest));
                 }
             }
             ControlFlow::Continue(())
         });
         let mut found = into_inner(found);
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(found)
+        found
     }
 
     /// Whether a rotation of a set that doesn't rotate by itself was begun, and left disks to the hosts that have them open.
@@ -284,6 +309,15 @@ impl Inner {
     }
 
     fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+        self.store.counters.rotation(|| self.rotate_counted(set, key, progress))
+    }
+
+    fn rotate_counted(
+        &self,
+        set: EncryptionSet,
+        key: KeyId,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+    ) -> Result<Rotation> {
         let name = &set.name;
         // Find an unusable key before anything is put under it.
         let vault = self.keys.vault_of(&set, &key)?;
@@ -306,17 +340,17 @@ impl Inner {
             tables.put_set(&set)?;
             Ok(set)
         })?;
-        let left = Left::default();
         let round = || {
-            if let Some(fleet) = &self.keys.fleet {
-                return self.rewrap_shared(fleet, &set, &left, progress);
-            }
-            // Include members that are leaving: they may still be under this set's old key.
-            let members = self.store.members(name, true).map_err(|e| (None, e))?;
-            self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), &left, progress)
+            // Members that are leaving are among them: they may still be under this set's old key.
+            let queue = Queue::Set(set.name.clone());
+            self.rewrap_all(&queue, |_| true, |name, notes| self.rewrap(&set, name, notes), progress)
         };
-        let rewrapped = until_finished(round, &left, |rewrapped| self.finish(&set, rewrapped))
-            .map_err(|(at, e)| self.stopped(name, at.as_ref(), e, failures))?;
+        let finish = |rewrapped| self.finish(&set, rewrapped);
+        let rewrapped = match &self.keys.fleet {
+            Some(fleet) => self.rotate_shared(fleet, Goal::Set(&set), progress, finish),
+            None => until_finished(round, &Left::default(), finish),
+        };
+        let rewrapped = rewrapped.map_err(|(at, e)| self.stopped(name, at.as_ref(), e, failures))?;
         Ok(Rotation { key: set.active_key, rewrapped })
     }
 
@@ -328,14 +362,7 @@ impl Inner {
             let mut set = tables.set(&rotated.name)?.ok_or_else(|| no_set(&rotated.name))?;
             // Another host may have gone over to another key, and ends that rotation.
             tables.check_active(&rotated.name, &rotated.active_key)?;
-            let waiting = tables.find_member(&set.name, |member| match member.proven_key(0) {
-                Some(key) if member.set.as_ref() == Some(&set.name) && member.joining.is_none() => {
-                    *key != set.active_key
-                }
-                // A member that is joining or leaving may be under the other set's key, which that set's record names.
-                Some(key) => set.previous_keys.contains(key),
-                None => true,
-            })?;
+            let waiting = tables.find_member(&set.name, |member| set.waits_for(member))?;
             if waiting.is_none() && (rewrapped > 0 || !set.previous_keys.is_empty()) {
                 retire(&mut set.previous_keys, &mut set.former_keys);
                 set.last_key_rotation_timestamp = Some(now);
@@ -345,32 +372,47 @@ impl Inner {
         })
     }
 
-    /// Moves all members to a key, several at once, and returns how many had to move. The first failure stops it.
+    /// Moves all of a queue to a key, several at once, and returns how many had to move. The first failure stops it. They are listed
+    /// in pages; of the platform's, `counts` says which belong to it.
     pub(super) fn rewrap_all(
         &self,
-        members: &[ResourceName],
+        queue: &Queue,
+        counts: impl Fn(&Resource) -> bool,
         rewrap: impl Fn(&ResourceName, &Notes<'_>) -> Result<bool> + Sync,
-        left: &Left,
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<usize, Stopped> {
         let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(&self.keys));
         let failure = Mutex::new(None);
-        parallel::for_each(self.parallel, members, |name| match rewrap(name, &notes) {
-            Ok(new) => {
-                rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                progress(RotationProgress { done, total: members.len() });
-                ControlFlow::Continue(())
-            }
-            Err(e @ Error::Busy { .. }) if self.keys.fleet.is_some() => {
-                lock(left).get_or_insert(e);
-                ControlFlow::Continue(())
-            }
-            Err(e) => {
-                lock(&failure).get_or_insert((Some(name.clone()), e));
-                ControlFlow::Break(())
-            }
-        });
+        let total = self.store.count(queue, &counts).map_err(|e| (None, e))?;
+        let (mut next, mut ended) = (None, false);
+        while !ended && lock(&failure).is_none() {
+            let page = match self.store.queue_page(queue, next.as_deref(), None, MAX_PAGE, &counts) {
+                Ok((page, after)) => {
+                    (next, ended) = (after.clone(), after.is_none());
+                    page
+                }
+                Err(e) => {
+                    lock(&failure).get_or_insert((None, e));
+                    break;
+                }
+            };
+            parallel::for_each(self.parallel, &page, |name| match rewrap(name, &notes) {
+                Ok(new) => {
+                    if new {
+                        rewrapped.fetch_add(1, Ordering::Relaxed);
+                        self.store.counters.moved.add();
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    // Others may have joined since they were counted.
+                    progress(RotationProgress { done, total: total.max(done) });
+                    ControlFlow::Continue(())
+                }
+                Err(e) => {
+                    lock(&failure).get_or_insert((Some(name.clone()), e));
+                    ControlFlow::Break(())
+                }
+            });
+        }
         // Note those that were moved, even if others failed.
         let noted = notes.write();
         match into_inner(failure) {
@@ -405,6 +447,16 @@ impl Inner {
 }
 
 impl EncryptionSet {
+    /// Whether a member, also one that is leaving, isn't proved to be under the active key.
+    pub(super) fn waits_for(&self, member: &Resource) -> bool {
+        match member.proven_key(0) {
+            Some(key) if member.set.as_ref() == Some(&self.name) && member.joining.is_none() => *key != self.active_key,
+            // A member that is joining or leaving may be under the other set's key, which that set's record names.
+            Some(key) => self.previous_keys.contains(key),
+            None => true,
+        }
+    }
+
     fn rotates_by_itself(&self) -> bool {
         self.auto_rotation && self.auto_key_rotation_error.is_none()
     }
@@ -416,37 +468,6 @@ impl RotationError {
         RotationError { code: code(error).into(), message: format!("{error:#}"), resource }
     }
 }
-
-/// The error that stopped a rotation, and the resource at which it happened, if any.
-pub(super) type Stopped = (Option<ResourceName>, Error);
-
-/// Why the first of those was left that another host has open. It moves them itself.
-pub(super) type Left = Mutex<Option<Error>>;
-
-/// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a
-/// resource was added, or returned to an older key, meanwhile.
-pub(super) fn until_finished(
-    round: impl Fn() -> Result<usize, Stopped>,
-    left: &Left,
-    finish: impl Fn(usize) -> Result<Option<ResourceName>>,
-) -> Result<usize, Stopped> {
-    let mut rewrapped = 0;
-    for rounds in (0..ROUNDS).rev() {
-        rewrapped += round()?;
-        let Some(name) = finish(rewrapped).map_err(|e| (None, e))? else { break };
-        if let Some(why) = lock(left).take() {
-            // It doesn't get less by another round.
-            return Err((Some(name), why));
-        }
-        if rounds == 0 {
-            let what = format!("the {name}, which is not proved to be under the new key");
-            return Err((Some(name), Error::Busy { what }));
-        }
-    }
-    Ok(rewrapped)
-}
-
-const ROUNDS: usize = 4;
 
 /// Moves keys that nothing is under any more to the former ones, and keeps the last of these.
 pub(super) fn retire(previous: &mut Vec<KeyId>, former: &mut Vec<KeyId>) {

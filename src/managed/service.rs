@@ -193,7 +193,8 @@ impl DiskService {
             Some(fleet) => Arc::new(Fenced::new(backend, fleet.clone())),
             None => backend,
         };
-        let vaults = Vaults::new(options.vaults, options.platform, options.platform_key, &lease);
+        let vaults =
+            Vaults::new(options.vaults, options.platform, options.platform_key, &lease, store.counters.clone());
         let locked = options.require_locked_memory;
         let keys = Arc::new(Access::new(store.clone(), backend.clone(), vaults, clock.clone(), fleet, lease, locked));
         let inner = Inner {

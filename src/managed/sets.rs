@@ -144,6 +144,16 @@ impl DiskService {
         self.inner.store.members(set, false)
     }
 
+    /// A page of these members: at most `limit` of them, up to 1000, that come after `after`, in the order of the store. A page with
+    /// fewer is the last one. What joins or leaves between two pages may be missing, or not.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::InvalidOption`] for a limit of 0 or over 1000.
+    pub fn members_page(&self, set: &str, after: Option<&ResourceName>, limit: usize) -> Result<Vec<ResourceName>> {
+        self.inner.store.set(set)?;
+        self.inner.store.members_page(set, after, limit)
+    }
+
     /// Sets whether newer versions of a set's key are adopted automatically.
     ///
     /// # Errors

@@ -1,30 +1,50 @@
-//! The rotation of a set by as many hosts as want: a round over its members, page by page.
+//! A rotation by as many hosts as want. Each moves what is open there, and then parts of the rest, which a queue in the store
+//! gives out.
 //!
-//! The members are the queue. A host takes a batch of them by attaching their devices, which is as good as a lease: a host that
-//! dies loses it. Each begins at a page by chance, and passes over what another one has moved already, or is moving.
+//! Of a part a host takes batches by attaching their devices, which is as good as a lease: a host that dies loses them, and the part.
+//! The host that finds all parts done looks at all members once more, and ends the rotation if they are proved to be under the key.
+//! What it meets that another host has open it leaves to that one; the next host goes on from there.
 
 use core::ops::ControlFlow;
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::fleet::{Attached, Batch, Fleet};
 use super::keys::Notes;
 use super::parallel;
-use super::records::{EncryptionSet, Resource, ResourceName};
-use super::rotation::{Left, RotationProgress, Stopped};
+use super::records::{Resource, ResourceName};
+use super::rotation::RotationProgress;
+use super::rounds::{Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner};
-use super::sync::{into_inner, lock};
+use super::store::{Claim, MAX_PAGE, PART, Queue};
+use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result};
 
 /// The most records of resources that are read at once.
 const READ: usize = 60;
 
-/// The state of a round.
+/// What is known of a resource from its record.
+#[derive(PartialEq, Eq)]
+enum State {
+    /// It is proved to be under the key.
+    Done,
+    Waiting,
+    /// It has nothing to do with this rotation.
+    Others,
+}
+
+/// One host's part of a rotation.
 struct Round<'r> {
-    set: &'r EncryptionSet,
-    left: &'r Left,
+    goal: Goal<'r>,
+    queue: Queue,
+    left: Left,
     total: usize,
+    /// Those that are open here, and were told of as done.
+    open: Mutex<BTreeSet<ResourceName>>,
+    /// The host that has the last parts.
+    other: Mutex<Option<String>>,
     done: AtomicUsize,
     moved: AtomicUsize,
     failure: Mutex<Option<Stopped>>,
@@ -32,8 +52,14 @@ struct Round<'r> {
 }
 
 impl Round<'_> {
-    fn done(&self, moved: bool) {
-        self.moved.fetch_add(usize::from(moved), Ordering::Relaxed);
+    /// One of a part is under the key. What was told of before isn't told again.
+    fn done(&self, name: &ResourceName) {
+        if !lock(&self.open).contains(name) {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         // Others may have joined since they were counted.
         (self.progress)(RotationProgress { done, total: self.total.max(done) });
@@ -41,7 +67,7 @@ impl Round<'_> {
 
     fn leave(&self, name: &ResourceName) {
         let busy = || Error::Busy { what: format!("the {name}, which another host has open,") };
-        lock(self.left).get_or_insert_with(busy);
+        lock(&self.left).get_or_insert_with(busy);
     }
 
     fn fail(&self, at: Option<&ResourceName>, error: Error) -> ControlFlow<()> {
@@ -56,7 +82,7 @@ impl Round<'_> {
 
 impl DiskService {
     /// How far a set's members are under its active key, by their proofs. On whatever host it is asked, it is so at this moment;
-    /// the members are looked at in pages.
+    /// the members are looked at in pages, with an operation of the store for each 60 of them.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; those of the store.
@@ -65,7 +91,8 @@ impl DiskService {
         let set = store.set(set)?;
         let (mut progress, mut after) = (RotationProgress { done: 0, total: 0 }, None);
         loop {
-            let (members, next) = store.members_page(&set.name, after.as_deref(), None)?;
+            let (members, next) =
+                store.queue_page(&Queue::Set(set.name.clone()), after.as_deref(), None, MAX_PAGE, &|_| true)?;
             for names in members.chunks(READ) {
                 for resource in store.resources_of(names)?.into_iter().flatten() {
                     if resource.set.as_ref() == Some(&set.name) {
@@ -88,54 +115,83 @@ fn is_done(resource: &Resource, set: &str, key: &KeyId) -> bool {
 }
 
 impl Inner {
-    /// Moves all members of a set to its active key that no other host has, and returns how many had to move.
-    pub(super) fn rewrap_shared(
+    /// Rotates together with other hosts, and ends the rotation by `finish`, which names one that isn't proved to be under the key.
+    /// Returns how many this host moved.
+    pub(super) fn rotate_shared(
         &self,
-        fleet: &std::sync::Arc<Fleet>,
-        set: &EncryptionSet,
-        left: &Left,
+        fleet: &Arc<Fleet>,
+        goal: Goal<'_>,
         progress: &(dyn Fn(RotationProgress) + Sync),
+        finish: impl Fn(usize) -> Result<Option<ResourceName>>,
     ) -> Result<usize, Stopped> {
-        let failed = |e| (None, e);
-        let (total, start) = self.store.somewhere_in(&set.name).map_err(failed)?;
+        let queue = goal.queue();
+        let ours = |resource: &Resource| matches!(goal, Goal::Set(_)) || self.is_under_platform(resource);
+        let total =
+            self.store.begin_turn(&queue, goal.key(), || self.store.count(&queue, &ours)).map_err(|e| (None, e))?;
         let round = Round {
-            set,
-            left,
+            goal,
+            queue,
+            left: Left::default(),
             total,
+            open: Mutex::default(),
+            other: Mutex::default(),
             done: AtomicUsize::new(0),
             moved: AtomicUsize::new(0),
             failure: Mutex::default(),
             progress,
         };
-        // From there to the end, and then what comes before.
-        self.rewrap_range(fleet, &round, start.clone(), None).map_err(failed)?;
-        if start.is_some() && !round.has_failed() {
-            self.rewrap_range(fleet, &round, None, start).map_err(failed)?;
-        }
-        into_inner(round.failure).map_or_else(|| Ok(round.moved.into_inner()), Err)
+        let before = AtomicUsize::new(0);
+        let act = || {
+            self.rotate_parts(fleet, &round)?;
+            let moved = round.moved.load(Ordering::Relaxed);
+            Ok(moved - before.swap(moved, Ordering::Relaxed))
+        };
+        until_finished(act, &round.left, |_| self.finish_shared(fleet, &round, &finish))
     }
 
-    fn rewrap_range(
+    /// Moves what is open here, and then all parts that no other host has.
+    fn rotate_parts(&self, fleet: &Arc<Fleet>, round: &Round<'_>) -> Result<(), Stopped> {
+        let failed = |e| (None, e);
+        let open: Vec<ResourceName> =
+            self.registry.all().iter().filter(|live| live.is_open()).map(|live| live.name.clone()).collect();
+        let done = |name: &ResourceName| {
+            if lock(&round.open).insert(name.clone()) {
+                round.tell();
+            }
+        };
+        self.rotate_some(fleet, round, &open, done).map_err(failed)?;
+        while !round.has_failed() {
+            match self.store.claim(&round.queue, round.goal.key(), &fleet.own()).map_err(failed)? {
+                Claim::Members(part) => {
+                    let done = self.rotate_range(fleet, round, part.from.clone(), part.until.as_deref());
+                    let whole = done.is_ok() && !round.has_failed();
+                    // A part that can't be given back is taken by others when this host is lost, or by itself.
+                    let given_back = self.store.give_back(&part, &fleet.own(), whole);
+                    done.and(given_back).map_err(failed)?;
+                }
+                Claim::Left(host) => {
+                    *lock(&round.other) = Some(host);
+                    break;
+                }
+                Claim::Nothing => break,
+            }
+        }
+        match lock(&round.failure).take() {
+            Some(stopped) => Err(stopped),
+            None => Ok(()),
+        }
+    }
+
+    fn rotate_range(
         &self,
-        fleet: &std::sync::Arc<Fleet>,
+        fleet: &Arc<Fleet>,
         round: &Round<'_>,
         mut after: Option<String>,
-        until: Option<String>,
+        until: Option<&str>,
     ) -> Result<()> {
         while !round.has_failed() {
-            let (members, next) = self.store.members_page(&round.set.name, after.as_deref(), until.as_deref())?;
-            let mut waiting = Vec::new();
-            for names in members.chunks(READ) {
-                for resource in self.store.resources_of(names)?.into_iter().flatten() {
-                    match is_done(&resource, &round.set.name, &round.set.active_key) {
-                        true => round.done(false),
-                        false => waiting.push(resource),
-                    }
-                }
-            }
-            let size = waiting.len().div_ceil(self.parallel).clamp(1, Batch::MOST);
-            let batches: Vec<&[Resource]> = waiting.chunks(size).collect();
-            parallel::for_each(self.parallel, &batches, |batch| self.rewrap_batch(fleet, round, batch));
+            let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), until, PART, &|_| true)?;
+            self.rotate_some(fleet, round, &names, |name| round.done(name))?;
             match next {
                 Some(next) => after = Some(next),
                 None => break,
@@ -144,17 +200,60 @@ impl Inner {
         Ok(())
     }
 
-    fn rewrap_batch(&self, fleet: &std::sync::Arc<Fleet>, round: &Round<'_>, batch: &[Resource]) -> ControlFlow<()> {
+    /// Moves those of these that aren't under the key, and calls `done` for each that is then.
+    fn rotate_some(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        names: &[ResourceName],
+        done: impl Fn(&ResourceName) + Sync,
+    ) -> Result<()> {
+        let mut waiting = Vec::new();
+        for names in names.chunks(READ) {
+            for resource in self.store.resources_of(names)?.into_iter().flatten() {
+                match self.state(&round.goal, &resource) {
+                    State::Done => done(&resource.full_name()),
+                    State::Waiting => waiting.push(resource),
+                    State::Others => {}
+                }
+            }
+        }
+        let size = waiting.len().div_ceil(self.parallel).clamp(1, Batch::MOST);
+        let batches: Vec<&[Resource]> = waiting.chunks(size).collect();
+        parallel::for_each(self.parallel, &batches, |batch| self.rotate_batch(fleet, round, batch, &done));
+        Ok(())
+    }
+
+    fn state(&self, goal: &Goal<'_>, resource: &Resource) -> State {
+        match goal {
+            Goal::Set(set) if is_done(resource, &set.name, &set.active_key) => State::Done,
+            Goal::Set(set) if resource.set.as_ref() == Some(&set.name) => State::Waiting,
+            Goal::Set(set) if resource.leaving() == Some(&set.name) => State::Waiting,
+            Goal::Platform(_, key) if self.is_under_platform(resource) => match resource.platform_key() == Some(key) {
+                true => State::Done,
+                false => State::Waiting,
+            },
+            _ => State::Others,
+        }
+    }
+
+    fn rotate_batch(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        batch: &[Resource],
+        done: &(impl Fn(&ResourceName) + Sync),
+    ) -> ControlFlow<()> {
         let mut left = batch;
         while !left.is_empty() {
-            let (attached, here) = match fleet.attach_all(round.set, left) {
+            let (attached, here) = match fleet.attach_all(&round.queue, round.goal.key(), left) {
                 Ok(attached) => attached,
                 Err(e) => return round.fail(None, e),
             };
             let (these, others) = left.split_at(attached.len());
             left = others;
             let notes = Notes::new(&self.keys);
-            let moved = self.rewrap_attached(round, &notes, attached, these);
+            let moved = self.rotate_attached(round, &notes, attached, these, done);
             // Before others can open them, who would move them again. Also if some failed.
             let noted = notes.write();
             drop(here);
@@ -166,12 +265,13 @@ impl Inner {
         ControlFlow::Continue(())
     }
 
-    fn rewrap_attached(
+    fn rotate_attached(
         &self,
         round: &Round<'_>,
         notes: &Notes<'_>,
         attached: Vec<Attached>,
         batch: &[Resource],
+        done: &(impl Fn(&ResourceName) + Sync),
     ) -> ControlFlow<()> {
         for (attached, before) in attached.into_iter().zip(batch) {
             let name = before.full_name();
@@ -183,23 +283,112 @@ impl Inner {
                 }
                 Attached::Gone => continue,
             };
-            let is_plain = resource.set.as_ref() == Some(&round.set.name)
-                && resource.joining.is_none()
-                && !resource.is_to_be_imported();
-            let moved = if is_plain {
-                self.registry
-                    .changing_known(*resource, |live, resource| self.rewrap_member(live, &resource, round.set, notes))
-            } else {
-                // It is under way to somewhere.
-                self.rewrap(round.set, &name, notes)
-            };
-            match moved {
-                Ok(moved) => round.done(moved),
+            match self.rotate_one(round, notes, &name, *resource) {
+                Ok(moved) => {
+                    if moved {
+                        round.moved.fetch_add(1, Ordering::Relaxed);
+                        self.store.counters.moved.add();
+                    }
+                    done(&name);
+                }
                 Err(Error::Busy { .. }) => round.leave(&name),
                 Err(Error::NoSuchResource(_)) => {}
                 Err(e) => return round.fail(Some(&name), e),
             }
         }
         if round.has_failed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Moves one that is this host's. One that is under way to somewhere is read once more.
+    fn rotate_one(
+        &self,
+        round: &Round<'_>,
+        notes: &Notes<'_>,
+        name: &ResourceName,
+        resource: Resource,
+    ) -> Result<bool> {
+        let is_plain = resource.joining.is_none() && !resource.is_to_be_imported();
+        match round.goal {
+            Goal::Set(set) if is_plain && resource.set.as_ref() == Some(&set.name) => {
+                self.registry.changing_known(resource, |live, resource| self.rewrap_member(live, &resource, set, notes))
+            }
+            Goal::Set(set) => self.rewrap(set, name, notes),
+            Goal::Platform(kek, key) if is_plain => self.registry.changing_known(resource, |live, resource| {
+                self.rewrap_known_bottom(live, &resource, Some(&resource), (kek, key), notes)
+            }),
+            Goal::Platform(kek, key) => self.rewrap_bottom(name, kek, key, notes),
+        }
+    }
+
+    /// Ends the rotation if all are under the key, or names one that isn't. One host at a time looks at all, and goes on where the one
+    /// before met one that another host had open.
+    fn finish_shared(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        finish: impl Fn(usize) -> Result<Option<ResourceName>>,
+    ) -> Result<Option<ResourceName>> {
+        let (key, own) = (round.goal.key(), fleet.own());
+        let busy =
+            |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
+        // Others have parts of it, and the last of them ends it.
+        if let Some(host) = lock(&round.other).take() {
+            return Err(busy(&host));
+        }
+        let (last, swept) = match self.store.claim_last(&round.queue, key, &own)? {
+            Ok(claimed) => claimed,
+            Err(host) => return Err(busy(&host)),
+        };
+        let waiting = match swept {
+            Some(swept) => self.sweep(fleet, round, swept),
+            None => Ok(None),
+        };
+        let waiting = match waiting {
+            Ok(None) => finish(round.moved.load(Ordering::Relaxed)),
+            waiting => waiting,
+        };
+        match waiting {
+            Ok(waiting) => {
+                let swept = waiting.as_ref().map(|name| round.queue.before(name));
+                self.store.end_last(&round.queue, key, &last, swept)?;
+                Ok(waiting)
+            }
+            Err(e) => {
+                let _ = self.store.give_back(&last, &own, true);
+                Err(e)
+            }
+        }
+    }
+
+    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that can't be moved.
+    fn sweep(&self, fleet: &Arc<Fleet>, round: &Round<'_>, swept: String) -> Result<Option<ResourceName>> {
+        let mut after = Some(swept);
+        loop {
+            let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
+            for names in names.chunks(READ) {
+                let waits = |resource: &Resource| match &round.goal {
+                    Goal::Set(set) => set.waits_for(resource),
+                    goal => self.state(goal, resource) == State::Waiting,
+                };
+                let found = self.store.resources_of(names)?.into_iter().flatten().filter(waits);
+                for resource in found {
+                    let moved = AtomicUsize::new(0);
+                    let count = |_: &ResourceName| {
+                        moved.fetch_add(1, Ordering::Relaxed);
+                    };
+                    let stopped = self.rotate_batch(fleet, round, core::slice::from_ref(&resource), &count).is_break();
+                    if stopped && let Some((_, e)) = lock(&round.failure).take() {
+                        return Err(e);
+                    }
+                    if moved.into_inner() == 0 && lock(&round.left).is_some() {
+                        return Ok(Some(resource.full_name()));
+                    }
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(None),
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 45] = [
+const SECTIONS: [&str; 46] = [
     "version",
     "status",
     "message",

@@ -104,6 +104,21 @@ impl Fleet {
         self.lease.check()
     }
 
+    /// The same before a read or write, which is counted if it is refused.
+    pub(in crate::managed) fn check_io(&self) -> Result<(), &'static str> {
+        self.lease.check_io()
+    }
+
+    /// How long this host's lease still holds, and whether another host has taken it for lost.
+    pub(in crate::managed) fn lease_left(&self) -> (Duration, bool) {
+        (self.lease.left(), self.lease.is_lost())
+    }
+
+    /// How many devices are open here, and how many are still to be let go.
+    pub(in crate::managed) fn attachments(&self) -> (usize, usize) {
+        (lock(&self.open).len(), lock(&self.left).len())
+    }
+
     /// What a host does about once a minute: renews its lease, lets go of what it could not, and looks at the others.
     pub(in crate::managed) fn maintain(&self) -> Result<Vec<String>> {
         if self.lease.is_due() {
@@ -165,8 +180,17 @@ impl Fleet {
         let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
         let left = self.is_open(id);
         let promised = if left.is_empty() { promised } else { left };
+        self.count_attached(unfenced);
         lock(&self.open).insert(id.to_owned(), Open { count: 1, number, unfenced, promised });
         Ok(number)
+    }
+
+    /// Counts a device that has become this host's.
+    pub(super) fn count_attached(&self, unfenced: bool) {
+        self.records.counters.attached.add();
+        if unfenced {
+            self.records.counters.taken_over.add();
+        }
     }
 
     /// Notes that a device is in use, and so not to be let go yet. Returns to whom it is promised then. The caller holds its lock.
@@ -240,7 +264,8 @@ impl Fleet {
         &self.lease.name
     }
 
-    pub(super) fn own(&self) -> Holder {
+    /// This host, as records name it.
+    pub(in crate::managed) fn own(&self) -> Holder {
         Holder { run: self.lease.run.clone(), host: self.lease.name.clone() }
     }
 

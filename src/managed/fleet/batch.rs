@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::attachments::{Fleet, Open, promised_to};
-use crate::managed::records::{Attachment, EncryptionSet, Holder, Resource, ResourceName};
+use crate::key::KeyId;
+use crate::managed::records::{Attachment, Holder, Resource, ResourceName};
+use crate::managed::store::Queue;
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
@@ -40,11 +42,12 @@ impl Fleet {
     /// the first of them: of at least one, and of all for which one commit suffices.
     ///
     /// # Errors
-    /// [`Error::Busy`] also if the set's active key isn't what `set` says: whoever moves to an older one moves what another host
+    /// [`Error::Busy`] also if what is rotated isn't under way to `key` any more: whoever moves to an older one moves what another host
     /// has proved to be under the newer.
     pub(in crate::managed) fn attach_all(
         self: &Arc<Self>,
-        set: &EncryptionSet,
+        queue: &Queue,
+        key: &KeyId,
         resources: &[Resource],
     ) -> Result<(Vec<Attached>, Batch)> {
         let mut order: Vec<&str> = resources.iter().map(|resource| resource.id.as_str()).collect();
@@ -64,13 +67,14 @@ impl Fleet {
         let mut promises: BTreeMap<&str, Vec<Holder>> = BTreeMap::new();
         let done = self.records.write(|tables| {
             promises.clear();
-            tables.load_attachments(&set.name, &names)?;
-            tables.check_active(&set.name, &set.active_key)?;
+            tables.load_attachments(queue, &names)?;
+            tables.check_rotated_to(queue, key)?;
             if tables.host(&own.run)?.is_none() {
                 return Err(Error::Busy {
                     what: "a batch of disks: another host has taken this one for lost; it".into(),
                 });
             }
+            let living = tables.living(names.iter().map(|(_, id)| *id))?;
             let mut done = Vec::with_capacity(names.len());
             for ((name, id), open_here) in names.iter().zip(&open_here) {
                 if tables.name_of(id)?.as_ref() != Some(name) {
@@ -89,7 +93,7 @@ impl Fleet {
                     done.push((Attached::Here(Box::new(resource)), Open::default()));
                     continue;
                 }
-                if found.as_ref().map_or(Ok(false), |found| tables.is_elsewhere(found))? {
+                if found.as_ref().is_some_and(|found| tables.is_elsewhere(found, &living)) {
                     done.push((Attached::Elsewhere, Open::default()));
                     continue;
                 }
@@ -117,6 +121,9 @@ impl Fleet {
                 let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
                 let left = self.is_open(&resource.id);
                 let promised = if left.is_empty() { new.promised } else { left };
+                if !open.contains_key(&resource.id) {
+                    self.count_attached(new.unfenced);
+                }
                 open.entry(resource.id.clone()).or_insert(Open { number, promised, ..new }).count += 1;
                 batch.ids.push(resource.id.clone());
             }

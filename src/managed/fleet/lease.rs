@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::managed::counters::Refusal;
 use crate::managed::records::HostRecord;
 use crate::managed::store::Records;
 use crate::{Clock, Error, Result, process_generation};
@@ -113,6 +114,14 @@ impl HostLease {
 
     /// Renews it. The time counts from before the store was asked, and no lost answer makes it longer.
     pub(super) fn renew(&self) -> Result<()> {
+        let counters = &self.records.counters;
+        let renewed = self.try_to_renew();
+        let count = if renewed.is_ok() { &counters.renewals } else { &counters.renewals_failed };
+        count.add();
+        renewed
+    }
+
+    fn try_to_renew(&self) -> Result<()> {
         let asked = self.clock.uptime();
         let renewed = self.records.write(|tables| match tables.host(&self.run)? {
             Some(host) => {
@@ -143,6 +152,25 @@ impl HostLease {
         }
         self.refused.fetch_add(1, Ordering::SeqCst);
         Err(if lost { LOST } else { RAN_OUT })
+    }
+
+    /// The same before a read or write, which is counted if it is refused.
+    pub(super) fn check_io(&self) -> Result<(), &'static str> {
+        self.check().inspect_err(|_| {
+            let why = if self.is_lost() { Refusal::HostLost } else { Refusal::HostLeaseEnded };
+            self.records.counters.refuse(why);
+        })
+    }
+
+    /// Whether another host has taken this one for lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// How long it still holds.
+    pub(super) fn left(&self) -> Duration {
+        let left = self.until.load(Ordering::Relaxed).saturating_sub(self.now());
+        if self.is_lost() { Duration::ZERO } else { Duration::from_millis(left) }
     }
 
     fn now(&self) -> u64 {

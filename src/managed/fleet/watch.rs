@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::managed::store::Records;
@@ -30,6 +31,7 @@ impl Watch {
     pub(super) fn look(&self, records: &Records, clock: &dyn Clock, own: &str) -> Result<Vec<String>> {
         let hosts = records.hosts()?;
         let now = clock.uptime();
+        records.counters.hosts.store(hosts.len() as u64, Ordering::Relaxed);
         let mut due = Vec::new();
         {
             let mut seen = lock(&self.0);
@@ -51,6 +53,7 @@ impl Watch {
                 _ => Ok(false),
             })?;
             if gone {
+                records.counters.hosts_lost.add();
                 lost.push(watched.name.clone());
             }
         }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::backoff::{Gate, Gated, Refusals};
-use super::key_lease::{KeyLease, Leases};
+use super::key_lease::{KeyLease, LeaseState, Leases};
 use super::lease::{LeasePolicy, Now};
 use super::vaults::Vaults;
 use crate::key::KeyId;
 use crate::managed::backend::DiskBackend;
+use crate::managed::counters::Refusal;
 use crate::managed::fleet::Fleet;
 use crate::managed::layers::{Kek, Wanted};
 use crate::managed::records::{EncryptionSet, Resource, ResourceName};
@@ -63,6 +64,20 @@ impl Access {
     /// A text that says why not.
     pub(in crate::managed) fn check_host(&self) -> Result<(), &'static str> {
         self.fleet.as_ref().map_or(Ok(()), |fleet| fleet.check())
+    }
+
+    /// The same before a read or write, which is counted if it is refused.
+    ///
+    /// # Errors
+    /// A text that says why not.
+    pub(in crate::managed) fn check_host_io(&self) -> Result<(), &'static str> {
+        self.fleet.as_ref().map_or(Ok(()), |fleet| fleet.check_io())
+    }
+
+    /// Counts a read, write or opening that the lease of its key refused.
+    pub(in crate::managed) fn count_refusal(&self, lease: &KeyLease) {
+        let is_revoked = lease.state_at(self.now()) == LeaseState::Revoked;
+        self.store.counters.refuse(if is_revoked { Refusal::KeyRevoked } else { Refusal::KeyLeaseEnded });
     }
 
     /// The vault of a key, accessed under a set's identity.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::workers::Workers;
 use crate::key::{KeyDescription, KeyId, WrappedDek};
+use crate::managed::counters::{CallOutcome, Counters};
 use crate::managed::sync::lock;
 use crate::{Error, KeyVault, Result, Secret, VaultFailure};
 
@@ -19,6 +20,7 @@ pub(super) struct Deadline {
     pub(super) after: Duration,
     hanging: Mutex<HashMap<String, usize>>,
     workers: Workers,
+    counters: Arc<Counters>,
 }
 
 /// The state of a call.
@@ -30,19 +32,34 @@ enum Call<T> {
 }
 
 impl Deadline {
-    pub(super) fn new(after: Duration) -> Arc<Self> {
-        Arc::new(Deadline { after, hanging: Mutex::default(), workers: Workers::default() })
+    pub(super) fn new(after: Duration, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Deadline { after, hanging: Mutex::default(), workers: Workers::default(), counters })
     }
 
-    /// Asks a vault. An answer after the deadline is dropped.
+    /// Asks a vault. An answer after the deadline is dropped. `operation` is its name for operators.
     pub(super) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         vault: &str,
+        operation: &'static str,
         ask: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let began = Instant::now();
+        let (answer, unanswered) = self.ask(vault, ask);
+        let outcome = unanswered.unwrap_or_else(|| CallOutcome::of_vault(&answer));
+        self.counters.vault_call(vault, operation, outcome, began.elapsed());
+        answer
+    }
+
+    /// The same, and why there is no answer of the vault's.
+    fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        vault: &str,
+        ask: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> (Result<T>, Option<CallOutcome>) {
         let hanging = lock(&self.hanging).get(vault).copied().unwrap_or(0);
         if hanging >= MOST_HANGING {
-            return Err(Error::Vault(format!("{vault} is not asked while {hanging} calls of it hang").into()));
+            let error = Error::Vault(format!("{vault} is not asked while {hanging} calls of it hang").into());
+            return (Err(error), Some(CallOutcome::NotAsked));
         }
         let call = Arc::new((Mutex::new(Call::Running), Condvar::new()));
         let (shared, deadline, id) = (call.clone(), self.clone(), vault.to_owned());
@@ -58,14 +75,16 @@ impl Deadline {
         };
         let no_thread =
             |e| Error::Vault(VaultFailure::new(format!("no thread could be started to ask {vault}")).caused_by(e));
-        self.workers.start(Box::new(work)).map_err(no_thread)?;
+        if let Err(e) = self.workers.start(Box::new(work)).map_err(no_thread) {
+            return (Err(e), Some(CallOutcome::NotAsked));
+        }
 
         let (state, changed) = &*call;
         let running = |state: &mut Call<T>| matches!(state, Call::Running);
         let (mut state, _) =
             changed.wait_timeout_while(lock(state), self.after, running).unwrap_or_else(PoisonError::into_inner);
         match core::mem::replace(&mut *state, Call::Abandoned) {
-            Call::Done(Ok(answer)) => answer,
+            Call::Done(Ok(answer)) => (answer, None),
             // Panic as if the call had run in this thread.
             Call::Done(Err(panic)) => {
                 drop(state);
@@ -73,7 +92,8 @@ impl Deadline {
             }
             Call::Running | Call::Abandoned => {
                 *lock(&self.hanging).entry(vault.to_owned()).or_default() += 1;
-                Err(Error::Vault(format!("{vault} did not answer within {:?}", self.after).into()))
+                let error = Error::Vault(format!("{vault} did not answer within {:?}", self.after).into());
+                (Err(error), Some(CallOutcome::TimedOut))
             }
         }
     }
@@ -102,9 +122,13 @@ impl WithDeadline {
         WithDeadline { id: vault.id().into(), vault, deadline: deadline.clone() }
     }
 
-    fn call<T: Send + 'static>(&self, ask: impl FnOnce(&dyn KeyVault) -> Result<T> + Send + 'static) -> Result<T> {
+    fn call<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        ask: impl FnOnce(&dyn KeyVault) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let vault = self.vault.clone();
-        self.deadline.call(&self.id, move || ask(&*vault))
+        self.deadline.call(&self.id, operation, move || ask(&*vault))
     }
 }
 
@@ -116,22 +140,22 @@ impl KeyVault for WithDeadline {
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
         // A hanging vault may still read this copy, so it keeps the copy until it returns.
         let (key, dek) = (key.to_owned(), dek.clone());
-        self.call(move |vault| vault.wrap(&key, &dek))
+        self.call("wrap", move |vault| vault.wrap(&key, &dek))
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
         let (kek, dek) = (kek.clone(), dek.clone());
-        self.call(move |vault| vault.wrap_version(&kek, &dek))
+        self.call("wrap", move |vault| vault.wrap_version(&kek, &dek))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
         let wrapped = wrapped.clone();
-        self.call(move |vault| vault.unwrap(&wrapped))
+        self.call("unwrap", move |vault| vault.unwrap(&wrapped))
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
         let (key, version) = (key.to_owned(), version.map(str::to_owned));
-        self.call(move |vault| vault.describe(&key, version.as_deref()))
+        self.call("describe", move |vault| vault.describe(&key, version.as_deref()))
     }
 }
 
@@ -144,11 +168,11 @@ mod tests {
 
     #[test]
     fn a_vault_that_never_answers_is_not_asked_by_ever_more_threads() {
-        let deadline = Deadline::new(Duration::from_millis(10));
+        let deadline = Deadline::new(Duration::from_millis(10), Arc::default());
         let (hangs, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let ask = || {
             let (hangs, asked) = (hangs.clone(), asked.clone());
-            deadline.call("vault", move || {
+            deadline.call("vault", "wrap", move || {
                 asked.fetch_add(1, Ordering::Relaxed);
                 while hangs.load(Ordering::Relaxed) {
                     thread::sleep(Duration::from_millis(1));
@@ -164,9 +188,14 @@ mod tests {
         assert!(before <= MOST_HANGING, "{before}");
         // Other vaults are asked meanwhile; this one is asked again once its calls have returned.
         let began = Instant::now();
-        while deadline.call("another", || Ok(())).is_err() || ask().is_err() {
+        while deadline.call("another", "wrap", || Ok(())).is_err() || ask().is_err() {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
+        let told = deadline.counters.calls().1["vault"]["wrap"].clone();
+        assert!(
+            told[&CallOutcome::TimedOut].count as usize <= MOST_HANGING && told[&CallOutcome::NotAsked].count >= 24,
+            "{told:?}"
+        );
         while !lock(&deadline.hanging).is_empty() {
             assert!(began.elapsed() < Duration::from_secs(60));
             thread::sleep(Duration::from_millis(1));

@@ -26,6 +26,19 @@ pub(in crate::managed) struct KeyLease {
     pub(in crate::managed) gate: Gate,
 }
 
+/// The state of a lease for operators.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::managed) enum LeaseState {
+    /// The vault allows the key.
+    Valid,
+    /// The vault doesn't answer; the last answer still holds.
+    Outage,
+    /// The vault doesn't allow the key.
+    Revoked,
+    /// The last answer holds no more, or there was none.
+    Ended,
+}
+
 struct State {
     lease: Lease,
     /// The expiry of the key, by the vault's last answer.
@@ -122,6 +135,17 @@ impl KeyLease {
     /// Whether the vault should be asked.
     pub(in crate::managed) fn is_due(&self, now: Now) -> bool {
         self.state().lease.is_due(now)
+    }
+
+    /// Its state for operators.
+    pub(in crate::managed) fn state_at(&self, now: Now) -> LeaseState {
+        let (said, holds) = (self.state().lease.refusal(), self.holds(now));
+        match said {
+            Some(Answer::Revoked) => LeaseState::Revoked,
+            Some(_) if holds => LeaseState::Outage,
+            None if holds => LeaseState::Valid,
+            _ => LeaseState::Ended,
+        }
     }
 
     /// When the vault was last asked.
@@ -227,6 +251,11 @@ impl Leases {
     /// Forgets the leases of a deleted set: a new set may take its name.
     pub(in crate::managed) fn forget(&self, set: &str) {
         self.lock().retain(|(of, _), _| of != set);
+    }
+
+    /// How many there are in each state.
+    pub(in crate::managed) fn states(&self, now: Now) -> Vec<LeaseState> {
+        self.lock().values().map(|lease| lease.state_at(now)).collect()
     }
 
     /// Forgets leases that nothing uses.

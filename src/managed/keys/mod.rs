@@ -15,7 +15,7 @@ mod workers;
 
 pub(super) use access::Access;
 pub(super) use choice::not_ours;
-pub(super) use key_lease::KeyLease;
+pub(super) use key_lease::{KeyLease, LeaseState};
 pub(super) use lease::Now;
 pub use lease::{LeasePolicy, OutagePolicy};
 pub(super) use open::Opened;

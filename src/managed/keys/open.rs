@@ -65,14 +65,23 @@ impl Access {
         let suspended = |reason| Error::DiskSuspended { disk: resource.name.clone(), reason };
         let lease = self.leases.of(&set.name, &key);
         if leased {
-            lease.renew(now, vault).map_err(suspended)?;
+            lease.renew(now, vault).map_err(|reason| {
+                self.count_refusal(&lease);
+                suspended(reason)
+            })?;
         }
         let asked = vault()?;
         let gated = Gated { vault: &*asked, gate: &lease.gate, now };
         let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
         let layers = upper.open(resource, &Only { vault, key: &key }).map_err(|e| {
             // A right to look at a key is none to use it.
-            if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
+            if leased && e.is_revocation() {
+                let reason = lease.refused(e, now);
+                self.count_refusal(&lease);
+                suspended(reason)
+            } else {
+                e
+            }
         })?;
         Ok(Opened { layers, lease: Some(lease) })
     }

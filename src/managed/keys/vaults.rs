@@ -7,6 +7,7 @@ use super::deadline::{Deadline, WithDeadline};
 use super::lease::LeasePolicy;
 use crate::key::KeyId;
 use crate::managed::backend::{VaultDescription, VaultDirectory};
+use crate::managed::counters::Counters;
 use crate::managed::layers::{Kek, Wanted};
 use crate::{KeyVault, Result};
 
@@ -26,8 +27,9 @@ impl Vaults {
         platform: Arc<dyn KeyVault>,
         platform_key: String,
         policy: &LeasePolicy,
+        counters: Arc<Counters>,
     ) -> Self {
-        let deadline = Deadline::new(policy.deadline.min(policy.grace));
+        let deadline = Deadline::new(policy.deadline.min(policy.grace), counters);
         Vaults { directory, platform: Arc::new(WithDeadline::new(platform, &deadline)), platform_key, deadline }
     }
 
@@ -39,14 +41,14 @@ impl Vaults {
     /// The vault of this name, accessed under an identity.
     pub(in crate::managed) fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let (directory, name, identity) = (self.directory.clone(), id.to_owned(), identity.to_owned());
-        let vault = self.deadline.call(id, move || directory.vault(&name, &identity))?;
+        let vault = self.deadline.call(id, "directory", move || directory.vault(&name, &identity))?;
         Ok(Arc::new(WithDeadline::new(vault, &self.deadline)))
     }
 
     /// The description of the vault of this name.
     pub(in crate::managed) fn describe(&self, id: &str) -> Result<VaultDescription> {
         let (directory, name) = (self.directory.clone(), id.to_owned());
-        self.deadline.call(id, move || directory.describe(&name))
+        self.deadline.call(id, "directory", move || directory.describe(&name))
     }
 
     /// The latest version of the platform's key.

@@ -9,6 +9,7 @@ use super::ended::Ended;
 use super::in_flight::{DeviceWrite, InFlight};
 use super::stay::Stay;
 use crate::key::KeyId;
+use crate::managed::counters::Refusal;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
@@ -189,7 +190,7 @@ impl LiveResource {
     pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
-            self.check_host()?;
+            self.access.check_host_io().map_err(|why| self.suspended(why))?;
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
                 let done = act(layers, &held);
@@ -402,6 +403,7 @@ impl LiveResource {
     fn resume(&self) -> Result<()> {
         let _one = lock(&self.opening);
         if self.away.load(Ordering::SeqCst) {
+            self.access.store.counters.refuse(Refusal::HandedOver);
             return Err(self.suspended("it was handed over to another host"));
         }
         let now = self.now();
@@ -422,6 +424,7 @@ impl LiveResource {
         // If the key is known, check its lease before opening anything.
         if let Some(lease) = lease {
             lease.renew(now, || self.access.vault_of_lease(&lease)).map_err(|reason| {
+                self.access.count_refusal(&lease);
                 self.suspend_if_revoked();
                 self.finish_closing();
                 self.suspended(&reason)

@@ -48,8 +48,12 @@ impl LiveResource {
     }
 
     /// Runs `act` on the volume directly on the device (the lower of two) to move it to another key of the platform.
-    /// This needs no customer's key. Nobody opens the volume meanwhile.
-    pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Layer) -> Result<T>) -> Result<T> {
+    /// This needs no customer's key. Nobody opens the volume meanwhile. `known` is its record, if that was just read.
+    pub(in crate::managed) fn with_bottom_to_rewrap<T>(
+        &self,
+        known: Option<&Resource>,
+        act: impl FnOnce(&Layer) -> Result<T>,
+    ) -> Result<T> {
         let _one = lock(&self.opening);
         let _here = self.here_or_busy()?;
         let open = self.read().layers.clone();
@@ -57,7 +61,7 @@ impl LiveResource {
             return act(layers.bottom());
         }
         self.finish_closing();
-        let resource = self.record()?;
+        let resource = known.map_or_else(|| self.record(), |known| Ok(known.clone()))?;
         if resource.has_two_layers()
             && let Some(lower) = self.access.begin(&resource, false)?.lower()
         {

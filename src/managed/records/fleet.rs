@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::KeyId;
+
 /// A host that is alive, or was. While a host has no such record, it has no lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::managed) struct HostRecord {
@@ -33,4 +35,36 @@ pub(in crate::managed) struct Attachment {
     /// It was taken from a host whose lease was lost, and the header on the device doesn't say so yet.
     #[serde(default)]
     pub(in crate::managed) unfenced: bool,
+}
+
+/// How far a rotation was given out to the hosts that share it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::managed) struct Turn {
+    /// The key that all are to come under. A rotation to another key begins anew.
+    #[serde(with = "super::text::url")]
+    pub(in crate::managed) key: KeyId,
+    /// Another number for each rotation.
+    pub(in crate::managed) round: u64,
+    /// How many members there were when it began.
+    pub(in crate::managed) total: u64,
+    /// All up to this key of the store were given out.
+    pub(in crate::managed) after: Option<String>,
+    /// All were.
+    pub(in crate::managed) given_out: bool,
+    /// The number of the next part.
+    pub(in crate::managed) next: u64,
+    /// The look at all members at the end has proved all up to this key of the store, and met one that another host has open.
+    #[serde(default)]
+    pub(in crate::managed) swept: Option<String>,
+}
+
+/// A part of a rotation that was given out and isn't done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::managed) struct Part {
+    /// It begins after this key of the store.
+    pub(in crate::managed) from: Option<String>,
+    /// It ends with this one.
+    pub(in crate::managed) until: Option<String>,
+    /// Who has it; `None` if anybody may take it.
+    pub(in crate::managed) holder: Option<Holder>,
 }

@@ -173,6 +173,11 @@ pub(super) struct Gate {
     pub(super) opening: AtomicBool,
 }
 
+/// Whether a commit slot of the header has the checksum that is written in it.
+fn is_sound(slot: &[u8]) -> bool {
+    xxhash_rust::xxh3::xxh3_128(&slot[..SLOT_CHECKSUM.start]).to_le_bytes() == slot[SLOT_CHECKSUM]
+}
+
 /// The file as seen by one database.
 #[derive(Debug)]
 pub(super) struct Backend {
@@ -202,7 +207,9 @@ impl Backend {
             let primary = usize::from(header[FLAGS] & PRIMARY);
             let number =
                 |slot: usize| u64::from_le_bytes(header[SLOTS[slot]..][SLOT_TRANSACTION].try_into().expect("8 bytes"));
-            backend.two_phases = header[FLAGS] & TWO_PHASES != 0 && number(1 - primary) <= number(primary);
+            // A primary one whose own checksum is wrong may be the newer, whatever its number says: it is an error.
+            let is_newer = number(1 - primary) > number(primary) && is_sound(&header[SLOTS[primary]..]);
+            backend.two_phases = header[FLAGS] & TWO_PHASES != 0 && !is_newer;
         }
         backend.gate.opening.store(!is_empty, Ordering::Relaxed);
         Ok(backend)

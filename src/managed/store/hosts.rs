@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::layer::Records;
 use super::place::{HOSTS, Place};
+use super::queue::Queue;
 use super::record::parse;
 use super::shared::MAX_COMMIT;
 use super::tables::Tables;
@@ -45,13 +46,17 @@ impl Tables<'_> {
         self.transaction.load(&ids.map(|id| Place::Attachment(id.into()).key()).collect::<Vec<_>>())
     }
 
-    /// The same with the resources of the devices, the set that they are members of, and this host.
-    pub(in crate::managed) fn load_attachments(&mut self, set: &str, resources: &[(ResourceName, &str)]) -> Result<()> {
+    /// The same with the resources of the devices, the record of the key that they come under, and this host.
+    pub(in crate::managed) fn load_attachments(
+        &mut self,
+        queue: &Queue,
+        resources: &[(ResourceName, &str)],
+    ) -> Result<()> {
         let of = |(name, id): &(ResourceName, &str)| {
             [Place::Attachment((*id).into()), Place::Id((*id).into()), Place::Resource(name.clone())]
         };
         let places = resources.iter().flat_map(of).chain(self.run.clone().map(Place::Host));
-        let places = places.chain([Place::Set(set.into())]);
+        let places = places.chain([queue.keys()]);
         self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
     }
 
@@ -93,8 +98,24 @@ impl Tables<'_> {
         self.check_alive()
     }
 
-    /// Whether another host with a lease has a device, or is to get it. That this stays so isn't demanded.
-    pub(in crate::managed) fn is_elsewhere(&self, found: &Attachment) -> Result<bool> {
+    /// Which of the hosts that have these devices, or are to get them, have a lease. That this stays so isn't demanded.
+    pub(in crate::managed) fn living<'i>(&mut self, ids: impl Iterator<Item = &'i str>) -> Result<BTreeSet<String>> {
+        let mut runs = BTreeSet::new();
+        for id in ids {
+            let found = self.holder(id)?;
+            runs.extend(
+                found.into_iter().flat_map(|found| found.promised.into_iter().chain(found.holder)).map(|of| of.run),
+            );
+        }
+        runs.retain(|run| self.run.as_ref() != Some(run));
+        let keys: Vec<_> = runs.iter().map(|run| Place::Host(run.clone()).key()).collect();
+        // Also one whose record a later release wrote.
+        let there = if keys.is_empty() { Vec::new() } else { self.transaction.are_there(&keys)? };
+        Ok(runs.into_iter().zip(there).filter_map(|(run, there)| there.then_some(run)).collect())
+    }
+
+    /// Whether another host has a device, or is to get it: one of `living`.
+    pub(in crate::managed) fn is_elsewhere(&self, found: &Attachment, living: &BTreeSet<String>) -> bool {
         let others = match &found.holder {
             Some(holder) => core::slice::from_ref(holder),
             None => &found.promised[..],
@@ -104,12 +125,9 @@ impl Tables<'_> {
         let last = others.last().filter(|_| gave);
         let is_own = |holder: &Holder| self.run.as_ref() == Some(&holder.run);
         if others.iter().any(is_own) && !last.is_some_and(is_own) {
-            return Ok(false);
+            return false;
         }
-        let others = others.iter().filter(|holder| !is_own(holder));
-        let keys: Vec<_> = others.map(|holder| Place::Host(holder.run.clone()).key()).collect();
-        // Also one whose record a later release wrote.
-        Ok(self.transaction.are_there(&keys)?.contains(&true))
+        others.iter().any(|holder| !is_own(holder) && living.contains(&holder.run))
     }
 
     /// Demands that this host has a device: no other one may have changed what its resource's record says. A host that was taken

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::check::StoreCheck;
-use super::counted::Counted;
+use super::counted::{Counted, outcome_of};
 use super::embedded::FileStore;
 use super::moving::check_whole;
 use super::place::Place;
@@ -14,6 +14,7 @@ use super::record::{Commit, sealed, unsealed};
 use super::shared::{Action, Change, MAX_COMMIT, Outcome, Revision, Store};
 use super::survey::check_shared;
 use super::tables::Tables;
+use crate::managed::counters::Counters;
 use crate::managed::sync::lock;
 use crate::{Error, Result, random};
 
@@ -41,6 +42,8 @@ pub(in crate::managed) struct Records {
     mark: Mutex<Option<Mark>>,
     /// How often the store failed.
     failures: Arc<AtomicU64>,
+    /// What the service counts for operators.
+    pub(in crate::managed) counters: Arc<Counters>,
     /// How often a change of a file has begun and ended: an odd number while one goes on.
     changes: AtomicU64,
 }
@@ -79,14 +82,16 @@ impl Records {
     }
 
     pub(super) fn of_file(file: FileStore) -> Self {
-        let file = Arc::new(file);
+        let (file, counters) = (Arc::new(file), Arc::<Counters>::default());
+        let counted = Counted { store: file.clone(), failures: Arc::default(), counters: counters.clone() };
         Records {
-            store: file.clone(),
+            store: Arc::new(counted),
             file: Some(file),
             run: None,
             alone: Mutex::default(),
             mark: Mutex::default(),
             failures: Arc::default(),
+            counters,
             changes: AtomicU64::new(0),
         }
     }
@@ -98,14 +103,15 @@ impl Records {
     }
 
     pub(super) fn shared(store: Arc<dyn Store>, run: String) -> Self {
-        let failures = Arc::<AtomicU64>::default();
+        let (failures, counters) = (Arc::<AtomicU64>::default(), Arc::<Counters>::default());
         Records {
-            store: Arc::new(Counted { store, failures: failures.clone() }),
+            store: Arc::new(Counted { store, failures: failures.clone(), counters: counters.clone() }),
             file: None,
             run: Some(run),
             alone: Mutex::default(),
             mark: Mutex::default(),
             failures,
+            counters,
             changes: AtomicU64::new(0),
         }
     }
@@ -183,7 +189,7 @@ impl Records {
             let commit = random::array()?;
             let changes = transaction.commit(&commit);
             let outcome = match (&self.file, changes.len()) {
-                (Some(file), _) => file.commit_any(&changes)?,
+                (Some(file), _) => self.counters.store_call("commit", || file.commit_any(&changes), outcome_of)?,
                 (None, count) if count + usize::from(only_makes(&changes)) > MAX_COMMIT => return Err(too_many(count)),
                 (None, _) if only_makes(&changes) => self.marked(changes, &commit)?,
                 (None, _) => self.commit(&changes, &commit)?,

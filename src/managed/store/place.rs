@@ -30,6 +30,10 @@ pub(super) enum Place {
     Attachment(String),
     /// That an image of this name was made: two makers of one image change this record.
     Image(String),
+    /// How far a rotation was given out to hosts, by the set's name.
+    Turn(String),
+    /// A part that was given out: the set's name, the rotation's number and its own.
+    Part(String, u64, u64),
     /// The mark of a run of a host's service, which its commits change that only make records.
     Mark(String),
 }
@@ -59,6 +63,8 @@ impl Place {
             Place::Host(run) => format!("{HOSTS}{}", Part(run)),
             Place::Attachment(id) => format!("{ATTACHMENTS}{}", Part(id)),
             Place::Image(name) => format!("image/{}", Part(name)),
+            Place::Turn(set) => format!("turn/{}", Part(set)),
+            Place::Part(set, round, number) => format!("{}{round:020}/{number:020}", parts_of(set)),
             Place::Mark(run) => format!("mark/{}", Part(run)),
         }
     }
@@ -84,6 +90,12 @@ impl Place {
             "host" => Place::Host(plain(rest)?),
             "attachment" => Place::Attachment(plain(rest)?),
             "image" => Place::Image(plain(rest)?),
+            "turn" => Place::Turn(plain(rest)?),
+            "part" => {
+                let (set, rest) = rest.split_once('/')?;
+                let (round, number) = rest.split_once('/')?;
+                Place::Part(plain(set)?, round.parse().ok()?, number.parse().ok()?)
+            }
             "mark" => Place::Mark(plain(rest)?),
             _ => return None,
         };
@@ -105,6 +117,8 @@ impl Place {
             Place::Host(run) => format!("host with the run {run:?}"),
             Place::Attachment(id) => format!("device {id:?}, as attached to a host"),
             Place::Image(name) => format!("image {name:?}"),
+            Place::Turn(set) => format!("rotation of {set:?}"),
+            Place::Part(set, _, number) => format!("part {number} of the rotation of {set:?}"),
             Place::Mark(run) => format!("commits of the host with the run {run:?}"),
         }
     }
@@ -123,6 +137,20 @@ pub(super) fn copies_of(image: &str) -> String {
 /// The prefix of the keys of a set's members.
 pub(super) fn members_of(set: &str) -> String {
     format!("member/{}/", Part(set))
+}
+
+/// The prefix of the keys of the parts of a rotation.
+pub(super) fn parts_of(set: &str) -> String {
+    format!("part/{}/", Part(set))
+}
+
+/// What comes right before a key: no other key is between the two.
+pub(super) fn before(key: &str) -> String {
+    let mut before = key.to_owned();
+    // All keys are of ASCII, and none has a tilde, which comes after all that they have.
+    let last = before.pop().and_then(|last| char::from_u32(u32::from(last).saturating_sub(1)));
+    before.extend(last);
+    before + "~"
 }
 
 /// The prefix of the keys of a disk's incremental snapshots, by the disk's id.
@@ -206,6 +234,8 @@ mod tests {
             Place::Increment("d".into(), 7),
             Place::Joining(disk),
             Place::Image("i".into()),
+            Place::Turn(odd.into()),
+            Place::Part(odd.into(), 3, u64::MAX),
             Place::Mark("h".into()),
             Place::Host("h".into()),
             Place::Attachment("a".into()),
@@ -217,6 +247,12 @@ mod tests {
         }
         assert!(!Place::Member("set/disk".into(), ResourceName::disk("d")).key().starts_with(&members_of("set")));
         assert!(Place::Increment("d".into(), 9).key() < Place::Increment("d".into(), 10).key());
+        let key = Place::Resource(ResourceName::disk("b-")).key();
+        for (name, is_after) in
+            [("a", false), ("b", false), ("b-", true), ("b-0", true), ("b,", false), ("b--", true), ("b.", true)]
+        {
+            assert_eq!(Place::Resource(ResourceName::disk(name)).key() > before(&key), is_after, "{name}");
+        }
         for key in ["set/%2f", "set/%zz", "increment/d/7", "resource/none/a", "other/a", "set/a%", "platform/"] {
             assert_eq!(Place::of_key(key), None, "{key}");
         }

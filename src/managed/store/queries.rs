@@ -10,7 +10,7 @@ use super::tables::{Orphan, member, named};
 use super::transaction::opened;
 use crate::log::tell;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
-use crate::{Error, Result, random};
+use crate::{Error, Result};
 
 impl Records {
     /// The JSON of a record.
@@ -19,7 +19,7 @@ impl Records {
         Ok(found.map(|record| opened(&record)).transpose()?.map(|(_, json)| json))
     }
 
-    fn one<T: serde::de::DeserializeOwned>(&self, place: &Place) -> Result<Option<T>> {
+    pub(super) fn one<T: serde::de::DeserializeOwned>(&self, place: &Place) -> Result<Option<T>> {
         Ok(self.json(place)?.map(|json| parse(place, &json)).transpose()?)
     }
 
@@ -118,11 +118,6 @@ impl Records {
         Ok(page.iter().filter_map(name).collect())
     }
 
-    /// All resources, in order.
-    pub(in crate::managed) fn resources(&self) -> Result<Vec<Resource>> {
-        self.all(RESOURCES, parsed)
-    }
-
     /// The copies of an image.
     pub(in crate::managed) fn image(&self, name: &str) -> Result<Vec<Resource>> {
         self.all(&copies_of(name), parsed)
@@ -153,39 +148,55 @@ impl Records {
         Ok(parse(&place, &opened(member)?.1)?)
     }
 
-    /// A page of a set's members, including those that are moving into another set, and the place after which the next begins;
-    /// `None` after the last. `after` and `until` are such places: it begins after the one, and ends with the other.
+    /// At most `limit` members of a set that stay in it, after that one, in the order of their keys. Fewer are the last.
     pub(in crate::managed) fn members_page(
         &self,
         set: &str,
-        after: Option<&str>,
-        until: Option<&str>,
-    ) -> Result<(Vec<ResourceName>, Option<String>)> {
-        let page = self.store.list(&members_of(set), after, MAX_PAGE)?;
-        let is_in = |key: &str| until.is_none_or(|until| key <= until);
-        let more =
-            page.len() == MAX_PAGE && page.last().is_some_and(|last| is_in(&last.key) && until != Some(&last.key));
-        let next = page.last().filter(|_| more).map(|last| last.key.clone());
-        Ok((page.iter().filter(|record| is_in(&record.key)).filter_map(|record| member(&record.key)).collect(), next))
-    }
-
-    /// The number of a set's members, and the place before one of its pages, by chance; `None` is that before the first. So hosts
-    /// that work on one set begin at different places.
-    pub(in crate::managed) fn somewhere_in(&self, set: &str) -> Result<(usize, Option<String>)> {
-        let (mut count, mut pages, mut chosen, mut last) = (0, 0_u64, None, None);
+        after: Option<&ResourceName>,
+        limit: usize,
+    ) -> Result<Vec<ResourceName>> {
+        let prefix = members_of(set);
+        let mut after = after.map(|name| Place::Member(set.into(), name.clone()).key());
+        let mut members = Vec::new();
         loop {
-            let (page, next) = self.members_page(set, last.as_deref(), None)?;
-            pages += 1;
-            count += page.len();
-            // Each page is as probable as the others.
-            if u64::from_le_bytes(random::array()?) % pages == 0 {
-                chosen.clone_from(&last);
+            let page = self.store.list(&prefix, after.as_deref(), limit)?;
+            for record in &page {
+                if let Some(name) = member(&record.key).filter(|_| members.len() < limit)
+                    && !self.leaves(record)?
+                {
+                    members.push(name);
+                }
             }
-            match next {
-                Some(next) => last = Some(next),
-                None => return Ok((count, chosen)),
+            match page.last().filter(|_| page.len() == limit && members.len() < limit) {
+                Some(last) => after = Some(last.key.clone()),
+                None => return Ok(members),
             }
         }
+    }
+
+    /// A page of all sets, in order, and the place after which the next begins. Sets whose records can't be read are left out.
+    pub(in crate::managed) fn sets_page(&self, after: Option<&str>) -> Result<(Vec<EncryptionSet>, Option<String>)> {
+        let page = self.store.list(SETS, after, MAX_PAGE)?;
+        let set = |record: &Record| {
+            let place = Place::of_key(&record.key)?;
+            parse(&place, &opened(record).ok()?.1).ok()
+        };
+        Ok((page.iter().filter_map(set).collect(), next_of(&page)))
+    }
+
+    /// A page of the resources that were put into a set but are not surely under its key.
+    pub(in crate::managed) fn joining_page(&self, after: Option<&str>) -> Result<(Vec<ResourceName>, Option<String>)> {
+        let page = self.store.list(JOINING, after, MAX_PAGE)?;
+        let name = |record: &Record| match Place::of_key(&record.key) {
+            Some(Place::Joining(name)) => Some(name),
+            _ => None,
+        };
+        Ok((page.iter().filter_map(name).collect(), next_of(&page)))
+    }
+
+    /// All resources for which `wanted` holds, in order. The others are forgotten page by page.
+    pub(in crate::managed) fn resources_where(&self, wanted: impl Fn(&Resource) -> bool) -> Result<Vec<Resource>> {
+        self.all(RESOURCES, |place, json| Ok(parsed(place, json)?.filter(&wanted)))
     }
 
     /// Resources by their names; `None` for one that isn't there.
@@ -219,14 +230,6 @@ impl Records {
         Ok(self.one(&place)?.map(|found| named(&place, found)).transpose()?)
     }
 
-    /// The resources that were put into a set but are not surely under its key.
-    pub(in crate::managed) fn joining(&self) -> Result<Vec<ResourceName>> {
-        self.places(JOINING, |place| match place {
-            Place::Joining(name) => Some(name),
-            _ => None,
-        })
-    }
-
     /// The ids of devices that are being made or removed.
     pub(in crate::managed) fn orphan_ids(&self) -> Result<Vec<String>> {
         self.places(ORPHANS, |place| match place {
@@ -250,6 +253,11 @@ impl Records {
             }
         })
     }
+}
+
+/// Where the page after this one begins; `None` if it is the last.
+fn next_of(page: &[Record]) -> Option<String> {
+    page.last().filter(|_| page.len() == MAX_PAGE).map(|last| last.key.clone())
 }
 
 fn parsed(place: Place, json: &[u8]) -> Result<Option<Resource>> {

@@ -15,7 +15,7 @@ use super::shared::Store;
 use super::tables::{Orphan, indices};
 use crate::Result;
 use crate::managed::records::{
-    Attachment, EncryptionSet, HostRecord, PlatformKeys, Resource, ResourceName, check_id, check_name,
+    Attachment, EncryptionSet, HostRecord, Part, PlatformKeys, Resource, ResourceName, Turn, check_id, check_name,
 };
 
 /// The contents of the store, and its defects.
@@ -151,6 +151,8 @@ impl Look {
             Place::Platform => drop(parse::<PlatformKeys>(place, json)?),
             Place::Host(_) => drop(parse::<HostRecord>(place, json)?),
             Place::Attachment(_) => drop(parse::<Attachment>(place, json)?),
+            Place::Turn(_) => drop(parse::<Turn>(place, json)?),
+            Place::Part(..) => drop(parse::<Part>(place, json)?),
             Place::Image(_) | Place::Mark(_) => {}
             // Not here: see above.
             Place::Member(..) | Place::Id(_) | Place::Increment(..) | Place::Joining(_) => {}

@@ -60,6 +60,9 @@ impl<'t> Tables<'t> {
     }
 
     pub(in crate::managed) fn remove_set(&mut self, name: &str) -> Result<()> {
+        if self.run.is_some() {
+            self.remove_turn(name)?;
+        }
         self.transaction.remove(&Place::Set(name.into()).key())
     }
 

@@ -1,5 +1,6 @@
 //! Tests of a store whose disk fails.
 
+mod header;
 mod shared;
 
 use std::io;

@@ -155,6 +155,11 @@ impl<'s> Transaction<'s> {
         Ok(found)
     }
 
+    /// A page of records, as they are in the store. That they stay so isn't demanded.
+    pub(super) fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>> {
+        self.store.list(prefix, after, limit)
+    }
+
     /// How many records the commit would demand or change.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

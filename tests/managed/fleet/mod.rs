@@ -6,6 +6,7 @@ mod deaths;
 mod moving;
 mod operations;
 mod rotation;
+mod scale;
 mod shared_work;
 mod simulation;
 mod two_hosts;

@@ -1,0 +1,45 @@
+//! A disk service whose metrics Prometheus reads.
+//!
+//! `cargo run -p atrest-prometheus --example scraped -- 127.0.0.1:9464`, and then `curl http://127.0.0.1:9464/metrics`.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, ServiceOptions};
+use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions};
+use atrest_prometheus::Endpoint;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9464".into());
+    let endpoint = Endpoint::bind(&address)?;
+    println!("http://{}/metrics", endpoint.address());
+
+    let folder = tempfile::tempdir()?;
+    let vault = |name: &str| {
+        let options = VaultOptions::new().region("north").tenant("contoso").purge_protection(true);
+        FileVault::create_with(folder.path().join(name), Unlock::Passphrase(b"an example's"), &options)
+    };
+    let (platform, contoso) = (vault("platform")?, vault("contoso")?);
+    platform.create_key("disks")?;
+    let key = contoso.create_key("disks")?;
+    let vaults = KnownVaults::new();
+    vaults.add_file(contoso.clone())?;
+    std::fs::create_dir(folder.path().join("disks"))?;
+    let disks = DiskFolder::new(folder.path().join("disks"));
+    let options = ServiceOptions::new(Arc::new(disks), Arc::new(vaults), Arc::new(platform), "disks");
+    let service = Arc::new(DiskService::open(folder.path().join("fleet.redb"), options)?);
+    endpoint.serve(&service);
+
+    let set = NewSet::new("set", key).region("north").subscription("one").tenant("contoso");
+    let set = service.create_set(&set)?;
+    contoso.grant(&set.identity, &[KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey])?;
+    let disk = NewDisk::new("disk", 1 << 20).region("north").subscription("one").encryption_set(Some("set"));
+    service.create_disk(&disk)?;
+    let _open = service.open_disk("disk")?;
+    // As a service does about once a minute.
+    loop {
+        service.maintain();
+        thread::sleep(Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,66 @@
+//! What a rotation moves, and how it is repeated until all is moved.
+
+use std::sync::Mutex;
+
+use super::layers::Kek;
+use super::records::{EncryptionSet, ResourceName};
+use super::store::Queue;
+use super::sync::lock;
+use crate::key::KeyId;
+use crate::{Error, Result};
+
+/// What is rotated, and to which key.
+#[derive(Clone, Copy)]
+pub(super) enum Goal<'g> {
+    /// The members of a set, to its active key.
+    Set(&'g EncryptionSet),
+    /// What is under the platform's key.
+    Platform(&'g Kek, &'g KeyId),
+}
+
+impl Goal<'_> {
+    pub(super) fn queue(&self) -> Queue {
+        match self {
+            Goal::Set(set) => Queue::Set(set.name.clone()),
+            Goal::Platform(..) => Queue::Platform,
+        }
+    }
+
+    pub(super) fn key(&self) -> &KeyId {
+        match self {
+            Goal::Set(set) => &set.active_key,
+            Goal::Platform(_, key) => key,
+        }
+    }
+}
+
+/// The error that stopped a rotation, and the resource at which it happened, if any.
+pub(super) type Stopped = (Option<ResourceName>, Error);
+
+/// Why the first of those was left that another host has open. It moves them itself.
+pub(super) type Left = Mutex<Option<Error>>;
+
+/// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a
+/// resource was added, or returned to an older key, meanwhile.
+pub(super) fn until_finished(
+    round: impl Fn() -> Result<usize, Stopped>,
+    left: &Left,
+    finish: impl Fn(usize) -> Result<Option<ResourceName>>,
+) -> Result<usize, Stopped> {
+    let mut rewrapped = 0;
+    for rounds in (0..ROUNDS).rev() {
+        rewrapped += round()?;
+        let Some(name) = finish(rewrapped).map_err(|e| (None, e))? else { break };
+        if let Some(why) = lock(left).take() {
+            // It doesn't get less by another round.
+            return Err((Some(name), why));
+        }
+        if rounds == 0 {
+            let what = format!("the {name}, which is not proved to be under the new key");
+            return Err((Some(name), Error::Busy { what }));
+        }
+    }
+    Ok(rewrapped)
+}
+
+const ROUNDS: usize = 4;

@@ -1,0 +1,333 @@
+//! A rotation as a queue that hosts share: who moves which part of a set's members, or of what is under the platform's key.
+//!
+//! A record says up to which key of the store the members were given out. A host that has room gives itself the next part, and notes
+//! that in a record of the part, which it removes when it is done. So each member is looked at by one host, and neither the store
+//! nor a host has a list of them. The queue only divides the work: that all are proved to be under the key is found out by a look
+//! at all of them, at the end, by one host.
+
+use super::layer::Records;
+use super::place::{Place, before, members_of, parts_of};
+use super::record::{parse, parse_resource};
+use super::shared::MAX_PAGE;
+use super::tables::Tables;
+use super::transaction::opened;
+use crate::key::KeyId;
+use crate::managed::records::{Holder, Part, Resource, ResourceName, Turn};
+use crate::{Error, Result};
+
+/// What is rotated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::managed) enum Queue {
+    /// The members of a set, including those that are moving into another one.
+    Set(String),
+    /// All resources. Those of them that are under the platform's key are known by their records.
+    Platform,
+}
+
+/// How many members a part has at most. A part takes five operations of the store besides those for its members.
+pub(in crate::managed) const PART: usize = 240;
+/// The number of the part that is the look at all members at the end.
+const LAST: u64 = u64::MAX;
+/// The most parts of an earlier rotation that are removed at once.
+const MOST_STALE: usize = 16;
+
+/// What there is for a host to do.
+pub(in crate::managed) enum Claim {
+    /// A part, which is this host's until it [gives it back](Records::give_back).
+    Members(Claimed),
+    /// Nothing, for another host with a lease has the last parts.
+    Left(String),
+    /// Nothing at all: all parts are done.
+    Nothing,
+}
+
+/// A part that is this host's.
+pub(in crate::managed) struct Claimed {
+    place: Place,
+    /// It begins after this key, and ends with that one.
+    pub(in crate::managed) from: Option<String>,
+    pub(in crate::managed) until: Option<String>,
+}
+
+impl Queue {
+    /// No set has the platform's name.
+    fn name(&self) -> &str {
+        match self {
+            Queue::Set(name) => name,
+            Queue::Platform => ".platform",
+        }
+    }
+
+    fn prefix(&self) -> String {
+        match self {
+            Queue::Set(name) => members_of(name),
+            Queue::Platform => super::place::RESOURCES.into(),
+        }
+    }
+
+    fn turn(&self) -> Place {
+        Place::Turn(self.name().into())
+    }
+
+    /// The place of the record with the active key.
+    pub(super) fn keys(&self) -> Place {
+        match self {
+            Queue::Set(name) => Place::Set(name.clone()),
+            Queue::Platform => Place::Platform,
+        }
+    }
+
+    /// A key right before that of a member: no key is between the two.
+    pub(in crate::managed) fn before(&self, name: &ResourceName) -> String {
+        before(&match self {
+            Queue::Set(set) => Place::Member(set.clone(), name.clone()).key(),
+            Queue::Platform => Place::Resource(name.clone()).key(),
+        })
+    }
+}
+
+impl core::fmt::Display for Queue {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Queue::Set(name) => write!(f, "the set {name:?}"),
+            Queue::Platform => f.write_str("the platform's key"),
+        }
+    }
+}
+
+impl Tables<'_> {
+    /// Demands that the active key is this one, on which the caller has decided.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another host has changed it; [`Error::NoSuchResource`].
+    pub(in crate::managed) fn check_rotated_to(&mut self, queue: &Queue, key: &KeyId) -> Result<()> {
+        match queue {
+            Queue::Set(set) => self.check_active(set, key),
+            Queue::Platform => match self.platform()? {
+                Some(keys) if keys.active_key == *key => Ok(()),
+                _ => Err(changed(queue)),
+            },
+        }
+    }
+
+    /// The turn of a rotation to this key.
+    fn turn(&mut self, queue: &Queue, key: &KeyId) -> Result<Turn> {
+        let turn = self.read::<Turn>(&queue.turn())?;
+        turn.filter(|turn| turn.key == *key).ok_or_else(|| changed(queue))
+    }
+
+    /// Removes what is left of the rotations of a set.
+    pub(super) fn remove_turn(&mut self, set: &str) -> Result<()> {
+        let page = self.transaction.page(&parts_of(set), None, MOST_STALE)?;
+        let turn = Place::Turn(set.into()).key();
+        self.transaction.load(&page.iter().map(|part| part.key.clone()).chain([turn.clone()]).collect::<Vec<_>>())?;
+        page.iter().try_for_each(|part| self.transaction.remove(&part.key))?;
+        self.transaction.remove(&turn)
+    }
+
+    fn claim(&mut self, queue: &Queue, key: &KeyId, own: &Holder) -> Result<Claim> {
+        self.transaction.load(&[queue.turn().key(), Place::Host(own.run.clone()).key()])?;
+        self.check_alive()?;
+        let turn = self.turn(queue, key)?;
+        if turn.given_out {
+            return self.claim_left(queue, &turn, own);
+        }
+        let page = self.transaction.page(&queue.prefix(), turn.after.as_deref(), PART)?;
+        // The last part has no end: who joins later belongs to it.
+        let until = page.last().filter(|_| page.len() == PART).map(|last| last.key.clone());
+        let place = Place::Part(queue.name().into(), turn.round, turn.next);
+        let part = Part { from: turn.after.clone(), until: until.clone(), holder: Some(own.clone()) };
+        self.put(&place, &part)?;
+        let given_out = until.is_none();
+        self.put(&queue.turn(), &Turn { after: until.clone(), given_out, next: turn.next + 1, ..turn })?;
+        Ok(Claim::Members(Claimed { place, from: part.from, until }))
+    }
+
+    /// The same where all was given out: a part that a host didn't end, and is gone.
+    fn claim_left(&mut self, queue: &Queue, turn: &Turn, own: &Holder) -> Result<Claim> {
+        let (mut left, mut stale, mut after) = (None, 0, None);
+        loop {
+            let page = self.transaction.page(&parts_of(queue.name()), after.as_deref(), MAX_PAGE)?;
+            for record in &page {
+                let Some(place @ Place::Part(_, round, number)) = Place::of_key(&record.key) else { continue };
+                if round != turn.round {
+                    stale += 1;
+                    if stale <= MOST_STALE {
+                        self.transaction.remove(&record.key)?;
+                    }
+                    continue;
+                }
+                if number == LAST {
+                    continue;
+                }
+                match self.take_over(&place, own)? {
+                    Ok(part) => return Ok(Claim::Members(Claimed { place, from: part.from, until: part.until })),
+                    Err(host) => left = host.or(left),
+                }
+            }
+            match page.last().filter(|_| page.len() == MAX_PAGE) {
+                Some(last) => after = Some(last.key.clone()),
+                None => return Ok(left.map_or(Claim::Nothing, Claim::Left)),
+            }
+        }
+    }
+
+    /// Takes a part that no living host has, or else tells who has it; `None` if it is done.
+    fn take_over(&mut self, place: &Place, own: &Holder) -> Result<Result<Part, Option<String>>> {
+        let json = self.transaction.look(&[place.key()])?.pop().flatten();
+        let Some(part) = json.map(|json| parse::<Part>(place, &json)).transpose()? else { return Ok(Err(None)) };
+        if let Some(holder) = part.holder.as_ref().filter(|holder| holder.run != own.run)
+            && self.transaction.are_there(&[Place::Host(holder.run.clone()).key()])?.contains(&true)
+        {
+            return Ok(Err(Some(holder.host.clone())));
+        }
+        // Now the commit demands that it is as it was.
+        match self.read::<Part>(place)? {
+            Some(now) if now == part => {
+                self.put(place, &Part { holder: Some(own.clone()), ..part.clone() })?;
+                Ok(Ok(part))
+            }
+            _ => Ok(Err(None)),
+        }
+    }
+}
+
+impl Records {
+    /// Begins to give out the members for a rotation to `key`, unless that has begun. Returns how many there were then, by `count`.
+    pub(in crate::managed) fn begin_turn(
+        &self,
+        queue: &Queue,
+        key: &KeyId,
+        count: impl FnOnce() -> Result<usize>,
+    ) -> Result<usize> {
+        let total = |turn: &Turn| usize::try_from(turn.total).unwrap_or(usize::MAX);
+        if let Some(turn) = self.one::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) {
+            return Ok(total(&turn));
+        }
+        let count = count()?;
+        self.write(|tables| {
+            let before = tables.read::<Turn>(&queue.turn())?;
+            if let Some(turn) = before.as_ref().filter(|turn| turn.key == *key) {
+                return Ok(total(turn));
+            }
+            tables.check_rotated_to(queue, key)?;
+            let round = before.map_or(0, |turn| turn.round.wrapping_add(1));
+            let turn = Turn {
+                key: key.clone(),
+                round,
+                total: count as u64,
+                after: None,
+                given_out: false,
+                next: 0,
+                swept: None,
+            };
+            tables.put(&queue.turn(), &turn)?;
+            Ok(count)
+        })
+    }
+
+    /// How many members there are, of the platform's those for which `counts` holds.
+    pub(in crate::managed) fn count(&self, queue: &Queue, counts: &dyn Fn(&Resource) -> bool) -> Result<usize> {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let (names, next) = self.queue_page(queue, after.as_deref(), None, MAX_PAGE, counts)?;
+            count += names.len();
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// A page of the members, of at most `limit`, and the place after which the next begins; `None` after the last. `after` and `until` are such places:
+    /// it begins after the one, and ends with the other. Of the platform's come those for which `counts` holds.
+    pub(in crate::managed) fn queue_page(
+        &self,
+        queue: &Queue,
+        after: Option<&str>,
+        until: Option<&str>,
+        limit: usize,
+        counts: &dyn Fn(&Resource) -> bool,
+    ) -> Result<(Vec<ResourceName>, Option<String>)> {
+        let page = self.store.list(&queue.prefix(), after, limit)?;
+        let is_in = |key: &str| until.is_none_or(|until| key <= until);
+        let more = page.len() == limit && page.last().is_some_and(|last| is_in(&last.key) && until != Some(&last.key));
+        let next = page.last().filter(|_| more).map(|last| last.key.clone());
+        let mut names = Vec::new();
+        for record in page.iter().filter(|record| is_in(&record.key)) {
+            names.extend(match Place::of_key(&record.key) {
+                Some(Place::Member(_, name)) => Some(name),
+                Some(Place::Resource(name)) => {
+                    let resource = parse_resource(&name, &opened(record)?.1)?;
+                    counts(&resource).then_some(name)
+                }
+                _ => None,
+            });
+        }
+        Ok((names, next))
+    }
+
+    /// Gives this host a part of the members that is left.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if the rotation is to another key by now, or this host was taken for lost.
+    pub(in crate::managed) fn claim(&self, queue: &Queue, key: &KeyId, own: &Holder) -> Result<Claim> {
+        self.write(|tables| tables.claim(queue, key, own))
+    }
+
+    /// Ends the work at a part: it is done, or another host takes it.
+    pub(in crate::managed) fn give_back(&self, part: &Claimed, own: &Holder, done: bool) -> Result<()> {
+        self.write(|tables| match tables.read::<Part>(&part.place)? {
+            Some(found) if found.holder.as_ref() == Some(own) && done => tables.transaction.remove(&part.place.key()),
+            Some(found) if found.holder.as_ref() == Some(own) => {
+                tables.put(&part.place, &Part { holder: None, ..found })
+            }
+            // Another host has taken this one for lost.
+            _ => Ok(()),
+        })
+    }
+
+    /// Gives this host the look at all members at the end, and the key up to which all were proved before; `Err` with the name
+    /// of the host that is at it.
+    pub(in crate::managed) fn claim_last(
+        &self,
+        queue: &Queue,
+        key: &KeyId,
+        own: &Holder,
+    ) -> Result<Result<(Claimed, Option<String>), String>> {
+        self.write(|tables| {
+            tables.check_alive()?;
+            let turn = tables.turn(queue, key)?;
+            let place = Place::Part(queue.name().into(), turn.round, LAST);
+            if tables.read::<Part>(&place)?.is_some()
+                && let Err(Some(host)) = tables.take_over(&place, own)?
+            {
+                return Ok(Err(host));
+            }
+            tables.put(&place, &Part { from: None, until: None, holder: Some(own.clone()) })?;
+            Ok(Ok((Claimed { place, from: None, until: None }, turn.swept)))
+        })
+    }
+
+    /// Ends it. `swept` is the key up to which all are proved; without it the rotation has ended, and its records go.
+    pub(in crate::managed) fn end_last(
+        &self,
+        queue: &Queue,
+        key: &KeyId,
+        last: &Claimed,
+        swept: Option<String>,
+    ) -> Result<()> {
+        self.write(|tables| {
+            tables.transaction.load(&[queue.turn().key(), last.place.key()])?;
+            tables.transaction.remove(&last.place.key())?;
+            let Some(turn) = tables.read::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) else { return Ok(()) };
+            // It stays, so that who comes late sees that all was given out, and the rounds are counted on.
+            tables.put(&queue.turn(), &Turn { swept: swept.clone(), ..turn })
+        })
+    }
+}
+
+/// The error for a rotation that another host's has overtaken.
+fn changed(queue: &Queue) -> Error {
+    Error::Busy { what: format!("{queue}, whose key another host has just changed,") }
+}
