@@ -3,17 +3,16 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use super::kek::{Kek, Only, keys_in};
 use super::lent::{Lent, SecretHolder};
 use super::records::Resource;
-use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
+use crate::key::{DekAlgorithm, Fingerprint, KeyId, WrappedDek};
 use crate::ondisk::luks::TOKEN_TYPE;
 use crate::volume::{
     Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ProtectorId, ReencryptOptions, ReencryptionProgress,
     Resilience, VolumeExtent,
 };
-use crate::{
-    BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume,
-};
+use crate::{BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, SectorSize, Volume};
 
 /// The size of a layer's header in bytes.
 pub(super) const HEADER: u64 = 1 << 20;
@@ -31,95 +30,6 @@ pub(super) struct Layers {
     /// The volume below the upper one, if there are two. It is under the platform's key, and in another mode (60).
     lower: Option<Arc<Layer>>,
     lent: Lent,
-}
-
-/// A vault, and the name or version of its key that wraps a layer's DEK.
-pub(super) struct Kek {
-    pub(super) vault: Arc<dyn KeyVault>,
-    pub(super) key: Wanted,
-}
-
-/// The wanted key of a vault.
-pub(super) enum Wanted {
-    /// The latest version of the key of this name.
-    Latest(String),
-    /// This version.
-    Version(KeyId),
-}
-
-impl Kek {
-    fn name(&self) -> &str {
-        match &self.key {
-            Wanted::Latest(name) => name,
-            Wanted::Version(id) => id.key(),
-        }
-    }
-
-    /// Checks that the vault wraps and unwraps under the key, before anything depends on it.
-    ///
-    /// # Errors
-    /// The vault's errors.
-    pub(super) fn try_out(&self) -> Result<()> {
-        let trial = Secret::random(32)?;
-        let back = self.vault.unwrap(&self.wrap(self.name(), &trial)?)?;
-        if back.is_some_and(|back| back == trial) { Ok(()) } else { Err(Error::UnwrapFailed) }
-    }
-
-    /// Moves a volume to this key alone, unless it is there already. Returns whether it had to.
-    ///
-    /// # Errors
-    /// The vault's errors; [`Error::Busy`] if the header has changed since the volume last wrote it.
-    pub(super) fn put_over(&self, volume: &Layer, kind: EncryptionType) -> Result<bool> {
-        if let Wanted::Version(id) = &self.key
-            && volume.keks() == [id.clone()]
-            && keys_in(volume.device())? == [id.clone()]
-        {
-            return Ok(false);
-        }
-        volume.replace_keks(self, self.name(), kind).map(|_| true)
-    }
-}
-
-/// Wraps under the wanted version, even if it isn't the latest.
-impl KeyVault for Kek {
-    fn id(&self) -> &str {
-        self.vault.id()
-    }
-
-    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        match &self.key {
-            Wanted::Latest(_) => self.vault.wrap(key, dek),
-            Wanted::Version(id) => self.vault.wrap_version(id, dek),
-        }
-    }
-
-    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
-        self.vault.unwrap(wrapped)
-    }
-
-    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
-        self.vault.describe(key, version)
-    }
-}
-
-/// A vault that only answers for one key: a lease of this key must not open data under another key.
-pub(super) struct Only<'a> {
-    pub(super) vault: &'a dyn KeyVault,
-    pub(super) key: &'a KeyId,
-}
-
-impl KeyVault for Only<'_> {
-    fn id(&self) -> &str {
-        self.vault.id()
-    }
-
-    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        self.vault.wrap(key, dek)
-    }
-
-    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
-        if wrapped.kek == *self.key { self.vault.unwrap(wrapped) } else { Ok(None) }
-    }
 }
 
 /// The context of the lower volume of two.
@@ -217,11 +127,6 @@ impl Upper {
         let upper = self.closed.open(Credential::Vault(vault), &options)?;
         Ok(Layers { upper, lower: self.lower, lent: Lent::default() })
     }
-}
-
-/// The keys that the header on a device names.
-pub(super) fn keys_in(device: &Arc<dyn BlockDevice>) -> Result<Vec<KeyId>> {
-    Closed::keks_on(device)
 }
 
 /// The options of a resource's volume, the upper one of two.

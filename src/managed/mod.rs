@@ -12,6 +12,7 @@
 mod backend;
 mod capabilities;
 mod counters;
+mod kek;
 mod lent;
 mod parallel;
 mod records;

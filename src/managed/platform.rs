@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::kek::Kek;
 use super::keys::Notes;
-use super::layers::Kek;
 use super::live::LiveResource;
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
 use super::rotation::{Rotation, RotationProgress, retire};

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::layers::Kek;
+use super::kek::Kek;
 use super::live::LiveResource;
 use super::records::{Reencryption, ReencryptionKind, Resource, ResourceKind, ResourceName};
 use super::service::{DiskService, Inner};

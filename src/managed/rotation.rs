@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::kek::{Kek, Wanted};
 use super::keys::Notes;
-use super::layers::{Kek, Wanted};
 use super::parallel;
 use super::records::{EncryptionSet, Joining, Resource, ResourceName, RotationError};
 use super::rounds::{Goal, Left, Stopped, until_finished};

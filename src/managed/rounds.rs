@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use super::layers::Kek;
+use super::kek::Kek;
 use super::records::{EncryptionSet, ResourceName};
 use super::store::Queue;
 use super::sync::lock;

@@ -24,7 +24,7 @@ const BELOW_OPERATIONS: [&[&str]; 6] = [
     &["keys"],
     &["fleet"],
     &["store", "layers"],
-    &["records", "backend", "capabilities", "chunk_map", "counters", "lent", "parallel", "sync", "write_back"],
+    &["records", "backend", "capabilities", "chunk_map", "counters", "kek", "lent", "parallel", "sync", "write_back"],
 ];
 
 /// Foundations that use the layer above them for a reason: bytes are read and drawn into a `Secret`.

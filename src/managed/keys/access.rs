@@ -10,7 +10,7 @@ use crate::key::KeyId;
 use crate::managed::backend::DiskBackend;
 use crate::managed::counters::Refusal;
 use crate::managed::fleet::Fleet;
-use crate::managed::layers::{Kek, Wanted};
+use crate::managed::kek::{Kek, Wanted};
 use crate::managed::records::{EncryptionSet, Resource, ResourceName};
 use crate::managed::store::Records;
 use crate::{Clock, Error, KeyVault, Result, memory};

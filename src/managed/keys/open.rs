@@ -7,7 +7,8 @@ use super::backoff::Gated;
 use super::key_lease::KeyLease;
 use super::lease::Now;
 use crate::key::KeyId;
-use crate::managed::layers::{Layers, Only, Opening};
+use crate::managed::kek::Only;
+use crate::managed::layers::{Layers, Opening};
 use crate::managed::records::{EncryptionSet, Resource};
 use crate::{Error, KeyVault, Result};
 

@@ -8,7 +8,7 @@ use super::lease::LeasePolicy;
 use crate::key::KeyId;
 use crate::managed::backend::{VaultDescription, VaultDirectory};
 use crate::managed::counters::Counters;
-use crate::managed::layers::{Kek, Wanted};
+use crate::managed::kek::{Kek, Wanted};
 use crate::{KeyVault, Result};
 
 /// All vaults. Each of their calls ends by the deadline.

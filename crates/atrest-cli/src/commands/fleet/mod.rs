@@ -78,7 +78,7 @@ enum Command {
     Set(set::Command),
     /// Managed disks
     #[command(subcommand)]
-    Disk(disk::Command),
+    Disk(Box<disk::Command>),
     /// Snapshots of disks
     #[command(subcommand)]
     Snapshot(snapshot::Command),
