@@ -7,6 +7,7 @@ mod coming;
 mod ended;
 mod hand_over;
 mod in_flight;
+mod keys_of;
 mod notes;
 mod open_disk;
 mod registry;

@@ -1,0 +1,66 @@
+//! Which keys a resource is under, by its headers.
+
+use super::resource::LiveResource;
+use crate::Result;
+use crate::key::KeyId;
+use crate::managed::kek::keys_in;
+use crate::managed::records::Resource;
+use crate::managed::sync::lock;
+
+impl LiveResource {
+    /// The keys that the header of each layer names, the upper one's first. They are not proven.
+    pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
+        self.keys_by(None)
+    }
+
+    /// As [`keys`](Self::keys), by a record of it that the caller has.
+    fn keys_by(&self, record: Option<&Resource>) -> Result<Vec<Vec<KeyId>>> {
+        let _one = lock(&self.opening);
+        let open = self.read().layers.clone();
+        if open.is_none() {
+            // The device of a suspended disk may still be open.
+            self.finish_closing();
+        }
+        match (open, record) {
+            (Some(layers), _) => layers.keys_on_device(),
+            (None, Some(resource)) => self.access.keys_of(resource),
+            (None, None) => self.access.keys_of(&self.record()?),
+        }
+    }
+
+    /// The keys that the header directly on its device names (the lower of two layers). No vault is asked.
+    pub(in crate::managed) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
+        let _one = lock(&self.opening);
+        let open = self.read().layers.clone();
+        match open {
+            Some(layers) => keys_in(layers.bottom().device()),
+            None => {
+                self.finish_closing();
+                let resource = self.record()?;
+                keys_in(&self.access.backend.open(&resource.region, &resource.id)?)
+            }
+        }
+    }
+
+    /// Whether the upper layer is proven to be under this key, and its header names only this key.
+    pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
+        if resource.proven_key(0) != Some(key) || self.is_left_closed() {
+            return Ok(resource.proven_key(0) == Some(key));
+        }
+        Ok(self.keys_by(Some(resource))?.first().is_some_and(says_so))
+    }
+
+    /// Whether it is closed, and not opened for a look at its header: for other hosts it would be busy meanwhile.
+    fn is_left_closed(&self) -> bool {
+        self.access.fleet.is_some() && self.read().layers.is_none()
+    }
+
+    /// The same for the layer under the platform's key.
+    pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        if resource.platform_key() != Some(key) || self.is_left_closed() {
+            return Ok(resource.platform_key() == Some(key));
+        }
+        Ok(self.bottom_keys()? == core::slice::from_ref(key))
+    }
+}
