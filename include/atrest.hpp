@@ -3552,6 +3552,9 @@ public:
         return detail::text_of(
             [&](auto... out) { return atrest_disk_service_report_platform_json(get(), out...); });
     }
+    [[nodiscard]] result<std::string> metrics_json() const {
+        return detail::text_of([&](auto... out) { return atrest_disk_service_metrics_json(get(), out...); });
+    }
 };
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -356,6 +356,7 @@ void files()
     CHECK(GOT(service.rotate_platform(count)) == 0);
     CHECK(GOT(service.report_platform()).finished == 1);
     CHECK(!GOT(service.report_platform_json()).empty());
+    CHECK(GOT(service.metrics_json()).find("\"rotations\"") != std::string::npos);
     GOT(service.set_auto_rotation("set", true));
     GOT(contoso.rotate_key("disks"));
     GOT(clock.advance(20));

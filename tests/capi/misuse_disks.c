@@ -434,6 +434,12 @@ static void rotation(void)
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_report_platform_json(service, TEXT, 3, &len));
     OK(atrest_disk_service_report_platform_json(service, TEXT, sizeof bytes, &len));
     CHECK(strstr(TEXT, "\"waiting\": []") != NULL);
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_metrics_json(NULL, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_metrics_json(service, NULL, 10, &len));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_metrics_json(service, TEXT, 3, &len));
+    static char metrics[1 << 16];
+    OK(atrest_disk_service_metrics_json(service, metrics, sizeof metrics, &len));
+    CHECK(strlen(metrics) == len && strstr(metrics, "\"rotations\"") != NULL);
     calls = 0;
 
 #define AUTO_ROTATE atrest_disk_service_auto_rotate(service, NULL, see_rotated, &seen)

@@ -193,6 +193,20 @@ pub unsafe extern "C" fn atrest_disk_service_report_platform_json(
     run(|| text_out!(json, json_cap, json_len).put(&handle!(service).report_platform()?.to_json()))
 }
 
+/// The states and counts of a service for monitoring, in JSON: leases of keys, rotations, calls of vaults and of the store, refused I/O, and on a
+/// store that hosts share the host's lease and its devices. docs/metrics.md lists them. Counts begin at 0 with each opening of the service.
+/// Neither the store nor a vault is asked. Numbers grow between two calls, so a buffer that the first named may be too short for the
+/// second.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_metrics_json(
+    service: *const atrest_disk_service,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(json, json_cap, json_len).put(&handle!(service).metrics().to_json()))
+}
+
 /// The whole report on a set, in JSON: its record, and the names of the members that aren't under its active key yet.
 ///
 /// Errors: those of atrest_disk_service_report.
