@@ -23,6 +23,11 @@ pub(super) fn write<T>(shared: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     shared.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Locks it for reading, unless another thread writes, or waits to.
+pub(super) fn try_read<T>(shared: &RwLock<T>) -> Option<RwLockReadGuard<'_, T>> {
+    unless_held(shared.try_read())
+}
+
 /// Locks it, unless another thread reads or writes.
 pub(super) fn try_write<T>(shared: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
     unless_held(shared.try_write())

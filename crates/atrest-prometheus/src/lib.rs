@@ -18,13 +18,17 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atrest::managed::{CALL_BUCKETS, DiskService};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-/// The longest time for a scraper to send its request, or to take the answer.
+/// The longest time for a scraper to send its request, and again to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many scrapers are answered at once. One that is slow takes the place of one of them for so long.
+const SCRAPERS: usize = 4;
+/// How long to wait when no connection can be accepted, such as while there are too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The most bytes of a request.
 const LONGEST: u64 = 16 << 10;
 /// How often durations are put into their buckets when nobody scrapes.
@@ -39,8 +43,11 @@ pub struct Endpoint {
 type Served = Mutex<Weak<DiskService>>;
 
 impl Endpoint {
-    /// Sets the recorder of the crate `metrics` for this process, and answers scrapers on a thread of its own; with
+    /// Sets the recorder of the crate `metrics` for this process, and answers scrapers on a few threads of its own; with
     /// "503 Service Unavailable" while there is no service.
+    ///
+    /// Whoever reaches the address reads the metrics, and can keep others from it: bind an address of the host itself, or of the network
+    /// that monitoring has to itself.
     ///
     /// # Errors
     /// [`io::Error`] if the address can't be had, no thread can be started, or the process has a recorder already.
@@ -53,12 +60,19 @@ impl Endpoint {
         metrics::set_global_recorder(recorder)
             .map_err(|_| io::Error::other("this process has a recorder of metrics already; use that one"))?;
         let served = Arc::<Served>::default();
-        let (of_scrapers, upkeep) = (served.clone(), handle.clone());
-        thread::Builder::new().name("atrest-metrics".into()).spawn(move || {
-            // One that hangs or breaks off is the scraper's own loss.
-            let answer = |scraper: io::Result<TcpStream>| scraper.and_then(|to| answer(&to, &of_scrapers, &handle));
-            listener.incoming().map(answer).for_each(drop);
-        })?;
+        for _ in 0..SCRAPERS {
+            let (listener, served, handle) = (listener.try_clone()?, served.clone(), handle.clone());
+            thread::Builder::new().name("atrest-metrics".into()).spawn(move || {
+                for scraper in listener.incoming() {
+                    match scraper {
+                        // One that hangs or breaks off is the scraper's own loss.
+                        Ok(scraper) => drop(answer(&scraper, &served, &handle)),
+                        Err(_) => thread::sleep(PAUSE),
+                    }
+                }
+            })?;
+        }
+        let upkeep = handle;
         thread::Builder::new().name("atrest-upkeep".into()).spawn(move || {
             loop {
                 thread::sleep(UPKEEP);
@@ -79,10 +93,43 @@ impl Endpoint {
     }
 }
 
-fn answer(mut scraper: &TcpStream, served: &Served, handle: &PrometheusHandle) -> io::Result<()> {
-    scraper.set_read_timeout(Some(PATIENCE))?;
-    scraper.set_write_timeout(Some(PATIENCE))?;
-    let mut lines = BufReader::new(scraper.take(LONGEST)).lines();
+/// A connection that has to be done by an instant, however little the other end sends or takes at once.
+struct Timed<'s> {
+    scraper: &'s TcpStream,
+    until: Instant,
+}
+
+impl<'s> Timed<'s> {
+    fn new(scraper: &'s TcpStream) -> Self {
+        Timed { scraper, until: Instant::now() + PATIENCE }
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.scraper.set_read_timeout(self.left()?)?;
+        self.scraper.read(bytes)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.scraper.set_write_timeout(self.left()?)?;
+        self.scraper.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.scraper.flush()
+    }
+}
+
+fn answer(scraper: &TcpStream, served: &Served, handle: &PrometheusHandle) -> io::Result<()> {
+    let mut lines = BufReader::new(Timed::new(scraper).take(LONGEST)).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     // To the end of the head: closed with unread bytes, the connection would be reset.
     for line in lines {
@@ -106,8 +153,9 @@ fn answer(mut scraper: &TcpStream, served: &Served, handle: &PrometheusHandle) -
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    scraper.write_all(head.as_bytes())?;
-    scraper.write_all(body.as_bytes())
+    let mut to = Timed::new(scraper);
+    to.write_all(head.as_bytes())?;
+    to.write_all(body.as_bytes())
 }
 
 impl core::fmt::Debug for Endpoint {

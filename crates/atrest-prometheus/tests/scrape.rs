@@ -55,11 +55,24 @@ fn documented() -> BTreeMap<String, (String, Vec<String>)> {
     rows.collect()
 }
 
+/// Sends a byte now and then, until the other end has enough.
+fn trickle(address: SocketAddr) {
+    let mut connection = TcpStream::connect(address).unwrap();
+    // The first byte after the other end has closed is taken, and the next one fails.
+    let sent = (0..100).take_while(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        connection.write_all(b"G").is_ok()
+    });
+    assert!(sent.count() < 60, "nobody cut it off");
+}
+
 #[test]
 fn a_scraper_reads_what_happened() {
     let endpoint = Endpoint::bind("127.0.0.1:0").unwrap();
     let address = endpoint.address();
     assert!(Endpoint::bind("127.0.0.1:0").is_err(), "a process has one recorder");
+    // Clients that never end their request are cut off, and others are answered meanwhile.
+    let slow: Vec<_> = (0..3).map(|_| std::thread::spawn(move || trickle(address))).collect();
     assert!(get(address, "/metrics").starts_with("HTTP/1.1 503 "));
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(1_700_000_000));
@@ -188,4 +201,5 @@ fn a_scraper_reads_what_happened() {
     assert!(get(address, "/").starts_with("HTTP/1.1 404 "));
     drop((open, service));
     assert!(get(address, "/metrics").starts_with("HTTP/1.1 503 "));
+    slow.into_iter().for_each(|client| client.join().unwrap());
 }

@@ -103,7 +103,8 @@ impl Drop for Here {
 impl FencedDevice {
     /// The device, while this host may use it.
     fn usable(&self) -> io::Result<&dyn BlockDevice> {
-        self.attached.fleet.check_io().map_err(io::Error::other)?;
+        // A read or write was counted where its caller was refused. This also stops looks at headers, and syncs.
+        self.attached.fleet.check().map_err(io::Error::other)?;
         Ok(&*self.device)
     }
 }

@@ -12,7 +12,7 @@ use crate::managed::counters::Refusal;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::Layers;
 use crate::managed::records::{Resource, ResourceName};
-use crate::managed::sync::{lock, read, try_lock, try_write, write};
+use crate::managed::sync::{lock, read, try_lock, try_read, try_write, write};
 use crate::managed::write_back::WriteBack;
 use crate::{BlockDevice, Error, Result};
 
@@ -325,6 +325,14 @@ impl LiveResource {
     /// Whether its key may not be used, as far as is known without asking its vault.
     pub(in crate::managed) fn is_suspended(&self) -> bool {
         self.read().usable(self.now()).is_none()
+    }
+
+    /// The same without waiting for I/O that hangs: while its volumes are held, by its lease alone.
+    pub(in crate::managed) fn seems_suspended(&self) -> bool {
+        match try_read(&self.held) {
+            Some(held) => held.usable(self.now()).is_none(),
+            None => self.lease().is_some_and(|lease| !lease.holds(self.now())),
+        }
     }
 
     /// Whether any user has it open.

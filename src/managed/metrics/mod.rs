@@ -98,7 +98,7 @@ pub struct RotationCounts {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VaultCalls {
-    /// The vault's id. A thousand vaults are told apart; the rest is `other`.
+    /// The vault's id. A thousand vaults that have answered are told apart; the rest is `other`.
     pub vault: String,
     /// `wrap`, `unwrap`, `describe`, or `directory` for finding the vault.
     pub operation: &'static str,
@@ -174,7 +174,7 @@ impl DiskService {
         let mut disks = DiskCounts::default();
         for live in inner.registry.all().iter().filter(|live| live.is_open()) {
             disks.open += 1;
-            disks.suspended += u64::from(live.is_suspended());
+            disks.suspended += u64::from(live.seems_suspended());
         }
         let refused = |why: Refusal| counters.refused[why as usize].value();
         let (store, vaults) = counters.calls();
