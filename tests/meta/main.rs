@@ -1,6 +1,7 @@
 //! Checks the project's pages and structure: the README, SECURITY.md and its promises, the layers of the source.
 
 mod behaviours;
+mod ci;
 mod layering;
 mod migrate;
 #[cfg(feature = "std")]
