@@ -7,8 +7,8 @@ mod pages;
 mod request;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use atrest::{Error, Result};
@@ -46,7 +46,6 @@ const MAX_ZEROED: u32 = 1 << 20;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Ublk {
-    number: Option<u32>,
     queues: u16,
 }
 
@@ -57,15 +56,9 @@ impl Default for Ublk {
 }
 
 impl Ublk {
-    /// A device of a number that the kernel chooses.
+    /// A device whose number the kernel chooses.
     pub fn new() -> Self {
-        Ublk { number: None, queues: 1 }
-    }
-
-    /// The number N of `/dev/ublkbN`.
-    pub fn number(mut self, number: u32) -> Self {
-        self.number = Some(number);
-        self
+        Ublk { queues: 1 }
     }
 
     /// How many queues there are, each with a thread of its own, which does one request at a time. The default is 1.
@@ -74,11 +67,10 @@ impl Ublk {
         self
     }
 
+    /// Adds the device. It can't be asked for a number: where another server has it, the crate deletes that one's device.
     fn control(&self) -> Result<UblkCtrl, UblkError> {
-        let id = self.number.map_or(Ok(-1), i32::try_from).map_err(|_| UblkError::InvalidVal)?;
         UblkCtrlBuilder::default()
             .name("atrest")
-            .id(id)
             .nr_queues(self.queues)
             .depth(DEPTH)
             .io_buf_bytes(MAX_REQUEST)
@@ -89,49 +81,56 @@ impl Ublk {
 }
 
 impl Serve for Ublk {
-    /// The block device is there when this returns. `id` is the name of its thread: ublk's devices have no serial number.
+    /// The block device is there when this returns. `id` is the name of its threads: ublk's devices have no serial number.
     ///
     /// # Errors
     /// [`Error::Io`] if the kernel has no ublk, or this process may not add devices.
     fn serve(&self, disk: Arc<dyn Disk>, id: &str) -> Result<Served> {
         let (begun, beginning) = channel();
-        let (ublk, kept) = (self.clone(), disk.clone());
+        let (orders, ordered) = channel();
+        let (ublk, name) = (self.clone(), id.to_owned());
         let thread = Builder::new().name(id.into()).spawn(move || {
-            if let Err(error) = run(&ublk, &disk, &begun) {
+            if let Err(error) = run(&ublk, &name, &disk, &begun, &ordered) {
                 // Nobody listens any more if it had begun.
                 let _ = begun.send(Err(failed(error)));
             }
         });
         let thread = thread.map_err(|e| io("starting to serve a disk", e))?;
         let ended = || Err(io("adding a ublk device", std::io::Error::other("its thread ended")));
-        let (number, device) = match beginning.recv().unwrap_or_else(|_| ended()) {
-            Ok(begun) => begun,
+        let device = match beginning.recv().unwrap_or_else(|_| ended()) {
+            Ok(device) => device,
             Err(e) => {
                 // It is about to end.
                 let _ = thread.join();
                 return Err(e);
             }
         };
-        let resized = move || match control_of(number).and_then(|control| control.update_size(kept.size())) {
-            Ok(_) => {}
-            Err(e) => log::warn!("the kernel was not told of a disk's new size, which needs Linux 6.16: {e}"),
+        let orders = Arc::new(Mutex::new(Some(orders)));
+        let of_size = orders.clone();
+        let resized = move || {
+            if let Some(orders) = &*of_size.lock().unwrap_or_else(PoisonError::into_inner) {
+                // If the thread has ended, there is nobody to tell.
+                let _ = orders.send(Resized);
+            }
         };
-        let server = Box::new(Device { number, thread: Some(thread) });
+        let server = Box::new(Device { orders, thread: Some(thread) });
         Ok(Served { server, address: None, device: Some(device), resized: Box::new(resized) })
     }
 }
 
+/// The disk has another size.
+struct Resized;
+
 /// A block device, until this is dropped.
 struct Device {
-    number: i32,
+    /// To the thread that has the device. It stops the device when there is nobody any more to give orders.
+    orders: Arc<Mutex<Option<Sender<Resized>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if let Err(e) = control_of(self.number).and_then(|control| control.kill_dev()) {
-            log::warn!("a ublk device could not be stopped: {e}");
-        }
+        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.take() {
             // A panic has been told of by its own thread.
             let _ = thread.join();
@@ -139,32 +138,57 @@ impl Drop for Device {
     }
 }
 
-/// The control of a device, for this thread. That of another thread has that thread's rings.
-fn control_of(number: i32) -> Result<UblkCtrl, UblkError> {
-    UblkCtrl::new_simple(number)
-}
-
-/// Serves until the device is stopped. `begun` is told the number and the path of the device.
-fn run(ublk: &Ublk, disk: &Arc<dyn Disk>, begun: &Sender<Result<(i32, PathBuf)>>) -> Result<(), UblkError> {
+/// Serves until nobody gives orders any more. `begun` is told the path of the device. The control and its rings are this thread's, so
+/// that nothing has to be opened when the device is to be stopped; and the number is nobody else's until then.
+fn run(
+    ublk: &Ublk,
+    name: &str,
+    disk: &Arc<dyn Disk>,
+    begun: &Sender<Result<PathBuf>>,
+    orders: &Receiver<Resized>,
+) -> Result<(), UblkError> {
+    // Dropped last: that deletes the device, which waits for all who have it open.
     let control = ublk.control()?;
-    let begun = begun.clone();
-    let (described, served) = (disk.clone(), disk.clone());
-    control.run_target(
-        move |device| {
-            describe(device, &*described);
-            Ok(())
-        },
-        move |queue, device| {
-            if let Err(e) = work(queue, device, &*served) {
-                log::warn!("a queue of a ublk device ends: {e}");
-            }
-        },
-        move |control| {
-            let number = control.dev_info().dev_id as i32;
-            // Whoever waits for it is there until it is told.
-            let _ = begun.send(Ok((number, control.get_bdev_path().into())));
-        },
-    )?;
+    let describe = |device: &mut UblkDev| {
+        describe(device, &**disk);
+        Ok(())
+    };
+    let device = Arc::new(UblkDev::new(control.get_name(), describe, &control)?);
+    let (ready, readiness) = channel();
+    let mut threads = Vec::new();
+    for number in 0..device.dev_info.nr_hw_queues {
+        let (device, disk, ready) = (device.clone(), disk.clone(), ready.clone());
+        let thread = Builder::new().name(name.into()).spawn(move || work(number, &device, &*disk, ready));
+        threads.push(thread?);
+    }
+    drop(ready);
+    // The kernel would wait for ever for a queue that isn't there.
+    for _ in &threads {
+        let ended = |_| std::io::Error::other("a queue's thread ended");
+        let (number, thread) = readiness.recv().map_err(ended)??;
+        control.configure_queue(&device, number, thread)?;
+        control.set_thread_affinity(number, thread);
+    }
+    control.start_dev(&device)?;
+    // Whoever waits for it is there until it is told.
+    let _ = begun.send(Ok(control.get_bdev_path().into()));
+    for Resized in orders {
+        if let Err(e) = control.update_size(disk.size()) {
+            log::warn!("the kernel was not told of a disk's new size, which needs Linux 6.16: {e}");
+        }
+    }
+    // One that somebody else has stopped has no requests any more, and its queues have ended.
+    if let Err(e) = control.kill_dev()
+        && threads.iter().any(|thread| !thread.is_finished())
+    {
+        log::warn!("a ublk device could not be stopped, and goes on until this process ends: {e}");
+        control.disown();
+        return Ok(());
+    }
+    for thread in threads {
+        // A panic has been told of by its own thread.
+        let _ = thread.join();
+    }
     Ok(())
 }
 
@@ -188,11 +212,22 @@ fn describe(device: &mut UblkDev, disk: &dyn Disk) {
     };
 }
 
-/// Does the requests of a queue, until the device is stopped.
-fn work(number: u16, device: &UblkDev, disk: &dyn Disk) -> Result<(), UblkError> {
+/// Does the requests of a queue, until the device is stopped. `ready` is told once it takes them, with the thread's number.
+fn work(number: u16, device: &UblkDev, disk: &dyn Disk, ready: Sender<Result<(u16, i32), UblkError>>) {
+    let thread = UblkCtrl::init_queue_thread();
+    let queue = UblkQueue::new(number, device);
+    let queue = match queue.and_then(|queue| queue.submit_fetch_commands_unified(BufDescList::Slices(None))) {
+        Ok(queue) => queue,
+        Err(e) => {
+            // Whoever waits for it is there until all have told.
+            let _ = ready.send(Err(e));
+            return;
+        }
+    };
+    let _ = ready.send(Ok((number, thread)));
+    drop(ready);
     let pages = pages::Pages::of(device);
     let mut executor = Executor::new(disk, MAX_REQUEST as usize);
-    let queue = UblkQueue::new(number, device)?.submit_fetch_commands_unified(BufDescList::Slices(None))?;
     queue.wait_and_handle_io(|queue, tag, _| {
         let result = executor.execute(queue.get_iod(tag), &pages.of_request(number, tag));
         let told = queue.complete_io_cmd_unified(tag, BufDesc::Slice(&[]), Ok(UblkIORes::Result(result)));
@@ -200,15 +235,22 @@ fn work(number: u16, device: &UblkDev, disk: &dyn Disk) -> Result<(), UblkError>
             log::warn!("the answer of a ublk request was not taken: {e}");
         }
     });
-    Ok(())
+}
+
+/// The number of the system's error, if it is one.
+fn number_of(error: &UblkError) -> Option<i32> {
+    match error {
+        UblkError::IOError(e) => e.raw_os_error(),
+        UblkError::OtherError(code) | UblkError::UringIOError(code) => Some(code.abs()),
+        _ => None,
+    }
 }
 
 fn failed(error: UblkError) -> Error {
-    let of = |code: i32| std::io::Error::from_raw_os_error(code.abs());
-    let source = match error {
-        UblkError::IOError(e) => e,
-        UblkError::OtherError(code) | UblkError::UringIOError(code) if code != 0 => of(code),
-        error => std::io::Error::other(error.to_string()),
+    let source = match (number_of(&error), error) {
+        (Some(number), _) => std::io::Error::from_raw_os_error(number),
+        (None, UblkError::IOError(e)) => e,
+        (None, error) => std::io::Error::other(error.to_string()),
     };
     io("adding a ublk device (is ublk_drv loaded, and may this process add devices?)", source)
 }
