@@ -52,6 +52,13 @@ fn a_url_of_postgresql_has_no_password_and_no_half_of_a_certificate() {
         "postgres://disks:s3cret@db/disks",
         "postgres://db/disks?password=s3cret",
         "postgres:///?user=a&password=s3cret",
+        // With a character that ends the hosts, or the address: the engine takes all before the @ as the user's password.
+        "postgres://disks:pa/s3cret@db/disks",
+        "postgres://disks:s3cret/ss@db/disks",
+        "postgres://disks:pa?s3cret@db/disks",
+        "postgres://disks:pa#s3cret@db/disks",
+        "postgres://disks:s3cret@pa@db/disks",
+        "postgres://disks@of:s3cret@db/disks",
     ] {
         assert!(refused(url).contains("PGPASSWORD"), "{url}");
     }
@@ -60,6 +67,10 @@ fn a_url_of_postgresql_has_no_password_and_no_half_of_a_certificate() {
     refused("postgres://db/disks?deadline=s3cret");
     refused("postgres://db/disks?schema=a&schema=s3cret");
     refused("postgres://db/disks?no_such_parameter=s3cret");
+    refused("postgres://db/disks?s3cret");
+    refused("postgres://db/disks?s3cret=x");
+    refused("postgres://db:s3cret/disks");
+    refused("postgres://disks@of:s3cret/x@db/disks");
     refused("postgres://db/disks?schema=%zs3cret");
     refused("postgres://db/disks?sslmode=disable");
     let missing = FleetStore::from_url("postgres://db/d?sslrootcert=/no/such", &FleetStoreOptions::new()).unwrap_err();
@@ -69,13 +80,27 @@ fn a_url_of_postgresql_has_no_password_and_no_half_of_a_certificate() {
 #[cfg(feature = "etcd")]
 #[test]
 fn a_url_of_etcd_has_no_password_and_plain_http_stays_here() {
-    for url in ["etcd://root:s3cret@e1", "etcd://e1?password=s3cret"] {
+    for url in [
+        "etcd://root:s3cret@e1",
+        "etcd://e1?password=s3cret",
+        // With a character that ends the hosts, or the address.
+        "etcd://root:s3cret$/ss@e1",
+        "etcd://root:s3cret$?x@e1",
+        "etcd://root:pa/s3cret@e1",
+        "etcd://root:s3cret#x@e1",
+        "etcd://root@of:s3cret@e1",
+    ] {
         assert!(refused(url).contains("ETCDCTL_PASSWORD"), "{url}");
     }
     for url in [
         "etcd:e1",
         "etcd://",
         "etcd://e1,,e2",
+        "etcd://root:s3cret",
+        "etcd://e1,root:s3cret",
+        "etcd://[::1]:s3cret",
+        "etcd://e1:",
+        "etcd://root@of:s3cret/x@e1",
         "etcd://e1?s3cret=1",
         "etcd+http://e1.example",
         "etcd://e1?cert=/dev/null",

@@ -4,9 +4,10 @@ use atrest::Result;
 use atrest_store_etcd::{EtcdOptions, EtcdStore, Hidden, HttpOptions};
 
 use super::FleetStoreOptions;
-use super::parts::{Query, decoded, invalid, text};
+use super::parts::{self, Query, decoded, invalid, text, without_password};
 
 pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<EtcdStore> {
+    without_password(url, "ETCDCTL_PASSWORD")?;
     let (address, mut query) = Query::of(url)?;
     let form = || invalid("a store in etcd is etcd://[USER@]HOST[:PORT][,HOST[:PORT]…][/PREFIX]");
     let (scheme, rest) = address.split_once("://").ok_or_else(form)?;
@@ -15,12 +16,11 @@ pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<EtcdStore> 
         Some((user, hosts)) => (Some(user), hosts),
         None => (None, authority),
     };
-    if user.is_some_and(|user| user.contains(':')) || query.take("password").is_some() {
-        return Err(invalid(
-            "the store's URL has a password, which others see; give it by ETCDCTL_PASSWORD, or by password-file=FILE",
-        ));
+    if query.take("password").is_some() {
+        return Err(parts::password("ETCDCTL_PASSWORD"));
     }
-    if hosts.split(',').any(str::is_empty) {
+    // What isn't a port may be a password, and the client's error would repeat it.
+    if hosts.split(',').any(|host| host.is_empty() || port(host).is_some_and(|port| port.parse::<u16>().is_err())) {
         return Err(form());
     }
     let scheme = if scheme == "etcd" { "https" } else { "http" };
@@ -57,10 +57,15 @@ pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<EtcdStore> 
     EtcdStore::open(&of)
 }
 
+/// The port of a member, if it names one.
+fn port(host: &str) -> Option<&str> {
+    let name = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    name.split_once(':').map(|(_, port)| port)
+}
+
 /// The address of a member, with etcd's port if it has none.
 fn with_port(host: &str) -> String {
-    let name = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
-    if name.contains(':') { host.into() } else { format!("{host}:2379") }
+    if port(host).is_some() { host.into() } else { format!("{host}:2379") }
 }
 
 #[cfg(test)]

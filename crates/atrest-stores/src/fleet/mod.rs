@@ -49,6 +49,7 @@ impl FleetStore {
     ///
     /// A URL never has a password: it would be seen by whoever sees arguments and logs. It comes from
     /// [`FleetStoreOptions::secrets`], from the variable of the process, or from the file of `password-file=FILE`, in this order.
+    /// An `@` in a path is written as `%40`.
     ///
     /// | part behind `?` | of | meaning |
     /// |---|---|---|

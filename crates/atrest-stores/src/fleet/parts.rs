@@ -16,6 +16,26 @@ pub(super) fn invalid(text: impl Into<String>) -> Error {
     Error::InvalidOption(text.into())
 }
 
+/// Refuses a URL with a password. `instead` names what gives one.
+///
+/// The whole URL is looked at: a password may have what ends the hosts or the address, and the engines don't agree on where it
+/// ends then.
+pub(super) fn without_password(url: &str, instead: &str) -> Result<()> {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let users = [rest.split_once('@'), authority.rsplit_once('@')];
+    if users.into_iter().flatten().any(|(user, _)| user.contains(':')) {
+        return Err(password(instead));
+    }
+    Ok(())
+}
+
+/// What is said of one.
+pub(super) fn password(instead: &str) -> Error {
+    let how = format!("give it by {instead}, or by password-file=FILE");
+    invalid(format!("the store's URL has a password, which others see; {how}, and write @ in a path as %40"))
+}
+
 /// The parameters of a URL's query.
 pub(super) struct Query(Vec<(String, String)>);
 

@@ -6,32 +6,30 @@ use atrest::Result;
 use atrest_store_postgres::{PostgresOptions, PostgresStore};
 
 use super::FleetStoreOptions;
-use super::parts::{Query, encoded, invalid, text};
+use super::parts::{Query, encoded, invalid, password, text, without_password};
 
 pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<PostgresStore> {
+    without_password(url, "PGPASSWORD")?;
     let (mut address, mut query) = {
         let (address, query) = Query::of(url)?;
         (address.to_owned(), query)
     };
-    let rest = address.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    if user.contains(':') || query.take("password").is_some() {
-        return Err(invalid(
-            "the store's URL has a password, which others see; give it by PGPASSWORD, or by password-file=FILE",
-        ));
+    if query.take("password").is_some() {
+        return Err(password("PGPASSWORD"));
     }
     let (schema, standby, migrate) = (query.take("schema"), query.take("standby"), query.take("migrate"));
     let (roots, certificate, key) =
         (query.take_file("sslrootcert")?, query.take_file("sslcert")?, query.take_file("sslkey")?);
-    let (deadline, password) = (query.take_deadline(options)?, query.take_password(options, "PGPASSWORD")?);
+    let (deadline, secret) = (query.take_deadline(options)?, query.take_password(options, "PGPASSWORD")?);
     for (at, (name, value)) in query.rest().iter().enumerate() {
         // Writing to a string can't fail.
         let _ = write!(address, "{}{}={}", if at == 0 { '?' } else { '&' }, encoded(name), encoded(value));
     }
-    let mut of = PostgresOptions::new(&address)?;
-    if let Some(password) = &password {
-        of = of.password(text(password)?);
+    // Its own error names a part that isn't known: somebody may have put a password there.
+    let mut of = PostgresOptions::new(&address)
+        .map_err(|_| invalid("the store's URL isn't well formed, or has a part behind the ? that isn't known"))?;
+    if let Some(secret) = &secret {
+        of = of.password(text(secret)?);
     }
     if let Some(roots) = roots {
         of = of.root_certificates(roots);
