@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"unsafe"
 )
 
 // A SectorUnit says what sector numbers count.
@@ -45,16 +46,16 @@ func (dek *Dek) SectorCipher(sectorSize uint32, unit SectorUnit) (*SectorCipher,
 // Encrypt encrypts whole sectors in place; first is the number of the first one. If it fails, nothing has changed.
 func (cipher *SectorCipher) Encrypt(first uint64, sectors []byte) error {
 	return cipher.use(func(handle *C.atrest_sector_cipher) C.atrest_status {
-		bytes, length := pointer(sectors)
-		return C.atrest_sector_cipher_encrypt(handle, C.uint64_t(first), bytes, length)
+		bytes := some(sectors)
+		return C.atrest_sector_cipher_encrypt(handle, C.uint64_t(first), unsafe.Pointer(&bytes[0]), C.size_t(len(sectors)))
 	})
 }
 
 // Decrypt decrypts sectors in place.
 func (cipher *SectorCipher) Decrypt(first uint64, sectors []byte) error {
 	return cipher.use(func(handle *C.atrest_sector_cipher) C.atrest_status {
-		bytes, length := pointer(sectors)
-		return C.atrest_sector_cipher_decrypt(handle, C.uint64_t(first), bytes, length)
+		bytes := some(sectors)
+		return C.atrest_sector_cipher_decrypt(handle, C.uint64_t(first), unsafe.Pointer(&bytes[0]), C.size_t(len(sectors)))
 	})
 }
 
@@ -62,9 +63,9 @@ func (cipher *SectorCipher) Decrypt(first uint64, sectors []byte) error {
 func (cipher *SectorCipher) EncryptTo(first uint64, dst, src []byte) error {
 	dst = dst[:len(src)]
 	return cipher.use(func(handle *C.atrest_sector_cipher) C.atrest_status {
-		from, length := pointer(src)
-		to, _ := pointer(dst)
-		return C.atrest_sector_cipher_encrypt_to(handle, C.uint64_t(first), from, to, length)
+		from, to := some(src), some(dst)
+		return C.atrest_sector_cipher_encrypt_to(handle, C.uint64_t(first), unsafe.Pointer(&from[0]), unsafe.Pointer(&to[0]),
+			C.size_t(len(src)))
 	})
 }
 
@@ -72,9 +73,9 @@ func (cipher *SectorCipher) EncryptTo(first uint64, dst, src []byte) error {
 func (cipher *SectorCipher) DecryptTo(first uint64, dst, src []byte) error {
 	dst = dst[:len(src)]
 	return cipher.use(func(handle *C.atrest_sector_cipher) C.atrest_status {
-		from, length := pointer(src)
-		to, _ := pointer(dst)
-		return C.atrest_sector_cipher_decrypt_to(handle, C.uint64_t(first), from, to, length)
+		from, to := some(src), some(dst)
+		return C.atrest_sector_cipher_decrypt_to(handle, C.uint64_t(first), unsafe.Pointer(&from[0]), unsafe.Pointer(&to[0]),
+			C.size_t(len(src)))
 	})
 }
 
@@ -82,16 +83,16 @@ func (cipher *SectorCipher) DecryptTo(first uint64, dst, src []byte) error {
 // Never use a tweak for two data units under one key.
 func (cipher *SectorCipher) EncryptUnit(tweak [16]byte, unit []byte) error {
 	return cipher.use(func(handle *C.atrest_sector_cipher) C.atrest_status {
-		bytes, length := pointer(unit)
-		return C.atrest_sector_cipher_encrypt_unit(handle, (*C.uint8_t)(&tweak[0]), bytes, length)
+		bytes := some(unit)
+		return C.atrest_sector_cipher_encrypt_unit(handle, (*C.uint8_t)(&tweak[0]), unsafe.Pointer(&bytes[0]), C.size_t(len(unit)))
 	})
 }
 
 // DecryptUnit decrypts a data unit in place.
 func (cipher *SectorCipher) DecryptUnit(tweak [16]byte, unit []byte) error {
 	return cipher.use(func(handle *C.atrest_sector_cipher) C.atrest_status {
-		bytes, length := pointer(unit)
-		return C.atrest_sector_cipher_decrypt_unit(handle, (*C.uint8_t)(&tweak[0]), bytes, length)
+		bytes := some(unit)
+		return C.atrest_sector_cipher_decrypt_unit(handle, (*C.uint8_t)(&tweak[0]), unsafe.Pointer(&bytes[0]), C.size_t(len(unit)))
 	})
 }
 

@@ -216,3 +216,115 @@ func TestEnvelopes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A page of somebody's cache, in a list.
+type page struct {
+	next *page
+	data [4096]byte
+}
+
+func newPage(data []byte) *page {
+	p := &page{next: new(page)}
+	copy(p.data[:], data)
+	return p
+}
+
+// Memory next to pointers of Go is as good as any.
+func TestBytesLieInAnything(t *testing.T) {
+	cipher := newCipher(t, append(repeated(1, 32), repeated(2, 32)...), 4096, UnitSector)
+	plain := repeated(7, 4096)
+	want := append([]byte(nil), plain...)
+	if err := cipher.Encrypt(5, want); err != nil {
+		t.Fatal(err)
+	}
+	from, to := newPage(plain), newPage(nil)
+	if err := cipher.EncryptTo(5, to.data[:], from.data[:]); err != nil || !bytes.Equal(to.data[:], want) {
+		t.Error("EncryptTo", err)
+	}
+	if err := cipher.Encrypt(5, from.data[:]); err != nil || !bytes.Equal(from.data[:], want) {
+		t.Error("Encrypt", err)
+	}
+	if err := cipher.DecryptTo(5, to.data[:], from.data[:]); err != nil || !bytes.Equal(to.data[:], plain) {
+		t.Error("DecryptTo", err)
+	}
+	if err := cipher.Decrypt(5, from.data[:]); err != nil || !bytes.Equal(from.data[:], plain) {
+		t.Error("Decrypt", err)
+	}
+	if err := cipher.EncryptUnit([16]byte{5}, from.data[:]); err != nil || !bytes.Equal(from.data[:], want) {
+		t.Error("EncryptUnit", err)
+	}
+	if err := cipher.DecryptUnit([16]byte{5}, from.data[:]); err != nil || !bytes.Equal(from.data[:], plain) {
+		t.Error("DecryptUnit", err)
+	}
+
+	vault := newVault1(t)
+	key := newPage(append(repeated(1, 32), repeated(2, 32)...))
+	context := newPage([]byte("chunk"))
+	dek, err := HazmatDekFromBytes(key.data[:64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dek.Close()
+	sealed, err := dek.Seal(vault, "disks", context.data[:5])
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope := newPage(sealed)
+	if _, err := EnvelopeKeyURL(envelope.data[:len(sealed)]); err != nil {
+		t.Error(err)
+	}
+	opened, err := Unseal(vault, envelope.data[:len(sealed)], context.data[:5])
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.Close()
+
+	path := filepath.Join(t.TempDir(), "disk")
+	way := Way{Vault: vault, Key: "disks"}
+	volume, err := Format(path, 17*mib, way, FormatOptions{Context: context.data[:5]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := volume.WriteAt(from.data[:], 0); err != nil {
+		t.Error(err)
+	}
+	volume.Close()
+	volume, err = Open(path, Way{Vault: vault}, OpenOptions{Context: context.data[:5]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := volume.ReadAt(to.data[:], 0); err != nil || to.data != from.data {
+		t.Error(err)
+	}
+	volume.Close()
+	if _, err := Open(path, Way{Vault: vault}, OpenOptions{Context: []byte{}}); !errors.Is(err, ContextMismatch) {
+		t.Error(err)
+	}
+	backup, err := BackupHeader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside := struct {
+		next *page
+		data [16 << 20]byte
+	}{next: new(page)}
+	backup = beside.data[:copy(beside.data[:], backup)]
+	if err := RestoreHeader(path, backup); err != nil {
+		t.Error(err)
+	}
+	if err := HazmatRestoreHeader(path, backup); err != nil {
+		t.Error(err)
+	}
+	plainDisk := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plainDisk, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(plainDisk, 52*mib); err != nil {
+		t.Fatal(err)
+	}
+	volume, err = BeginEncryption(plainDisk, way, FormatOptions{Context: context.data[:5]}, 32*mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume.Close()
+}

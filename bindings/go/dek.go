@@ -50,8 +50,8 @@ func GenerateDek(algorithm Algorithm) (*Dek, error) {
 // is encrypted under them, which nothing finds out. Overwrite them after the call.
 func HazmatDekFromBytes(key []byte) (*Dek, error) {
 	return newDek(func(dek **C.atrest_dek) C.atrest_status {
-		bytes, length := pointer(key)
-		return C.atrest_hazmat_dek_from_bytes(bytes, length, dek)
+		bytes := some(key)
+		return C.atrest_hazmat_dek_from_bytes(unsafe.Pointer(&bytes[0]), C.size_t(len(key)), dek)
 	})
 }
 
@@ -63,9 +63,9 @@ func Unseal(vault *Vault, envelope, context []byte) (dek *Dek, err error) {
 		return nil, ErrClosed
 	}
 	return newDek(func(dek **C.atrest_dek) C.atrest_status {
-		bytes, length := pointer(envelope)
-		contextBytes, contextLength := pointer(context)
-		return C.atrest_envelope_unseal(vault.handle, bytes, length, contextBytes, contextLength, dek)
+		sealed, bound := some(envelope), some(context)
+		return C.atrest_envelope_unseal(vault.handle, unsafe.Pointer(&sealed[0]), C.size_t(len(envelope)), unsafe.Pointer(&bound[0]),
+			C.size_t(len(context)), dek)
 	})
 }
 
@@ -82,9 +82,9 @@ func (dek *Dek) Seal(vault *Vault, key string, context []byte) ([]byte, error) {
 	envelope := make([]byte, C.ATREST_QUORUM_ENVELOPE_MAX)
 	var length C.size_t
 	err := dek.use(func(handle *C.atrest_dek) C.atrest_status {
-		bytes, contextLength := pointer(context)
-		return C.atrest_envelope_seal(handle, vault.handle, name, bytes, contextLength, unsafe.Pointer(&envelope[0]),
-			C.size_t(len(envelope)), &length)
+		bound := some(context)
+		return C.atrest_envelope_seal(handle, vault.handle, name, unsafe.Pointer(&bound[0]), C.size_t(len(context)),
+			unsafe.Pointer(&envelope[0]), C.size_t(len(envelope)), &length)
 	})
 	if err != nil {
 		return nil, err
@@ -97,8 +97,8 @@ func (dek *Dek) Seal(vault *Vault, key string, context []byte) ([]byte, error) {
 func EnvelopeKeyURL(envelope []byte) (string, error) {
 	url := make([]byte, C.ATREST_KEY_URL_SIZE)
 	err := call(func() C.atrest_status {
-		bytes, length := pointer(envelope)
-		return C.atrest_envelope_key_url(bytes, length, (*C.char)(unsafe.Pointer(&url[0])), C.size_t(len(url)), nil)
+		sealed := some(envelope)
+		return C.atrest_envelope_key_url(unsafe.Pointer(&sealed[0]), C.size_t(len(envelope)), (*C.char)(unsafe.Pointer(&url[0])), C.size_t(len(url)), nil)
 	})
 	if err != nil {
 		return "", err

@@ -40,8 +40,8 @@ func BackupHeader(path string) ([]byte, error) {
 func RestoreHeader(path string, backup []byte) error {
 	return withDevice(path, 0, func(device *C.atrest_device) error {
 		return call(func() C.atrest_status {
-			bytes, length := pointer(backup)
-			return C.atrest_header_restore(device, bytes, length)
+			bytes := some(backup)
+			return C.atrest_header_restore(device, unsafe.Pointer(&bytes[0]), C.size_t(len(backup)))
 		})
 	})
 }
@@ -50,8 +50,8 @@ func RestoreHeader(path string, backup []byte) error {
 func HazmatRestoreHeader(path string, backup []byte) error {
 	return withDevice(path, 0, func(device *C.atrest_device) error {
 		return call(func() C.atrest_status {
-			bytes, length := pointer(backup)
-			return C.atrest_hazmat_header_restore(device, bytes, length)
+			bytes := some(backup)
+			return C.atrest_hazmat_header_restore(device, unsafe.Pointer(&bytes[0]), C.size_t(len(backup)))
 		})
 	})
 }

@@ -24,11 +24,11 @@ package atrest
 //     return status;
 // }
 // static atrest_status go_begin_encryption(atrest_device *device, go_way by, uint32_t sector_size, const void *context,
-//     size_t context_len, uint64_t free_at_end, atrest_volume **volume) {
+//     size_t context_len, int bound, uint64_t free_at_end, atrest_volume **volume) {
 //     atrest_protector protector = go_protector(by);
 //     atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT;
 //     options.sector_size = sector_size;
-//     options.context = context;
+//     options.context = bound ? context : NULL;
 //     options.context_len = context_len;
 //     return atrest_volume_begin_encryption(device, &protector, &options, free_at_end, volume);
 // }
@@ -41,6 +41,7 @@ import "C"
 import (
 	"context"
 	"time"
+	"unsafe"
 )
 
 // ReencryptOptions are those of a re-encryption; their zero values are right for most.
@@ -105,8 +106,9 @@ func BeginEncryption(path string, protector Way, options FormatOptions, freeAtEn
 	return newVolume(path, protector, func(name *C.char, device **C.atrest_device) C.atrest_status {
 		return C.atrest_device_open_file(name, 0, device)
 	}, func(device *C.atrest_device, by C.go_way, handle **C.atrest_volume) C.atrest_status {
-		context, length := address(options.Context)
-		return C.go_begin_encryption(device, by, C.uint32_t(options.SectorSize), context, length, C.uint64_t(freeAtEnd), handle)
+		context := some(options.Context)
+		return C.go_begin_encryption(device, by, C.uint32_t(options.SectorSize), unsafe.Pointer(&context[0]),
+			C.size_t(len(options.Context)), C.int(btoi(options.Context != nil)), C.uint64_t(freeAtEnd), handle)
 	})
 }
 

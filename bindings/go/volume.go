@@ -5,20 +5,20 @@ package atrest
 // #include "secret.h"
 //
 // static atrest_status go_format(atrest_device *device, go_way by, uint32_t sector_size, const void *context,
-//     size_t context_len, atrest_volume **volume) {
+//     size_t context_len, int bound, atrest_volume **volume) {
 //     atrest_protector protector = go_protector(by);
 //     atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT;
 //     options.sector_size = sector_size;
-//     options.context = context;
+//     options.context = bound ? context : NULL;
 //     options.context_len = context_len;
 //     return atrest_volume_format(device, &protector, &options, volume);
 // }
 // static atrest_status go_open(atrest_device *device, go_way by, uint32_t flags, const void *context, size_t context_len,
-//     atrest_volume **volume) {
+//     int bound, atrest_volume **volume) {
 //     atrest_credential credential = go_credential(by);
 //     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
 //     options.flags = flags;
-//     options.context = context;
+//     options.context = bound ? context : NULL;
 //     options.context_len = context_len;
 //     return atrest_volume_open(device, &credential, &options, volume);
 // }
@@ -100,8 +100,9 @@ func Format(path string, size uint64, protector Way, options FormatOptions) (*Vo
 	return newVolume(path, protector, func(name *C.char, device **C.atrest_device) C.atrest_status {
 		return C.atrest_device_create_file(name, C.uint64_t(size), device)
 	}, func(device *C.atrest_device, by C.go_way, handle **C.atrest_volume) C.atrest_status {
-		context, length := address(options.Context)
-		return C.go_format(device, by, C.uint32_t(options.SectorSize), context, length, handle)
+		context := some(options.Context)
+		return C.go_format(device, by, C.uint32_t(options.SectorSize), unsafe.Pointer(&context[0]), C.size_t(len(options.Context)),
+			C.int(btoi(options.Context != nil)), handle)
 	})
 }
 
@@ -117,8 +118,9 @@ func Open(path string, credential Way, options OpenOptions) (*Volume, error) {
 	return newVolume(path, credential, func(name *C.char, device **C.atrest_device) C.atrest_status {
 		return C.atrest_device_open_file(name, onDevice, device)
 	}, func(device *C.atrest_device, by C.go_way, handle **C.atrest_volume) C.atrest_status {
-		context, length := address(options.Context)
-		return C.go_open(device, by, onOpen, context, length, handle)
+		context := some(options.Context)
+		return C.go_open(device, by, onOpen, unsafe.Pointer(&context[0]), C.size_t(len(options.Context)),
+			C.int(btoi(options.Context != nil)), handle)
 	})
 }
 
@@ -153,27 +155,16 @@ func newVolume(path string, way Way, open func(*C.char, **C.atrest_device) C.atr
 	return volume, nil
 }
 
-// address is that of a slice for C, and its length, or NULL for nil.
-func address(slice []byte) (unsafe.Pointer, C.size_t) {
-	if slice == nil {
-		return nil, 0
-	}
+// some is a slice of which the first byte has an address, also if it has none. The address is taken in the call of C: only there does
+// cgo know that it is one of bytes, and doesn't look for pointers of Go in what lies around them.
+func some(slice []byte) []byte {
 	if len(slice) == 0 {
-		return unsafe.Pointer(&empty), 0
+		return none[:]
 	}
-	return unsafe.Pointer(&slice[0]), C.size_t(len(slice))
+	return slice
 }
 
-// pointer is the address of a slice for C, and its length; nil has no bytes, as any empty slice.
-func pointer(slice []byte) (unsafe.Pointer, C.size_t) {
-	if slice == nil {
-		slice = []byte{}
-	}
-	return address(slice)
-}
-
-// An address for what has no bytes, but is there.
-var empty byte
+var none [1]byte
 
 // use lends the handle, which isn't freed meanwhile.
 func (volume *Volume) use(function func(*C.atrest_volume) C.atrest_status) error {
