@@ -71,7 +71,7 @@ func (volume *Volume) BeginReencryption(protectors []Way, options ReencryptOptio
 	}
 	volume.data.layout.Lock()
 	defer volume.data.layout.Unlock()
-	return waysInC(protectors, nil, func(ways []C.go_way) error {
+	return waysInC(protectors, nil, map[*Vault]bool{}, func(ways []C.go_way) error {
 		ways = append(ways, C.go_way{}) // so that there is a first one
 		err := volume.use(func(handle *C.atrest_volume) C.atrest_status {
 			return C.go_begin_reencryption(handle, &ways[0], C.size_t(len(ways)-1), C.uint32_t(options.Algorithm),
@@ -91,11 +91,11 @@ func (volume *Volume) BeginReencryption(protectors []Way, options ReencryptOptio
 }
 
 // waysInC lends ways to a function, in C's memory.
-func waysInC(ways []Way, lent []C.go_way, function func([]C.go_way) error) error {
+func waysInC(ways []Way, lent []C.go_way, held map[*Vault]bool, function func([]C.go_way) error) error {
 	if len(ways) == 0 {
 		return function(lent)
 	}
-	return ways[0].inC(func(by C.go_way) error { return waysInC(ways[1:], append(lent, by), function) })
+	return ways[0].inCWith(held, func(by C.go_way) error { return waysInC(ways[1:], append(lent, by), held, function) })
 }
 
 // BeginEncryption begins to encrypt the plain data in a file or on a block device where it lies, and opens it as a volume. The data moves

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func dump(t *testing.T, path string) string {
@@ -194,6 +195,39 @@ func TestHeadersAreBackedUpAndRestored(t *testing.T) {
 	}
 	cryptsetup(t, secret.Passphrase, "open", "--test-passphrase", "--key-file", "-", other)
 	if _, err := BackupHeader(by + ".none"); !errors.Is(err, NotFound) {
+		t.Error(err)
+	}
+}
+
+// Ways may have one vault. A vault that is closed meanwhile waits for them, and they not for it.
+func TestWaysOfOneVaultWhileItIsClosed(t *testing.T) {
+	volume, way, _ := newDisk(t, 20*mib, FormatOptions{})
+	// Far too many, so that it is closed in their midst.
+	ways := make([]Way, 5000)
+	for round := time.Duration(0); round < 5; round++ {
+		vault := newVault1(t)
+		for i := range ways {
+			ways[i] = Way{Vault: vault, Key: "disks"}
+		}
+		returned := make(chan error, 2)
+		go func() { returned <- volume.BeginReencryption(ways, ReencryptOptions{}) }()
+		go func() {
+			time.Sleep(round * 300 * time.Microsecond)
+			vault.Close()
+			returned <- errors.New("closed")
+		}()
+		for i := 0; i < 2; i++ {
+			select {
+			case err := <-returned:
+				if err == nil {
+					t.Error("more protectors than a header has room for")
+				}
+			case <-time.After(time.Minute):
+				panic("a call and Close wait for each other") // and the cleanup for both
+			}
+		}
+	}
+	if err := volume.BeginReencryption([]Way{way, way}, ReencryptOptions{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -46,6 +46,12 @@ var errWay = errors.New("atrest: a way names a vault, a passphrase or a key file
 
 // inC lends a way to a function, in C's memory.
 func (way Way) inC(function func(C.go_way) error) error {
+	return way.inCWith(map[*Vault]bool{}, function)
+}
+
+// inCWith does so within calls that hold some vaults. One is locked once only: the second time would wait for a Close that waits for
+// the first.
+func (way Way) inCWith(held map[*Vault]bool, function func(C.go_way) error) error {
 	if given := btoi(way.Vault != nil) + btoi(way.Passphrase != nil) + btoi(way.KeyFile != ""); given != 1 {
 		return errWay
 	}
@@ -56,8 +62,12 @@ func (way Way) inC(function func(C.go_way) error) error {
 		}
 		by.key = C.CString(way.Key)
 		defer C.free(unsafe.Pointer(by.key))
-		way.Vault.lock.RLock()
-		defer way.Vault.lock.RUnlock()
+		if !held[way.Vault] {
+			way.Vault.lock.RLock()
+			defer way.Vault.lock.RUnlock()
+			held[way.Vault] = true
+			defer delete(held, way.Vault)
+		}
 		if by.vault = way.Vault.handle; by.vault == nil {
 			return ErrClosed
 		}
