@@ -363,3 +363,29 @@ fn an_encrypted_volume_is_adopted_with_its_data() {
     place.ok(&["decrypt", &file, "out.img"]);
     assert_eq!(place.read("out.img")[..8192], plain);
 }
+
+/// Ctrl-C stops its re-encryption between two parts, and tells what goes on.
+#[test]
+fn an_interrupted_adoption_goes_on() {
+    if !peer("cryptsetup") {
+        return;
+    }
+    let place = place();
+    place.write("guest.key", "of the guest");
+    by_peer(&place, "truncate", &["-s", "272M", "guest.img"]);
+    let costs = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", "guest.key"];
+    by_peer(&place, "cryptsetup", &[&["luksFormat", "-q", "--type", "luks2"], &costs[..], &["guest.img"]].concat());
+    let how = ["--key-file", "guest.key", "--guest-encrypted", "--reencrypt", "--progress", "json"];
+    let adopt = [&["fleet", "disk", "adopt", "web", "guest.img"], &WHERE[..], &how].concat();
+    let mut child = place.command(&adopt).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    // Once it is under way.
+    lines.next().unwrap().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let said = lines.map(Result::unwrap).last().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let goes_on = "`atrest fleet disk rekey web --resume` goes on";
+    assert!(said.contains("the disk can be used, and") && said.contains(goes_on), "{said}");
+    place.run(&adopt).failed(8, goes_on);
+    assert_eq!(place.json("fleet disk rekey", &["fleet", "disk", "rekey", "web", "--resume"])["finished"], true);
+}

@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use atrest::managed::{AdoptOptions, DiskService, NewDisk};
-use atrest::{Credential, Secret};
+use atrest::managed::{AdoptOptions, DiskService, NewDisk, Resource, ResourceName};
+use atrest::{Credential, Error, Secret};
 use clap::Args;
 
 use super::answers::Thing;
 #[cfg(feature = "kms")]
 use crate::commands::take_over::AdeArgs;
 use crate::failure::{Failure, Result};
-use crate::output::Output;
+use crate::output::{Output, quoted};
+use crate::progress::{Progress, Show};
 use crate::secrets::{self, Source};
+use crate::stop::{self, Gently};
 
 #[derive(Args)]
 pub struct Adopt {
@@ -45,15 +47,16 @@ pub struct Adopt {
     ade: AdeArgs,
 }
 
-/// How many bytes a step of the re-encryption moves.
-const STEP: u64 = 64 << 20;
+/// How much is rewritten between two looks at the signals.
+const STEP: u64 = 16 << 20;
 
 impl Adopt {
-    pub fn run(self, service: &DiskService, output: Output) -> Result<()> {
+    /// `disks` is the URL of the place of the disks.
+    pub fn run(self, service: &DiskService, disks: &str, output: Output, show: Show) -> Result<()> {
         let new = NewDisk::new(&self.name, 0).region(&self.region).subscription(&self.subscription);
         let new = new.encryption_set(self.set.as_deref());
         let mut options = AdoptOptions::new().guest_encrypted(self.guest_encrypted).reencrypt(self.reencrypt);
-        let found = self.of_azure()?;
+        let found = self.of_azure(service, disks)?;
         if found.is_some() {
             options = options.guest_encrypted(true);
         }
@@ -70,31 +73,82 @@ impl Adopt {
             (None, Some(path)) => Credential::KeyFile(path),
             (secret, _) => Credential::Passphrase(secret.as_ref().map_or(&[], Secret::expose)),
         };
-        let mut disk = service.adopt_disk(&new, &self.image, credential, &options)?;
+        // A signal that comes from here on is looked at between steps.
+        let _gently = Gently::new();
+        let mut disk =
+            service.adopt_disk(&new, &self.image, credential, &options).map_err(|e| self.failed(service, e))?;
         if disk.reencryption.is_some() {
-            while !service.reencrypt_step(&self.name, STEP)?.is_finished() {}
+            self.rekey(service, disk.size, show)?;
             disk = service.resource(&disk.full_name())?;
         }
         output.answer(&Thing::of(disk))
     }
 
+    /// Moves the data to the new data key.
+    fn rekey(&self, service: &DiskService, total: u64, show: Show) -> Result<()> {
+        let goes_on = self.goes_on();
+        let progress = Progress::new(show, "encrypting", total);
+        loop {
+            stop::check(&format!("stopped; the disk can be used, and {goes_on}"))?;
+            let step = service.reencrypt_step(&self.name, STEP).map_err(|e| Failure::from(e).hint(&goes_on))?;
+            progress.set(step.done);
+            if step.is_finished() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn goes_on(&self) -> String {
+        format!("`atrest fleet disk rekey {} --resume` goes on", quoted(&self.name))
+    }
+
+    /// Says what goes on with what is there already.
+    fn failed(&self, service: &DiskService, error: Error) -> Failure {
+        let exists = matches!(error, Error::ResourceExists(_));
+        let failure = Failure::from(error);
+        let Ok(found) = service.resource(&ResourceName::disk(&self.name)) else { return failure };
+        let is_under_way = found.reencryption.as_ref().is_some_and(|reencryption| reencryption.finished.is_none());
+        if self.reencrypt && is_under_way {
+            failure.hint(&format!("its re-encryption isn't finished, and {}", self.goes_on()))
+        } else if !exists && self.is_begun(&found) {
+            failure.hint("its adoption isn't finished, and the same command goes on")
+        } else {
+            failure
+        }
+    }
+
+    /// Whether the image is becoming this disk.
+    fn is_begun(&self, disk: &Resource) -> bool {
+        disk.adopting.as_ref().is_some_and(|adopting| adopting.image == self.image)
+    }
+
     /// The passphrase of a disk of Azure Disk Encryption, if it is said where that is.
     #[cfg(feature = "kms")]
-    fn of_azure(&self) -> Result<Option<Secret>> {
+    fn of_azure(&self, service: &DiskService, disks: &str) -> Result<Option<Secret>> {
+        use std::path::Path;
+
         use crate::devices::{Access, open};
         use crate::failure::About;
         use atrest_ade::{Disk, passphrase};
         if !self.ade.is_given() {
             return Ok(None);
         }
+        // A call that was killed may have moved it.
+        let moved = match service.resource(&ResourceName::disk(&self.name)) {
+            Ok(disk) if self.is_begun(&disk) && !Path::new(&self.image).exists() => Some(disk),
+            _ => None,
+        };
         self.ade.ask(|source, vaults| {
-            let disk = Disk::new(open(&self.image, Access::Read)?);
-            passphrase(&disk, source, vaults).map(Some).about(&self.image)
+            let device = match &moved {
+                Some(disk) => atrest_stores::backend(disks)?.open(&disk.region, &disk.id)?,
+                None => open(&self.image, Access::Read)?,
+            };
+            passphrase(&Disk::new(device), source, vaults).map(Some).about(&self.image)
         })
     }
 
     #[cfg(not(feature = "kms"))]
-    fn of_azure(&self) -> Result<Option<Secret>> {
+    fn of_azure(&self, _: &DiskService, _: &str) -> Result<Option<Secret>> {
         Ok(None)
     }
 }

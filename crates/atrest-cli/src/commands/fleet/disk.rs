@@ -124,10 +124,11 @@ pub struct ServeDisk {
 }
 
 impl Command {
-    pub fn run(self, service: &DiskService, output: Output, show: Show, yes: bool) -> Result<()> {
+    /// `disks` is the URL of the place of the disks.
+    pub fn run(self, service: &DiskService, disks: &str, output: Output, show: Show, yes: bool) -> Result<()> {
         match self {
             Command::Create(create) => create.run(service, output, show),
-            Command::Adopt(adopt) => adopt.run(service, output),
+            Command::Adopt(adopt) => adopt.run(service, disks, output, show),
             Command::Ls => list(service, output),
             Command::Show(Named { name }) => output.answer(&Thing::of(service.resource(&ResourceName::disk(name))?)),
             Command::Write(write) => write.run(service, output, show, yes),

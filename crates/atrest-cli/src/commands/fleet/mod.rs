@@ -117,7 +117,7 @@ impl Fleet {
             Command::Attachments(command) => command.run(&view(&at.store)?, output),
             Command::Store(command) => command.run(&at.store, output),
             Command::Set(command) => command.run(&at.open()?, output, yes),
-            Command::Disk(command) => command.run(&at.open()?, output, show, yes),
+            Command::Disk(command) => command.run(&at.open()?, &at.disks, output, show, yes),
             Command::Snapshot(command) => command.run(&at.open()?, output, show, yes),
             Command::Image(command) => command.run(&at.open()?, output, show, yes),
             Command::Report => report(&at.open()?, output),
