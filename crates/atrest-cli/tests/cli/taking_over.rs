@@ -1,6 +1,11 @@
 //! Disks of Azure Disk Encryption, whose secret was copied into a vault file. The service itself was not tried.
 
 use std::process::Command;
+use std::sync::Arc;
+
+use atrest::managed::{AdoptOptions, DiskBackend, DiskFolder, DiskService, KnownVaults, NewDisk, ServiceOptions};
+use atrest::vault::{FileVault, Unlock};
+use atrest::{BlockDevice, Credential, Error, Result};
 
 use crate::common::{Place, peer};
 
@@ -69,4 +74,55 @@ fn what_is_missing_is_named() {
     let elsewhere = ["take-over", "disk", "--secret", "https://fabrikam.vault.azure.net/secrets/disk-1/1"];
     let ran = place.run(&[&elsewhere[..], &copied].concat());
     assert!(ran.status != 0 && ran.stderr.contains("fabrikam"), "{}", ran.stderr);
+}
+
+/// A place for disks which a kill ends right after it has moved an image.
+struct Killed(DiskFolder);
+
+impl DiskBackend for Killed {
+    fn create(&self, region: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        self.0.create(region, id, size)
+    }
+
+    fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
+        self.0.open(region, id)
+    }
+
+    fn open_image(&self, region: &str, image: &str) -> Result<Arc<dyn BlockDevice>> {
+        self.0.open_image(region, image)
+    }
+
+    fn adopt_image(&self, region: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        self.0.adopt_image(region, id, image, size)?;
+        Err(Error::Io { what: "moving".into(), source: std::io::ErrorKind::Interrupted.into() })
+    }
+
+    fn remove(&self, region: &str, id: &str) -> Result<()> {
+        self.0.remove(region, id)
+    }
+}
+
+#[test]
+fn a_killed_adoption_of_a_disk_goes_on_by_the_same_command() {
+    let Some(place) = place() else { return };
+    let disk = place.path("disk").into_os_string().into_string().unwrap();
+    let disks = format!("file:{}", place.root().display());
+    let vault = FileVault::open(place.path("keys.vault"), Unlock::KeyFile(&place.path("root.key"))).unwrap();
+    let backend = Arc::new(Killed(DiskFolder::new(place.root())));
+    let options = ServiceOptions::new(backend, Arc::new(KnownVaults::new()), Arc::new(vault), "disks");
+    let service = DiskService::open(place.path("fleet.redb"), options).unwrap();
+    let new = NewDisk::new("web", 0).region("north").subscription("contoso");
+    let passphrase = place.read("LinuxPassPhraseFileName");
+    let how = AdoptOptions::new().guest_encrypted(true);
+    service.adopt_disk(&new, &disk, Credential::Passphrase(&passphrase), &how).unwrap_err();
+    drop(service);
+    assert!(!place.path("disk").exists());
+
+    let secret = format!("{VAULT}/secrets/disk-1/1");
+    let from = ["--secret", &secret, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    let at = ["--disks", &disks, "--region", "north", "--subscription", "contoso"];
+    let adopted = place.json("fleet disk adopt", &[&["fleet", "disk", "adopt", "web", &disk], &at[..], &from].concat());
+    let file = format!("{}.disk", adopted["id"].as_str().unwrap());
+    place.run(&["check", &file, "--unlock", "--key-file", "LinuxPassPhraseFileName"]).failed(4, "keyslot");
+    place.ok(&["check", &file, "--unlock"]);
 }
