@@ -113,7 +113,7 @@ impl From<Error> for Failure {
 }
 
 /// What the library says to a programmer, and what a person at a shell does instead.
-const WORDS: [(&str, &str); 8] = [
+const WORDS: [(&str, &str); 9] = [
     ("open it once for writing, which finishes that part", "`--resume` finishes that part, and goes on"),
     (
         "`hazmat_allow_unencrypted` opens it, and then `reencrypt_step` goes on",
@@ -128,6 +128,10 @@ const WORDS: [(&str, &str); 8] = [
     ("`hazmat_repair` (which OpenOptions have too)", "`atrest check --repair --force`"),
     ("`hazmat_resume_unprotected`, or with ", ""),
     ("(`keyslot`)", "(--keyslot)"),
+    (
+        "by `copy_records`: open that one; `reopen_moved` makes this one usable again",
+        "by `atrest fleet store copy`: use that one; `atrest fleet --store STORE store reopen` makes this one usable again",
+    ),
 ];
 
 fn in_words_of_the_shell(text: String) -> String {

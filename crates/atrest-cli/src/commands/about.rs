@@ -115,6 +115,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("fleet store backup", schema_for!(fleet::Checked)),
         ("fleet store check", schema_for!(fleet::Checked)),
         ("fleet store copy", schema_for!(fleet::Copied)),
+        ("fleet store reopen", schema_for!(fleet::Checked)),
         ("format", schema_for!(format::Formatted)),
         ("grant", grants.clone()),
         ("header backup", handled.clone()),

@@ -111,6 +111,14 @@ fn a_store_is_checked_copied_and_moved_without_a_vault() {
     let copied = json("fleet store copy", &["fleet", "store", "copy", "file:copy.redb", "moved.redb"]);
     assert!(copied["records"].as_u64().unwrap() >= 4, "{copied}");
     assert_eq!(place.ok(&["fleet", "disk", "ls", "--json", "--store", "file:moved.redb"]), disks);
+    // The old one stays closed, until somebody says that nobody uses the other.
+    let old = ["fleet", "--store", "copy.redb"];
+    place.run(&[&old[..], &["disk", "ls"]].concat()).failed(9, "`atrest fleet --store STORE store reopen`");
+    place.run(&[&old[..], &["store", "reopen"]].concat()).failed(8, "both write the same disks");
+    place.run(&[&old[..], &["disk", "ls"]].concat()).failed(9, "moved");
+    assert_eq!(json("fleet store reopen", &[&old[..], &["store", "reopen", "-y"]].concat())["sound"], true);
+    assert_eq!(place.ok(&[&old[..], &["disk", "ls"]].concat()), place.ok(&["fleet", "disk", "ls"]));
+    place.run(&["fleet", "--store", "none.redb", "store", "reopen", "-y"]).failed(3, "none.redb");
     // What is there isn't overwritten, and nothing is made of what isn't.
     place.run(&["fleet", "store", "copy", "fleet.redb", "moved.redb"]).failed(2, "empty");
     place.run(&["fleet", "store", "copy", "none.redb", "new.redb"]).failed(3, "none.redb");

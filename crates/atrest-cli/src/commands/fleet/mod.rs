@@ -115,7 +115,7 @@ impl Fleet {
         match self.command {
             Command::Hosts(command) => command.run(&view(&at.store)?, output),
             Command::Attachments(command) => command.run(&view(&at.store)?, output),
-            Command::Store(command) => command.run(&at.store, output),
+            Command::Store(command) => command.run(&at.store, output, yes),
             Command::Set(command) => command.run(&at.open()?, output, yes),
             Command::Disk(command) => command.run(&at.open()?, &at.disks, output, show, yes),
             Command::Snapshot(command) => command.run(&at.open()?, output, show, yes),

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use atrest::managed::store::FileStore;
+use atrest::managed::store::{FileStore, reopen_moved};
 use atrest_stores::{FleetStore, FleetStoreOptions};
 use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answers::Checked;
+use crate::confirm::confirm;
 use crate::failure::{About, Code, Failure, Result};
 use crate::output::{Answer, Output, Text};
 
@@ -20,6 +21,8 @@ pub enum Command {
     Backup(Backup),
     /// Checks the store without a vault: a file that no service has open, or a store that hosts share
     Check,
+    /// Makes a store usable again whose records were copied to another one, which nobody has used since; and checks it
+    Reopen,
 }
 
 #[derive(Args)]
@@ -62,7 +65,7 @@ pub fn named(text: &str) -> Result<FleetStore> {
 }
 
 impl Command {
-    pub fn run(self, store: &str, output: Output) -> Result<()> {
+    pub fn run(self, store: &str, output: Output, yes: bool) -> Result<()> {
         match self {
             Command::Copy(Copy { from, to }) => {
                 let (from, to) = (named(&from)?, named(&to)?);
@@ -81,6 +84,19 @@ impl Command {
                 )),
             },
             Command::Check => checked(named(store)?.check()?, output),
+            Command::Reopen => {
+                let store = named(store)?;
+                let records = store.existing()?;
+                confirm(
+                    yes,
+                    "The store will be used again as it was before its records were copied to another one. If a service uses the \
+                     other one, or has used it, both write the same disks.",
+                )?;
+                reopen_moved(&*records)?;
+                // A file is locked as long as it is held.
+                drop(records);
+                checked(store.check()?, output)
+            }
         }
     }
 }
