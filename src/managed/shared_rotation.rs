@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use super::fleet::{Attached, Batch, Fleet};
 use super::keys::Notes;
+use super::live::{Registry, Seen};
 use super::parallel;
 use super::records::{Resource, ResourceName};
 use super::rotation::RotationProgress;
@@ -65,9 +66,8 @@ impl Round<'_> {
         (self.progress)(RotationProgress { done, total: self.total.max(done) });
     }
 
-    fn leave(&self, name: &ResourceName) {
-        let busy = || Error::Busy { what: format!("the {name}, which another host has open,") };
-        lock(&self.left).get_or_insert_with(busy);
+    fn leave(&self, why: Error) {
+        lock(&self.left).get_or_insert(why);
     }
 
     fn fail(&self, at: Option<&ResourceName>, error: Error) -> ControlFlow<()> {
@@ -246,6 +246,7 @@ impl Inner {
     ) -> ControlFlow<()> {
         let mut left = batch;
         while !left.is_empty() {
+            let seen: Vec<Seen> = left.iter().map(|resource| self.registry.seen(resource)).collect();
             let (attached, here) = match fleet.attach_all(&round.queue, round.goal.key(), left) {
                 Ok(attached) => attached,
                 Err(e) => return round.fail(None, e),
@@ -253,7 +254,7 @@ impl Inner {
             let (these, others) = left.split_at(attached.len());
             left = others;
             let notes = Notes::new(&self.keys);
-            let moved = self.rotate_attached(round, &notes, attached, these, done);
+            let moved = self.rotate_attached(round, &notes, attached, these.iter().zip(seen), done);
             // Before others can open them, who would move them again. Also if some failed.
             let noted = notes.write();
             drop(here);
@@ -265,25 +266,25 @@ impl Inner {
         ControlFlow::Continue(())
     }
 
-    fn rotate_attached(
+    fn rotate_attached<'r>(
         &self,
         round: &Round<'_>,
         notes: &Notes<'_>,
         attached: Vec<Attached>,
-        batch: &[Resource],
+        batch: impl Iterator<Item = (&'r Resource, Seen)>,
         done: &(impl Fn(&ResourceName) + Sync),
     ) -> ControlFlow<()> {
-        for (attached, before) in attached.into_iter().zip(batch) {
+        for (attached, (before, seen)) in attached.into_iter().zip(batch) {
             let name = before.full_name();
             let resource = match attached {
                 Attached::Here(resource) => resource,
                 Attached::Elsewhere => {
-                    round.leave(&name);
+                    round.leave(Error::Busy { what: format!("the {name}, which another host has open,") });
                     continue;
                 }
                 Attached::Gone => continue,
             };
-            match self.rotate_one(round, notes, &name, *resource) {
+            match self.rotate_one(round, notes, &seen, *resource) {
                 Ok(moved) => {
                     if moved {
                         round.moved.fetch_add(1, Ordering::Relaxed);
@@ -291,7 +292,7 @@ impl Inner {
                     }
                     done(&name);
                 }
-                Err(Error::Busy { .. }) => round.leave(&name),
+                Err(why @ Error::Busy { .. }) => round.leave(why),
                 Err(Error::NoSuchResource(_)) => {}
                 Err(e) => return round.fail(Some(&name), e),
             }
@@ -300,23 +301,17 @@ impl Inner {
     }
 
     /// Moves one that is this host's. One that is under way to somewhere is read once more.
-    fn rotate_one(
-        &self,
-        round: &Round<'_>,
-        notes: &Notes<'_>,
-        name: &ResourceName,
-        resource: Resource,
-    ) -> Result<bool> {
+    fn rotate_one(&self, round: &Round<'_>, notes: &Notes<'_>, seen: &Seen, resource: Resource) -> Result<bool> {
         let is_plain = resource.joining.is_none() && !resource.is_to_be_imported();
         match round.goal {
             Goal::Set(set) if is_plain && resource.set.as_ref() == Some(&set.name) => {
-                self.registry.changing_known(resource, |live, resource| self.rewrap_member(live, &resource, set, notes))
+                Registry::changing_known(seen, resource, |live, now| self.rewrap_member(live, &now, set, notes))
             }
-            Goal::Set(set) => self.rewrap(set, name, notes),
-            Goal::Platform(kek, key) if is_plain => self.registry.changing_known(resource, |live, resource| {
-                self.rewrap_known_bottom(live, &resource, Some(&resource), (kek, key), notes)
+            Goal::Set(set) => self.rewrap(set, &resource.full_name(), notes),
+            Goal::Platform(kek, key) if is_plain => Registry::changing_known(seen, resource, |live, now| {
+                self.rewrap_known_bottom(live, &now, Some(&now), (kek, key), notes)
             }),
-            Goal::Platform(kek, key) => self.rewrap_bottom(name, kek, key, notes),
+            Goal::Platform(kek, key) => self.rewrap_bottom(&resource.full_name(), kek, key, notes),
         }
     }
 

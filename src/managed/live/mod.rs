@@ -20,5 +20,5 @@ pub(super) use before_write::BeforeWrite;
 pub(super) use capturing::Capturing;
 pub use in_flight::DeviceWrite;
 pub use open_disk::OpenDisk;
-pub(super) use registry::Registry;
+pub(super) use registry::{Registry, Seen};
 pub(super) use resource::LiveResource;

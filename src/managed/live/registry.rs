@@ -5,15 +5,22 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::ended::Ended;
 use super::resource::LiveResource;
-use crate::Result;
 use crate::managed::keys::Access;
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::lock;
+use crate::{Error, Result};
 
 /// Resources in use, by id. All users of one share it, and nobody gets another one that took its name.
 pub(in crate::managed) struct Registry {
     access: Arc<Access>,
     resources: Mutex<HashMap<String, Entry>>,
+}
+
+/// A resource as of a moment, after which another thread of this host may change it.
+pub(in crate::managed) struct Seen {
+    live: Arc<LiveResource>,
+    /// How often it was changed before; `None` if it was being changed.
+    changes: Option<u64>,
 }
 
 /// A resource in use. The entry stays until the device is closed, which is after the last user has gone.
@@ -77,15 +84,33 @@ impl Registry {
         })
     }
 
-    /// The same for a resource whose record was read just now, while no other host could change what `act` relies on.
+    /// A resource as of now, for [`changing_known`](Self::changing_known).
+    pub(in crate::managed) fn seen(&self, resource: &Resource) -> Seen {
+        let live = self.of(resource);
+        let changes = live.changes();
+        Seen { live, changes }
+    }
+
+    /// As [`changing`](Self::changing) for a resource whose record was read after it was `seen`, while no other host could change what
+    /// `act` relies on. It is read again only if another thread of this host may have changed it since.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if it was put into another set since; [`Error::NoSuchResource`] if it was removed.
     pub(in crate::managed) fn changing_known<T>(
-        &self,
-        resource: Resource,
+        seen: &Seen,
+        known: Resource,
         act: impl FnOnce(&Arc<LiveResource>, Resource) -> Result<T>,
     ) -> Result<T> {
-        let live = self.of(&resource);
-        let _alone = live.changing();
-        act(&live, resource)
+        let live = &seen.live;
+        let count = live.changing();
+        if seen.changes.is_some_and(|before| before + 1 == *count) {
+            return act(live, known);
+        }
+        let now = live.record()?;
+        if (&now.set, &now.joining) != (&known.set, &known.joining) {
+            return Err(Error::Busy { what: format!("the {}, which was put into another set meanwhile,", live.name) });
+        }
+        act(live, now)
     }
 
     /// All resources in use.

@@ -43,8 +43,9 @@ pub(in crate::managed) struct LiveResource {
     attached_as: AtomicU64,
     /// Locked while the volumes are opened. Other threads wait and share the result.
     pub(super) opening: Mutex<()>,
-    /// Locked while its keys are changed or it is removed. Several resources are locked in the order of their names.
-    change: Mutex<()>,
+    /// Locked while its keys are changed or it is removed. Several resources are locked in the order of their names. It counts
+    /// how often it was locked.
+    change: Mutex<u64>,
     /// Locked while it is copied and may be written.
     pub(in crate::managed) copying: Mutex<()>,
     /// The layer above it that keeps writes back, if there is one.
@@ -346,8 +347,15 @@ impl LiveResource {
     }
 
     /// Locks it against changes by others.
-    pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, ()> {
-        lock(&self.change)
+    pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, u64> {
+        let mut count = lock(&self.change);
+        *count += 1;
+        count
+    }
+
+    /// How often it was locked against changes by others; `None` while it is.
+    pub(super) fn changes(&self) -> Option<u64> {
+        try_lock(&self.change).map(|count| *count)
     }
 
     /// Opens the volumes if the key may be used, and wipes the DEK if it may not.

@@ -1,14 +1,15 @@
 //! The rotation of many disks by several hosts, and what it costs the store.
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use atrest::managed::{ResourceName, RotationProgress};
+use atrest::key::KeyId;
+use atrest::managed::{NewSet, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error};
 
-use super::world::{Fleet, LEASE};
-use crate::common::world::{VAULT, new_disk, quiet};
+use super::world::{Fleet, Host, LEASE};
+use crate::common::world::{OTHER_VAULT, VAULT, new_disk, quiet};
 
 fn disks(fleet: &Fleet, count: usize) {
     let host = fleet.host("maker", 0);
@@ -116,5 +117,76 @@ fn the_batch_of_a_lost_host_is_taken_by_another() {
         let name = format!("d{n}");
         assert_eq!(other.resource(&ResourceName::disk(&name)).unwrap().proven.unwrap().key, key);
         other.open_disk(&name).unwrap().write_at(0, &[1; 4096]).unwrap();
+    }
+}
+
+/// A set whose key is in another vault.
+fn another_set(fleet: &Fleet, host: &Host) {
+    let key = KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
+    let set =
+        host.create_set(&NewSet::new("other", key).region("north").subscription("one").tenant("contoso")).unwrap();
+    fleet.world.customer(OTHER_VAULT).granted.lock().unwrap().push(set.identity);
+}
+
+const NAMES: [&str; 4] = ["d0", "d1", "d2", "d3"];
+
+/// Puts all disks into another set when the first of them is told of as moved. The second one of its batch was attached before, and
+/// its turn comes then.
+fn put_meanwhile(host: &Host, rotate: impl FnOnce(&(dyn Fn(RotationProgress) + Sync)) -> Result<(), Error>) {
+    let (put, turn) = (AtomicBool::new(false), Mutex::new(()));
+    let rotated = rotate(&|_| {
+        let _turn = turn.lock().unwrap();
+        if !put.swap(true, Ordering::SeqCst) {
+            NAMES.iter().for_each(|name| drop(host.put_into_set(&ResourceName::disk(*name), "other").unwrap()));
+        }
+    });
+    assert!(matches!(rotated, Ok(()) | Err(Error::Busy { .. })), "{rotated:?}");
+}
+
+/// What was read of a disk when its batch was attached isn't so any more when its turn comes: another thread of this host
+/// has moved it. One that is open has its DEK at hand, and needs no vault to be put under the wrong key.
+#[test]
+fn a_disk_that_is_put_into_another_set_during_a_rotation_stays_under_that_sets_key() {
+    for is_open in [true, false] {
+        let fleet = Fleet::new();
+        disks(&fleet, 4);
+        let host = fleet.host("one", 0);
+        let open = NAMES.map(|name| is_open.then(|| host.open_disk(name).unwrap()));
+        another_set(&fleet, &host);
+        let customer = fleet.world.customer(VAULT);
+        customer.rotate();
+        put_meanwhile(&host, |progress| host.rotate_set("set", progress).map(drop));
+        host.rotate_set("set", &quiet).unwrap();
+        drop((open, host));
+        // The key of the set that they left isn't needed any more.
+        customer.off.lock().unwrap().extend([1, 2]);
+        let other = fleet.host("other", 0);
+        for name in NAMES {
+            assert_eq!(other.resource(&ResourceName::disk(name)).unwrap().set.as_deref(), Some("other"));
+            other.open_disk(name).unwrap().write_at(0, &[1; 4096]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_is_put_into_a_set_during_a_rotation_of_the_platforms_key_needs_that_sets_key() {
+    for is_open in [true, false] {
+        let fleet = Fleet::new();
+        let host = fleet.host("one", 0);
+        NAMES.iter().for_each(|name| drop(host.create_disk(&new_disk(name, None)).unwrap()));
+        let open = NAMES.map(|name| is_open.then(|| host.open_disk(name).unwrap()));
+        another_set(&fleet, &host);
+        fleet.world.platform.rotate();
+        put_meanwhile(&host, |progress| host.rotate_platform(progress).map(drop));
+        host.rotate_platform(&quiet).unwrap();
+        drop((open, host));
+        let other = fleet.host("other", 0);
+        let disabled = &fleet.world.customer(OTHER_VAULT).disabled;
+        disabled.store(true, Ordering::SeqCst);
+        NAMES.iter().for_each(|name| assert!(other.open_disk(name).is_err(), "{name}"));
+        disabled.store(false, Ordering::SeqCst);
+        drop(other);
+        let other = fleet.host("third", 0);
+        NAMES.iter().for_each(|name| other.open_disk(name).unwrap().write_at(0, &[1; 4096]).unwrap());
     }
 }
