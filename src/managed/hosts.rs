@@ -84,13 +84,14 @@ impl Inner {
         Err(Error::Busy { what })
     }
 
-    /// What a host does about once a minute for the others: declares lost whose lease stands still, and removes devices that
-    /// nobody makes any more.
+    /// What a host does about once a minute for the others: declares lost whose lease stands still, gives back parts
+    /// of rotations that it couldn't, and removes devices that nobody makes any more.
     pub(super) fn maintain_host(&self) -> Result<()> {
         let Some(fleet) = &self.keys.fleet else { return Ok(()) };
         for host in fleet.maintain()? {
             tell!(warn, "the host {host} was lost: its lease has run out");
         }
+        self.give_back_parts(fleet);
         self.give_up_devices()?;
         self.remove_ownerless()
     }

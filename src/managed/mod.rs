@@ -49,6 +49,7 @@ mod making;
 mod membership;
 mod metrics;
 mod orphans;
+mod parts;
 mod platform;
 mod rebuild;
 mod reencryption;

@@ -1,6 +1,6 @@
 //! [`DiskService`], and the state shared by all its parts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::backend::{DiskBackend, VaultDirectory};
 use super::fleet::{Fenced, Fleet, HostOptions};
 use super::keys::{Access, LeasePolicy, Now, Vaults};
 use super::live::Registry;
-use super::store::{Records, Store, check_whole};
+use super::store::{Queue, Records, Store, check_whole};
 use super::sync::Named;
 use crate::error::Rule;
 use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
@@ -147,6 +147,8 @@ pub(super) struct Inner {
     pub(super) given_up: Mutex<Vec<(String, Duration)>>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, Now>>,
+    /// Rotations of which the store may have parts as this host's, that it doesn't work at any more.
+    pub(super) unreturned: Mutex<BTreeSet<Queue>>,
 }
 
 impl DiskService {
@@ -212,6 +214,7 @@ impl DiskService {
             copies: Named::default(),
             given_up: Mutex::default(),
             looked: Mutex::default(),
+            unreturned: Mutex::default(),
         };
         DiskService { inner: Arc::new(inner) }
     }

@@ -14,6 +14,7 @@ use super::fleet::{Attached, Batch, Fleet};
 use super::keys::Notes;
 use super::live::{Registry, Seen};
 use super::parallel;
+use super::parts::Parts;
 use super::records::{Resource, ResourceName};
 use super::rotation::RotationProgress;
 use super::rounds::{Goal, Left, Stopped, until_finished};
@@ -160,13 +161,13 @@ impl Inner {
             }
         };
         self.rotate_some(fleet, round, &open, done).map_err(failed)?;
+        let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
         while !round.has_failed() {
-            match self.store.claim(&round.queue, round.goal.key(), &fleet.own()).map_err(failed)? {
+            match parts.claim().map_err(failed)? {
                 Claim::Members(part) => {
                     let done = self.rotate_range(fleet, round, part.from.clone(), part.until.as_deref());
                     let whole = done.is_ok() && !round.has_failed();
-                    // A part that can't be given back is taken by others when this host is lost, or by itself.
-                    let given_back = self.store.give_back(&part, &fleet.own(), whole);
+                    let given_back = parts.give_back(&part, whole);
                     done.and(given_back).map_err(failed)?;
                 }
                 Claim::Left(host) => {
@@ -323,14 +324,14 @@ impl Inner {
         round: &Round<'_>,
         finish: impl Fn(usize) -> Result<Option<ResourceName>>,
     ) -> Result<Option<ResourceName>> {
-        let (key, own) = (round.goal.key(), fleet.own());
         let busy =
             |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
         // Others have parts of it, and the last of them ends it.
         if let Some(host) = lock(&round.other).take() {
             return Err(busy(&host));
         }
-        let (last, swept) = match self.store.claim_last(&round.queue, key, &own)? {
+        let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
+        let (last, swept) = match parts.claim_last()? {
             Ok(claimed) => claimed,
             Err(host) => return Err(busy(&host)),
         };
@@ -344,12 +345,11 @@ impl Inner {
         };
         match waiting {
             Ok(waiting) => {
-                let swept = waiting.as_ref().map(|name| round.queue.before(name));
-                self.store.end_last(&round.queue, key, &last, swept)?;
+                parts.end_last(&last, waiting.as_ref())?;
                 Ok(waiting)
             }
             Err(e) => {
-                let _ = self.store.give_back(&last, &own, true);
+                let _ = parts.give_back(&last, true);
                 Err(e)
             }
         }

@@ -16,7 +16,7 @@ use crate::managed::records::{Holder, Part, Resource, ResourceName, Turn};
 use crate::{Error, Result};
 
 /// What is rotated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::managed) enum Queue {
     /// The members of a set, including those that are moving into another one.
     Set(String),
@@ -285,6 +285,25 @@ impl Records {
             // Another host has taken this one for lost.
             _ => Ok(()),
         })
+    }
+
+    /// Gives back all parts of a rotation that are this host's, done or not, with the look at all members at the end.
+    pub(in crate::managed) fn give_back_all(&self, queue: &Queue, own: &Holder) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.store.list(&parts_of(queue.name()), after.as_deref(), MAX_PAGE)?;
+            for record in &page {
+                let Some(place @ Place::Part(..)) = Place::of_key(&record.key) else { continue };
+                let part: Part = parse(&place, &opened(record)?.1)?;
+                if part.holder.as_ref() == Some(own) {
+                    self.give_back(&Claimed { place, from: part.from, until: part.until }, own, false)?;
+                }
+            }
+            match page.last().filter(|_| page.len() == MAX_PAGE) {
+                Some(last) => after = Some(last.key.clone()),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Gives this host the look at all members at the end, and the key up to which all were proved before; `Err` with the name

@@ -5,6 +5,7 @@ mod caches;
 mod deaths;
 mod moving;
 mod operations;
+mod parts;
 mod rotation;
 mod scale;
 mod shared_work;

@@ -1,0 +1,97 @@
+//! The parts of a rotation that this host has in the store. Whatever happens to the rotation, they are given back while the host lives:
+//! no other host takes a part of one with a lease.
+
+use std::sync::Arc;
+
+use super::fleet::Fleet;
+use super::records::ResourceName;
+use super::service::Inner;
+use super::store::{Claim, Claimed, Queue};
+use super::sync::lock;
+use crate::key::KeyId;
+use crate::log::tell;
+use crate::{Error, Result};
+
+/// The parts of one rotation, of which this host has one at a time.
+pub(super) struct Parts<'i> {
+    inner: &'i Inner,
+    fleet: Arc<Fleet>,
+    queue: &'i Queue,
+    key: &'i KeyId,
+    /// Whether the store has one as this host's, as far as is known.
+    has: bool,
+}
+
+impl<'i> Parts<'i> {
+    pub(super) fn new(inner: &'i Inner, fleet: &Arc<Fleet>, queue: &'i Queue, key: &'i KeyId) -> Self {
+        Parts { inner, fleet: fleet.clone(), queue, key, has: false }
+    }
+
+    /// The next part for this host.
+    pub(super) fn claim(&mut self) -> Result<Claim> {
+        let claim = self.certain(self.inner.store.claim(self.queue, self.key, &self.fleet.own()))?;
+        self.has = matches!(claim, Claim::Members(_));
+        Ok(claim)
+    }
+
+    /// Ends the work at a part: it is done, or another host takes it.
+    pub(super) fn give_back(&mut self, part: &Claimed, done: bool) -> Result<()> {
+        let given_back = self.inner.store.give_back(part, &self.fleet.own(), done);
+        self.ended(given_back)
+    }
+
+    /// The look at all members at the end, and from where on; `Err` with the host that is at it.
+    pub(super) fn claim_last(&mut self) -> Result<Result<(Claimed, Option<String>), String>> {
+        let claim = self.certain(self.inner.store.claim_last(self.queue, self.key, &self.fleet.own()))?;
+        self.has = claim.is_ok();
+        Ok(claim)
+    }
+
+    /// Ends it. All before `waiting` are proved.
+    pub(super) fn end_last(&mut self, last: &Claimed, waiting: Option<&ResourceName>) -> Result<()> {
+        let swept = waiting.map(|name| self.queue.before(name));
+        let ended = self.inner.store.end_last(self.queue, self.key, last, swept);
+        self.ended(ended)
+    }
+
+    fn ended(&mut self, ended: Result<()>) -> Result<()> {
+        self.has = false;
+        ended.inspect_err(|_| self.note())
+    }
+
+    /// Notes that the store may have a part as this host's, if it isn't known what became of a claim.
+    fn certain<T>(&self, claim: Result<T>) -> Result<T> {
+        // These say that it didn't happen.
+        let didnt = |e: &Error| matches!(e, Error::Busy { .. } | Error::NoSuchResource(_));
+        if claim.as_ref().is_err_and(|e| !didnt(e)) {
+            self.note();
+        }
+        claim
+    }
+
+    fn note(&self) {
+        lock(&self.inner.unreturned).insert(self.queue.clone());
+    }
+}
+
+impl Drop for Parts<'_> {
+    /// Whoever follows the progress may panic.
+    fn drop(&mut self) {
+        if self.has && self.inner.store.give_back_all(self.queue, &self.fleet.own()).is_err() {
+            self.note();
+        }
+    }
+}
+
+impl Inner {
+    /// Gives back the parts that rotations couldn't. If this host has begun such a rotation again, another one may do its part as well.
+    pub(super) fn give_back_parts(&self, fleet: &Fleet) {
+        let queues = core::mem::take(&mut *lock(&self.unreturned));
+        for queue in queues {
+            if let Err(e) = self.store.give_back_all(&queue, &fleet.own()) {
+                tell!(warn, "a part of the rotation of {queue} couldn't be given back: {e}");
+                lock(&self.unreturned).insert(queue);
+            }
+        }
+    }
+}

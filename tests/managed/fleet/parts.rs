@@ -1,0 +1,78 @@
+//! The parts of a rotation that a host has in the store, when it lives on and doesn't end them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+
+use atrest::managed::RotationProgress;
+use atrest::{EncryptionType, Error};
+
+use super::world::{Fleet, Host, LEASE};
+use crate::common::world::{VAULT, new_disk, quiet};
+
+fn two_hosts(fleet: &Fleet, disks: usize) -> [Host; 2] {
+    let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
+    fleet.world.set(&hosts[0], "set", EncryptionType::CustomerKey);
+    (0..disks).for_each(|n| drop(hosts[0].create_disk(&new_disk(&format!("d{n}"), Some("set"))).unwrap()));
+    fleet.world.customer(VAULT).rotate();
+    hosts
+}
+
+/// The store was away for `one` in its rotation, which it doesn't repeat. It lives, and does what a host does each minute.
+fn the_other_ends_it(fleet: &Fleet, [one, other]: &[Host; 2]) {
+    one.calls.store(usize::MAX, Ordering::SeqCst);
+    one.live(LEASE);
+    other.live(LEASE);
+    // Neither the part nor a device of it is still held.
+    other.rotate_set("set", &quiet).unwrap();
+    assert!(other.encryption_set("set").unwrap().previous_keys.is_empty());
+    assert_eq!(fleet.keys("part/"), [""; 0]);
+}
+
+#[test]
+fn a_part_that_couldnt_be_given_back_is_later() {
+    let fleet = Fleet::new();
+    let hosts = two_hosts(&fleet, 6);
+    let away = |_: RotationProgress| hosts[0].calls.store(0, Ordering::SeqCst);
+    assert!(matches!(hosts[0].rotate_set("set", &away), Err(Error::Io { .. })));
+    the_other_ends_it(&fleet, &hosts);
+}
+
+/// The store gave a part out, and the host doesn't know it.
+#[test]
+fn a_part_whose_answer_was_lost_is_given_back() {
+    let fleet = Fleet::new();
+    let hosts = two_hosts(&fleet, 6);
+    *hosts[0].hooks.cut_after.lock().unwrap() = Some("part/".into());
+    assert!(matches!(hosts[0].rotate_set("set", &quiet), Err(Error::Io { .. })));
+    the_other_ends_it(&fleet, &hosts);
+}
+
+/// The same for the look at all at the end.
+#[test]
+fn the_look_at_all_that_a_host_didnt_end_is_another_ones() {
+    // Before it began, or was ended: its record, and that of the set.
+    let last = format!("part/set/{:020}/{}", 0, u64::MAX);
+    for (at, before) in [(&*last, false), ("set/", true), ("set/", false)] {
+        let fleet = Fleet::new();
+        let hosts = two_hosts(&fleet, 6);
+        let cut = |_: RotationProgress| {
+            let hooks = &hosts[0].hooks;
+            *if before { &hooks.cut_before } else { &hooks.cut_after }.lock().unwrap() = Some(at.into());
+        };
+        assert!(matches!(hosts[0].rotate_set("set", &cut), Err(Error::Io { .. })), "{at} {before}");
+        assert_eq!(fleet.keys("part/"), [&*last], "{at} {before}");
+        the_other_ends_it(&fleet, &hosts);
+    }
+}
+
+/// Who follows the progress panics.
+#[test]
+fn a_rotation_that_panics_gives_its_part_back() {
+    let fleet = Fleet::new();
+    let [one, other] = two_hosts(&fleet, 6);
+    let panics = |_: RotationProgress| panic!("this is for the test");
+    assert!(catch_unwind(AssertUnwindSafe(|| one.rotate_set("set", &panics))).is_err());
+    other.rotate_set("set", &quiet).unwrap();
+    assert_eq!(fleet.keys("part/"), [""; 0]);
+    one.rotate_set("set", &quiet).unwrap();
+}
