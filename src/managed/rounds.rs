@@ -37,8 +37,8 @@ impl Goal<'_> {
 /// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);
 
-/// Why the first of those was left that another host has open. It moves them itself.
-pub(super) type Left = Mutex<Option<Error>>;
+/// The first of those that were left to another host, which has them open and moves them itself, and why.
+pub(super) type Left = Mutex<Option<(ResourceName, Error)>>;
 
 /// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a
 /// resource was added, or returned to an older key, meanwhile.
@@ -51,7 +51,7 @@ pub(super) fn until_finished(
     for rounds in (0..ROUNDS).rev() {
         rewrapped += round()?;
         let Some(name) = finish(rewrapped).map_err(|e| (None, e))? else { break };
-        if let Some(why) = lock(left).take() {
+        if let Some((_, why)) = lock(left).take() {
             // It doesn't get less by another round.
             return Err((Some(name), why));
         }

@@ -67,8 +67,12 @@ impl Round<'_> {
         (self.progress)(RotationProgress { done, total: self.total.max(done) });
     }
 
-    fn leave(&self, why: Error) {
-        lock(&self.left).get_or_insert(why);
+    fn leave(&self, name: &ResourceName, why: Error) {
+        let mut left = lock(&self.left);
+        // Threads leave several at once, and the first of them is told of.
+        if left.as_ref().is_none_or(|(first, _)| name < first) {
+            *left = Some((name.clone(), why));
+        }
     }
 
     fn fail(&self, at: Option<&ResourceName>, error: Error) -> ControlFlow<()> {
@@ -141,13 +145,10 @@ impl Inner {
             failure: Mutex::default(),
             progress,
         };
-        let before = AtomicUsize::new(0);
-        let act = || {
-            self.rotate_parts(fleet, &round)?;
-            let moved = round.moved.load(Ordering::Relaxed);
-            Ok(moved - before.swap(moved, Ordering::Relaxed))
-        };
-        until_finished(act, &round.left, |_| self.finish_shared(fleet, &round, &finish))
+        let act = || self.rotate_parts(fleet, &round).map(|()| 0);
+        until_finished(act, &round.left, |_| self.finish_shared(fleet, &round, &finish))?;
+        // With those that the look at the end moved.
+        Ok(round.moved.load(Ordering::Relaxed))
     }
 
     /// Moves what is open here, and then all parts that no other host has.
@@ -219,10 +220,20 @@ impl Inner {
                 }
             }
         }
+        self.rotate_batches(fleet, round, &waiting, done);
+        Ok(())
+    }
+
+    fn rotate_batches(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        waiting: &[Resource],
+        done: impl Fn(&ResourceName) + Sync,
+    ) {
         let size = waiting.len().div_ceil(self.parallel).clamp(1, Batch::MOST);
         let batches: Vec<&[Resource]> = waiting.chunks(size).collect();
         parallel::for_each(self.parallel, &batches, |batch| self.rotate_batch(fleet, round, batch, &done));
-        Ok(())
     }
 
     fn state(&self, goal: &Goal<'_>, resource: &Resource) -> State {
@@ -280,7 +291,8 @@ impl Inner {
             let resource = match attached {
                 Attached::Here(resource) => resource,
                 Attached::Elsewhere => {
-                    round.leave(Error::Busy { what: format!("the {name}, which another host has open,") });
+                    let what = format!("the {name}, which another host has open,");
+                    round.leave(&name, Error::Busy { what });
                     continue;
                 }
                 Attached::Gone => continue,
@@ -293,7 +305,7 @@ impl Inner {
                     }
                     done(&name);
                 }
-                Err(why @ Error::Busy { .. }) => round.leave(why),
+                Err(why @ Error::Busy { .. }) => round.leave(&name, why),
                 Err(Error::NoSuchResource(_)) => {}
                 Err(e) => return round.fail(Some(&name), e),
             }
@@ -355,31 +367,33 @@ impl Inner {
         }
     }
 
-    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that can't be moved.
+    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then.
     fn sweep(&self, fleet: &Arc<Fleet>, round: &Round<'_>, swept: String) -> Result<Option<ResourceName>> {
+        let waits = |resource: &Resource| match &round.goal {
+            Goal::Set(set) => set.waits_for(resource),
+            goal => self.state(goal, resource) == State::Waiting,
+        };
         let mut after = Some(swept);
         loop {
             let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
             for names in names.chunks(READ) {
-                let waits = |resource: &Resource| match &round.goal {
-                    Goal::Set(set) => set.waits_for(resource),
-                    goal => self.state(goal, resource) == State::Waiting,
-                };
-                let found = self.store.resources_of(names)?.into_iter().flatten().filter(waits);
-                for resource in found {
-                    let moved = AtomicUsize::new(0);
-                    let count = |_: &ResourceName| {
-                        moved.fetch_add(1, Ordering::Relaxed);
-                    };
-                    let stopped = self.rotate_batch(fleet, round, core::slice::from_ref(&resource), &count).is_break();
-                    if stopped && let Some((_, e)) = lock(&round.failure).take() {
-                        return Err(e);
-                    }
-                    if moved.into_inner() == 0 && lock(&round.left).is_some() {
-                        return Ok(Some(resource.full_name()));
-                    }
+                // What was left before may have been let go since.
+                lock(&round.left).take();
+                let found: Vec<Resource> =
+                    self.store.resources_of(names)?.into_iter().flatten().filter(waits).collect();
+                if found.is_empty() {
+                    continue;
+                }
+                self.rotate_batches(fleet, round, &found, |_| {});
+                if let Some((_, e)) = lock(&round.failure).take() {
+                    return Err(e);
+                }
+                let names: Vec<ResourceName> = found.iter().map(Resource::full_name).collect();
+                if let Some(waiting) = self.store.resources_of(&names)?.iter().flatten().find(|&of| waits(of)) {
+                    return Ok(Some(waiting.full_name()));
                 }
             }
+            lock(&round.left).take();
             match next {
                 Some(next) => after = Some(next),
                 None => return Ok(None),

@@ -1,7 +1,7 @@
 //! Rotations by many hosts at once: they divide the disks, and what that costs the store doesn't grow with the hosts.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use atrest::managed::{OpenDisk, ResourceName, RotationProgress};
@@ -119,6 +119,52 @@ fn a_disk_that_is_open_elsewhere_makes_nobody_look_at_all_again() {
     other.rotate_set("set", &quiet).unwrap();
     assert!(one.encryption_set("set").unwrap().previous_keys.is_empty());
     drop(second);
+}
+
+/// Many disks were open elsewhere, and are closed again by when all is looked at.
+#[test]
+fn what_others_left_is_moved_by_many_threads_at_once() {
+    let (fleet, count) = (Fleet::new(), 40);
+    let (one, other) = (fleet.host("one", 0), fleet.host("other", 3));
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    (0..count).for_each(|n| drop(one.create_disk(&new_disk(&format!("d{n:02}"), Some("set"))).unwrap()));
+    let mut open: Vec<OpenDisk> = (0..count).map(|n| other.open_disk(&format!("d{n:02}")).unwrap()).collect();
+    let customer = fleet.world.customer(VAULT);
+    customer.rotate();
+    assert!(matches!(one.rotate_set("set", &quiet), Err(Error::Busy { .. })));
+    open.clear();
+    let (before, wraps) = (one.asked(), customer.wraps.load(Ordering::Relaxed));
+    assert_eq!(one.rotate_set("set", &quiet).unwrap().rewrapped, count);
+    assert_eq!(customer.wraps.load(Ordering::Relaxed) - wraps, count);
+    // In batches, as if nobody had had them open.
+    let asked = one.asked() - before;
+    assert!(asked <= count, "{asked} operations for {count} disks");
+}
+
+/// One that was left is removed after it was found waiting.
+#[test]
+fn a_disk_that_is_gone_is_not_told_as_waiting() {
+    let fleet = Fleet::new();
+    let (one, other) = (fleet.host("one", 0), Arc::new(fleet.host("other", 3)));
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    (0..2).for_each(|n| drop(one.create_disk(&new_disk(&format!("d{n}"), Some("set"))).unwrap()));
+    let [first, second] = ["d0", "d1"].map(|name| other.open_disk(name).unwrap());
+    fleet.world.customer(VAULT).rotate();
+    let (hooks, again, there) = (one.hooks.clone(), one.hooks.clone(), other.clone());
+    let removes = move || {
+        drop(second);
+        there.delete(&ResourceName::disk("d1")).unwrap();
+    };
+    // One is closed when all is looked at, and the other removed when the first of them is about to be moved.
+    let closes = move || {
+        drop(first);
+        *again.before.lock().unwrap() = Some(("attachment/".into(), Box::new(removes)));
+    };
+    assert!(matches!(one.rotate_set("set", &quiet), Err(Error::Busy { .. })));
+    let last = format!("part/set/{:020}/{}", 0, u64::MAX);
+    *hooks.before.lock().unwrap() = Some((last, Box::new(closes)));
+    assert_eq!(one.rotate_set("set", &quiet).unwrap().rewrapped, 1);
+    assert!(one.encryption_set("set").unwrap().previous_keys.is_empty());
 }
 
 /// A host dies with a part, and another one takes it; a host that failed gives its part back.
