@@ -5,6 +5,8 @@
 //! nor a host has a list of them. The queue only divides the work: that all are proved to be under the key is found out by a look
 //! at all of them, at the end, by one host.
 
+use std::collections::BTreeSet;
+
 use super::layer::Records;
 use super::place::{Place, before, members_of, parts_of};
 use super::record::{parse, parse_resource};
@@ -145,50 +147,55 @@ impl Tables<'_> {
 
     /// The same where all was given out: a part that a host didn't end, and is gone.
     fn claim_left(&mut self, queue: &Queue, turn: &Turn, own: &Holder) -> Result<Claim> {
-        let (mut left, mut stale, mut after) = (None, 0, None);
+        let (mut left, mut stale, mut after) = (None, Vec::new(), None);
         loop {
             let page = self.transaction.page(&parts_of(queue.name()), after.as_deref(), MAX_PAGE)?;
+            let mut parts = Vec::new();
             for record in &page {
-                let Some(place @ Place::Part(_, round, number)) = Place::of_key(&record.key) else { continue };
-                if round != turn.round {
-                    stale += 1;
-                    if stale <= MOST_STALE {
-                        self.transaction.remove(&record.key)?;
+                match Place::of_key(&record.key) {
+                    Some(Place::Part(_, round, _)) if round != turn.round => stale.push(record.key.clone()),
+                    Some(Place::Part(_, _, LAST)) => {}
+                    Some(place @ Place::Part(..)) => {
+                        let part: Part = parse(&place, &opened(record)?.1)?;
+                        parts.push((place, part));
                     }
+                    _ => {}
+                }
+            }
+            let living = self.living_among(parts.iter().filter_map(|(_, part)| part.holder.as_ref()), own)?;
+            for (place, part) in parts {
+                if let Some(holder) = part.holder.as_ref().filter(|holder| living.contains(&holder.run)) {
+                    left = Some(holder.host.clone());
                     continue;
                 }
-                if number == LAST {
-                    continue;
-                }
-                match self.take_over(&place, own)? {
-                    Ok(part) => return Ok(Claim::Members(Claimed { place, from: part.from, until: part.until })),
-                    Err(host) => left = host.or(left),
+                // Now the commit demands that it is as it was.
+                match self.read::<Part>(&place)? {
+                    Some(now) if now == part => {
+                        self.put(&place, &Part { holder: Some(own.clone()), ..now })?;
+                        return Ok(Claim::Members(Claimed { place, from: part.from, until: part.until }));
+                    }
+                    // Another host was first.
+                    Some(now) => left = now.holder.map(|holder| holder.host).or(left),
+                    None => {}
                 }
             }
             match page.last().filter(|_| page.len() == MAX_PAGE) {
                 Some(last) => after = Some(last.key.clone()),
-                None => return Ok(left.map_or(Claim::Nothing, Claim::Left)),
+                None => break,
             }
         }
+        stale.truncate(MOST_STALE);
+        self.transaction.load(&stale)?;
+        stale.iter().try_for_each(|key| self.transaction.remove(key))?;
+        Ok(left.map_or(Claim::Nothing, Claim::Left))
     }
 
-    /// Takes a part that no living host has, or else tells who has it; `None` if it is done.
-    fn take_over(&mut self, place: &Place, own: &Holder) -> Result<Result<Part, Option<String>>> {
-        let json = self.transaction.look(&[place.key()])?.pop().flatten();
-        let Some(part) = json.map(|json| parse::<Part>(place, &json)).transpose()? else { return Ok(Err(None)) };
-        if let Some(holder) = part.holder.as_ref().filter(|holder| holder.run != own.run)
-            && self.transaction.are_there(&[Place::Host(holder.run.clone()).key()])?.contains(&true)
-        {
-            return Ok(Err(Some(holder.host.clone())));
-        }
-        // Now the commit demands that it is as it was.
-        match self.read::<Part>(place)? {
-            Some(now) if now == part => {
-                self.put(place, &Part { holder: Some(own.clone()), ..part.clone() })?;
-                Ok(Ok(part))
-            }
-            _ => Ok(Err(None)),
-        }
+    /// The runs of the other hosts among these that are there. A run that is gone doesn't come back.
+    fn living_among<'h>(&self, holders: impl Iterator<Item = &'h Holder>, own: &Holder) -> Result<BTreeSet<String>> {
+        let runs: BTreeSet<&String> = holders.map(|holder| &holder.run).filter(|&run| *run != own.run).collect();
+        let keys: Vec<String> = runs.iter().map(|&run| Place::Host(run.clone()).key()).collect();
+        let there = self.transaction.are_there(&keys)?;
+        Ok(runs.into_iter().zip(there).filter(|(_, there)| *there).map(|(run, _)| run.clone()).collect())
     }
 }
 
@@ -318,10 +325,10 @@ impl Records {
             tables.check_alive()?;
             let turn = tables.turn(queue, key)?;
             let place = Place::Part(queue.name().into(), turn.round, LAST);
-            if tables.read::<Part>(&place)?.is_some()
-                && let Err(Some(host)) = tables.take_over(&place, own)?
+            if let Some(holder) = tables.read::<Part>(&place)?.and_then(|part| part.holder)
+                && tables.living_among([&holder].into_iter(), own)?.contains(&holder.run)
             {
-                return Ok(Err(host));
+                return Ok(Err(holder.host));
             }
             tables.put(&place, &Part { from: None, until: None, holder: Some(own.clone()) })?;
             Ok(Ok((Claimed { place, from: None, until: None }, turn.swept)))

@@ -4,8 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use atrest::managed::RotationProgress;
+use atrest::managed::store::Store;
 use atrest::{EncryptionType, Error};
 
+use super::shared_work::sealed;
 use super::world::{Fleet, Host, LEASE};
 use crate::common::world::{VAULT, new_disk, quiet};
 
@@ -75,4 +77,41 @@ fn a_rotation_that_panics_gives_its_part_back() {
     other.rotate_set("set", &quiet).unwrap();
     assert_eq!(fleet.keys("part/"), [""; 0]);
     one.rotate_set("set", &quiet).unwrap();
+}
+
+/// A host that comes late looks for a part that it can take over, and all are in work.
+#[test]
+fn a_host_finds_out_who_has_many_parts_by_few_operations() {
+    let fleet = Fleet::new();
+    let [one, other] = two_hosts(&fleet, 2);
+    let open = other.open_disk("d0").unwrap();
+    assert!(matches!(one.rotate_set("set", &quiet), Err(Error::Busy { .. })));
+    let asked = || {
+        let before = one.asked();
+        let told = one.rotate_set("set", &quiet).unwrap_err();
+        (one.asked() - before, told.to_string())
+    };
+    let plant = |parts: std::ops::Range<u64>, run: &str| {
+        for number in parts {
+            let json =
+                format!(r#"{{"from":null,"until":"member/set/disk/a","holder":{{"run":"{run}","host":"third"}}}}"#);
+            fleet.store.commit(&[sealed(&format!("part/set/{:020}/{number:020}", 0), json.as_bytes())]).unwrap();
+        }
+    };
+    let before = fleet.keys("host/");
+    let third = fleet.host("third", 5);
+    let run = fleet.keys("host/").into_iter().find(|key| !before.contains(key)).unwrap();
+    plant(1..2, &run["host/".len()..]);
+    let (few, told) = asked();
+    assert!(told.contains("third"), "{told}");
+    plant(2..100, &run["host/".len()..]);
+    let (many, told) = asked();
+    assert!(told.contains("third"), "{told}");
+    assert_eq!(many, few, "for 99 parts, and for one");
+    // Those of a host that isn't there any more are taken, one after the other.
+    plant(100..103, "gone");
+    let (all, _) = asked();
+    assert!(all <= many + 3 * 10, "{all} {many}");
+    assert_eq!(fleet.keys("part/").len(), 99);
+    drop((third, open));
 }

@@ -228,7 +228,7 @@ fn the_disks_of_many_lost_hosts_are_rotated() {
 }
 
 /// A record in its envelope, as whoever may write the store can make one.
-fn sealed(key: &str, json: &[u8]) -> Change {
+pub fn sealed(key: &str, json: &[u8]) -> Change {
     use sha2::Digest;
     let head = [&[2_u8, 1][..], &[7; 32]].concat();
     let hash = sha2::Sha256::new().chain_update(&head).chain_update((key.len() as u64).to_le_bytes());
