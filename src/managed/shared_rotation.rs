@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::fleet::{Attached, Batch, Fleet};
-use super::keys::Notes;
-use super::live::{Registry, Seen};
+use super::keys::{KeyLease, Notes};
+use super::live::{LiveResource, Registry, Seen};
 use super::parallel;
 use super::parts::Parts;
 use super::records::{Resource, ResourceName};
@@ -154,8 +154,11 @@ impl Inner {
     /// Moves what is open here, and then all parts that no other host has.
     fn rotate_parts(&self, fleet: &Arc<Fleet>, round: &Round<'_>) -> Result<(), Stopped> {
         let failed = |e| (None, e);
+        // A disk that is coming into the set may have the lease of another one; it is found in its part.
+        let is_others = |lease: Arc<KeyLease>| matches!(round.goal, Goal::Set(set) if lease.set != set.name);
+        let concerns = |live: &&Arc<LiveResource>| live.is_open() && !live.lease().is_some_and(is_others);
         let open: Vec<ResourceName> =
-            self.registry.all().iter().filter(|live| live.is_open()).map(|live| live.name.clone()).collect();
+            self.registry.all().iter().filter(concerns).map(|live| live.name.clone()).collect();
         let done = |name: &ResourceName| {
             if lock(&round.open).insert(name.clone()) {
                 round.tell();

@@ -9,7 +9,7 @@ use atrest::{EncryptionType, Error};
 
 use super::shared_work::sealed;
 use super::world::{Fleet, Host, LEASE};
-use crate::common::world::{VAULT, new_disk, quiet};
+use crate::common::world::{VAULT, new_disk, new_set, quiet};
 
 fn two_hosts(fleet: &Fleet, disks: usize) -> [Host; 2] {
     let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
@@ -114,4 +114,28 @@ fn a_host_finds_out_who_has_many_parts_by_few_operations() {
     assert!(all <= many + 3 * 10, "{all} {many}");
     assert_eq!(fleet.keys("part/").len(), 99);
     drop((third, open));
+}
+
+/// What is open here of other sets has nothing to do with a rotation, and isn't read for it.
+#[test]
+fn the_open_disks_of_other_sets_cost_a_rotation_nothing() {
+    let fleet = Fleet::new();
+    let [one, _other] = two_hosts(&fleet, 70);
+    let key = fleet.world.customer(VAULT).key(1);
+    for name in ["first", "second"] {
+        let set = one.create_set(&new_set(name, EncryptionType::CustomerKey).key(key.clone())).unwrap();
+        fleet.world.customer(VAULT).granted.lock().unwrap().push(set.identity);
+        one.create_disk(&new_disk(name, Some(name))).unwrap();
+    }
+    let asked = |set: &str| {
+        let before = one.asked();
+        assert_eq!(one.rotate_set(set, &quiet).unwrap().rewrapped, 1);
+        one.asked() - before
+    };
+    let without = asked("first");
+    let open: Vec<_> = (0..70).map(|n| one.open_disk(&format!("d{n}")).unwrap()).collect();
+    assert_eq!(asked("second"), without);
+    // Those of the set are moved, wherever their key is from.
+    assert_eq!(one.rotate_set("set", &quiet).unwrap().rewrapped, 70);
+    drop(open);
 }
