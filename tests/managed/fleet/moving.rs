@@ -243,7 +243,7 @@ fn of_two_copies_to_different_stores_one_ends() {
     let store = in_memory(&world);
     let (one, other) = (MemoryStore::new(), MemoryStore::new());
     // The other one is past its checks, and has copied all, when the first one ends.
-    let act = before("get moved", 1, || drop(copy_records(&store, &one).unwrap()));
+    let act = before("get moved", 1, || copy_records(&store, &one).map(drop).unwrap());
     let from = Watched { store: &store, before: &act };
     let refused = format!("{:#}", copy_records(&from, &other).unwrap_err());
     assert!(refused.contains("reopen_moved"), "{refused}");
