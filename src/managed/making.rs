@@ -2,6 +2,7 @@
 
 use super::chunk_map::ChunkMap;
 use super::layers::{HEADER, Layers};
+use super::live::Using;
 use super::records::{EncryptionSet, Resource};
 use super::service::{Inner, no_set, not_allowed};
 use super::store::Tables;
@@ -12,6 +13,8 @@ use crate::{EncryptionType, Result};
 pub(super) struct Made {
     pub(super) resource: Resource,
     pub(super) layers: Layers,
+    /// Until then nobody else opens it: the others know of it before the device is closed here.
+    _making: Using,
 }
 
 impl Inner {
@@ -51,6 +54,7 @@ impl Inner {
     /// the next start removes the remains.
     pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
         let (region, id) = (&resource.region, &resource.id);
+        let _making = self.registry.making(id);
         // It may have happened all the same if that fails.
         self.store.write(|tables| tables.add_orphan(id, region)).inspect_err(|_| self.give_up_later(id))?;
         let make = || {
@@ -67,7 +71,7 @@ impl Inner {
         };
         let known = |layers: Layers| Ok((layers.fingerprints()?, layers));
         match make().and_then(known) {
-            Ok((fingerprints, layers)) => Ok(Made { resource: Resource { fingerprints, ..resource }, layers }),
+            Ok((fingerprints, layers)) => Ok(Made { resource: Resource { fingerprints, ..resource }, layers, _making }),
             Err(e) => {
                 // Nobody else knows this device.
                 self.discard_device(region, id);
@@ -86,7 +90,7 @@ impl Inner {
         let committed = usable().and_then(|()| {
             self.put_under_keys(&volumes, |tables| {
                 note(tables)?;
-                for Made { resource, layers } in &made {
+                for Made { resource, layers, .. } in &made {
                     let mut resource = resource.clone();
                     resource.note_keys(&layers.all_keks(), now);
                     resource.note_used(layers.used_blocks(), 1);
@@ -103,7 +107,7 @@ impl Inner {
 
     /// Removes a new resource that is not wanted any more.
     pub(super) fn discard(&self, made: Made) {
-        let Made { resource, layers } = made;
+        let Made { resource, layers, _making } = made;
         drop(layers);
         self.discard_device(&resource.region, &resource.id);
     }

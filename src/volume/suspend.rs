@@ -22,7 +22,8 @@ impl<D: BlockDevice> Volume<D> {
     ///
     /// # Errors
     /// [`Error::UnsupportedHeader`] for another format, and for Windows Vista; [`Error::ReadOnly`]; [`Error::NoRoom`];
-    /// [`Error::Busy`]; [`Error::Io`].
+    /// [`Error::Busy`]; [`Error::Io`]: the volume may be suspended then. Call it again, or
+    /// [`resume_protection`](Self::resume_protection).
     pub fn hazmat_suspend_protection(&self) -> Result<ProtectorId> {
         on_wiped_stack(|| {
             self.check_writable()?;
@@ -30,6 +31,7 @@ impl<D: BlockDevice> Volume<D> {
             header.check_means(Means::ClearKey)?;
             header.check_unchanged(self.header_device())?;
             if let Some(found) = header.keyslot_infos().iter().find(|protector| protector.kind == CLEAR_KEY) {
+                header.repair_and_wipe(self.header_device())?;
                 return Ok(ProtectorId::Keyslot(found.id));
             }
             let none = (Passphrase::given(&[])?, Means::ClearKey);
@@ -39,7 +41,8 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Resumes the protection of a BitLocker volume: all clear keys are removed, and overwritten. Returns whether there was one.
+    /// Resumes the protection of a BitLocker volume: all clear keys are removed, and overwritten. Returns whether there was one,
+    /// or a change that failed half-way may have left one.
     ///
     /// ```
     /// use atrest::volume::BitLockerOptions;
@@ -67,7 +70,10 @@ impl<D: BlockDevice> Volume<D> {
             let (clear, others): (Vec<_>, Vec<_>) =
                 protectors.into_iter().partition(|protector| protector.kind == CLEAR_KEY);
             if clear.is_empty() {
-                return Ok(false);
+                // Copies of the metadata that an earlier call couldn't write may still have one.
+                let is_left = header.needs_repair();
+                header.repair_and_wipe(self.header_device())?;
+                return Ok(is_left);
             }
             if others.is_empty() {
                 return Err(Error::LastProtector);

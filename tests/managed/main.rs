@@ -7,6 +7,7 @@ mod adopt;
 mod backup;
 mod capabilities;
 mod captures;
+mod closing;
 mod copies;
 mod crash;
 mod fleet;

@@ -47,7 +47,11 @@ impl DiskBackend for Fenced {
     }
 
     fn adopt_image(&self, region: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
-        self.attached(id, || self.backend.adopt_image(region, id, image, size))
+        self.attached(id, || {
+            // A host that stood still since it attached it would move the image beside the one that has the disk now.
+            self.fleet.check().map_err(|why| Error::Busy { what: format!("the device {id}: {why}; it") })?;
+            self.backend.adopt_image(region, id, image, size)
+        })
     }
 
     fn remove(&self, region: &str, id: &str) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::ended::Ended;
 use super::resource::LiveResource;
+use super::using::{Users, Using};
 use crate::managed::keys::Access;
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::lock;
@@ -24,7 +24,7 @@ pub(in crate::managed) struct Seen {
 }
 
 /// A resource in use. The entry stays until the device is closed, which is after the last user has gone.
-type Entry = (Weak<LiveResource>, Arc<Ended>);
+type Entry = (Weak<LiveResource>, Arc<Users>);
 
 impl Registry {
     pub(in crate::managed) fn new(access: Arc<Access>) -> Self {
@@ -39,14 +39,18 @@ impl Registry {
     /// The shared instance of a resource.
     pub(in crate::managed) fn of(&self, resource: &Resource) -> Arc<LiveResource> {
         let mut resources = lock(&self.resources);
-        let last = resources.get(&resource.id);
-        if let Some(live) = last.and_then(|(live, _)| live.upgrade()) {
-            return live;
-        }
-        let last = last.map(|(_, ended)| ended.clone());
-        let live = Arc::new(LiveResource::new(self.access.clone(), resource, last));
-        resources.insert(resource.id.clone(), (Arc::downgrade(&live), live.ended()));
-        live
+        let (known, users) = resources.entry(resource.id.clone()).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let live = Arc::new(LiveResource::new(self.access.clone(), resource, users.join()));
+            *known = Arc::downgrade(&live);
+            live
+        })
+    }
+
+    /// Has whoever opens the resource of this id wait until what is returned is dropped: for who makes it, and has its device open
+    /// when others first get to know of it.
+    pub(in crate::managed) fn making(&self, id: &str) -> Using {
+        lock(&self.resources).entry(id.to_owned()).or_default().1.join()
     }
 
     /// Runs `act` while the caller alone may change the resource.
@@ -116,7 +120,7 @@ impl Registry {
     /// All resources in use.
     pub(in crate::managed) fn all(&self) -> Vec<Arc<LiveResource>> {
         let mut resources = lock(&self.resources);
-        resources.retain(|_, (live, ended)| live.strong_count() > 0 || !ended.is_set());
+        resources.retain(|_, (live, users)| live.strong_count() > 0 || !users.are_gone());
         resources.values().filter_map(|(live, _)| live.upgrade()).collect()
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use super::before_write::BeforeWrite;
 use super::changes::Changes;
-use super::ended::Ended;
 use super::in_flight::{DeviceWrite, InFlight};
 use super::stay::Stay;
+use super::using::Using;
 use crate::managed::counters::Refusal;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::Layers;
@@ -54,8 +54,8 @@ pub(in crate::managed) struct LiveResource {
     pub(super) in_flight: Arc<InFlight>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
-    last: Option<Arc<Ended>>,
-    ended: Arc<Ended>,
+    /// Until it has let go of its device.
+    using: Option<Using>,
 }
 
 /// The work left when the DEK of volumes is wiped.
@@ -105,8 +105,8 @@ impl Held {
 }
 
 impl LiveResource {
-    /// `last` is of the instance before, whose last user may be closing the device now.
-    pub(super) fn new(access: Arc<Access>, resource: &Resource, last: Option<Arc<Ended>>) -> Self {
+    /// Others who are `using` the device may be closing it now.
+    pub(super) fn new(access: Arc<Access>, resource: &Resource, using: Using) -> Self {
         LiveResource {
             access,
             name: resource.full_name(),
@@ -127,8 +127,7 @@ impl LiveResource {
             write_back: Mutex::default(),
             in_flight: Arc::default(),
             users: Arc::default(),
-            last,
-            ended: Arc::default(),
+            using: Some(using),
         }
     }
 
@@ -141,11 +140,6 @@ impl LiveResource {
     pub(in crate::managed) fn set_size(&self, size: u64) {
         self.write().changes = None;
         self.size.store(size, Ordering::Release);
-    }
-
-    /// Whether it has let go of its device.
-    pub(super) fn ended(&self) -> Arc<Ended> {
-        self.ended.clone()
     }
 
     /// Runs `act` on the volumes, once the key may be used.
@@ -258,8 +252,8 @@ impl LiveResource {
     pub(in crate::managed) fn finish_closing(&self) {
         // Keep the lock to the end.
         let mut closing = lock(&self.closing);
-        if let Some(last) = &self.last {
-            last.wait();
+        if let Some(using) = &self.using {
+            using.wait_for_others();
         }
         if let Some(Closing { device, used_blocks }) = closing.take() {
             // A later sync through other volumes must cover these writes too.
@@ -447,7 +441,7 @@ impl Drop for LiveResource {
         // Until that is noted.
         let _here = used.and_then(|_| self.attach().ok());
         drop(layers);
-        self.ended.set();
+        self.using = None;
         if let Some(used) = used {
             self.note_used(used, 1);
         }

@@ -5,18 +5,20 @@ use std::cmp::Ordering;
 use super::page::{Pages, pages};
 use super::place::HOSTS;
 use super::shared::{Action, Change, MAX_COMMIT, MAX_COMMIT_BYTES, Outcome, Record, Store};
-use crate::{Error, Result};
+use crate::{Error, Result, random};
 
-/// The record that a store has while it is being filled. No service opens it.
+/// The record that a store has while it is being filled. No service opens it. Its value names the copy.
 const MOVING: &str = "moving";
-/// The record that a store has once its records are in another one. No service opens it.
+/// The record that a store has once its records are in another one. No service opens it. Its value names the copy that moved them:
+/// of several to different stores, one at most ends.
 const MOVED: &str = "moved";
 
 /// Copies all records of the store `from` to `to`, compares both, and returns how many there are. So a service moves from a file to
 /// an engine that hosts share, and back.
 ///
 /// In `from` nothing changes but that it is marked as moved: no service opens it any more, for it and the hosts on `to` would write
-/// the same devices. [`reopen_moved`] takes that back. Releases before this function's mark don't know it.
+/// the same devices. If the copy fails at the end, the mark is taken away if that is certain to be safe; [`reopen_moved`] does it
+/// otherwise. Releases before this function's mark don't know it.
 ///
 /// No service may have either open. `to` must be empty, or hold what an earlier attempt left: if this fails or is killed, call it
 /// again with the same stores. Until it has succeeded, no service opens `to`.
@@ -35,12 +37,14 @@ const MOVED: &str = "moved";
 ///
 /// # Errors
 /// [`Error::Busy`] if a host has a record in one of them: close its service, or wait until another one has taken it for lost;
-/// [`Error::InvalidOption`] if `to` has other records; [`Error::Io`], also if `from` changes meanwhile, or was moved before.
+/// [`Error::InvalidOption`] if `to` has other records; [`Error::Io`], also if `from` changes meanwhile, or was moved to another store.
 pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
     [from, to].into_iter().try_for_each(check_closed)?;
-    let is_begun = to.get(&[MOVING])?[0].is_some();
-    if !is_begun || from.get(&[MOVED])?[0].is_none() {
-        // An attempt that marked it is gone on with.
+    let begun = value_of(to, MOVING)?;
+    let is_begun = begun.is_some();
+    let copy = begun.map_or_else(new_name, Ok)?;
+    if !is_begun || value_of(from, MOVED)?.as_ref() != Some(&copy) {
+        // An attempt of this copy that marked it is gone on with.
         check_whole(from)?;
     }
     check_unmoved(to)?;
@@ -49,7 +53,7 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
             let text = "there are records in the store already; give an empty one";
             return Err(Error::InvalidOption(text.into()));
         }
-        commit(to, vec![put(MOVING, b"by copy_records".to_vec(), None)])?;
+        commit(to, vec![put(MOVING, copy.clone(), None)])?;
     }
     let mut changes = Vec::new();
     let mut bytes = 0;
@@ -75,8 +79,10 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
         commit(to, changes)?;
     }
     // Whoever opens it from here on finds the mark. Whoever had before has changed something, or is there.
-    if from.get(&[MOVED])?[0].is_none() {
-        commit(from, vec![put(MOVED, b"by copy_records".to_vec(), None)])?;
+    match value_of(from, MOVED)? {
+        None => commit(from, vec![put(MOVED, copy.clone(), None)])?,
+        Some(moved) if moved == copy => {}
+        Some(_) => check_unmoved(from)?,
     }
     let compared = check_closed(from).and_then(|()| {
         let mut differing = 0_u64;
@@ -86,17 +92,38 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
         })?;
         if differing > 0 { Err(changed()) } else { Ok(count) }
     });
-    let count = match compared {
-        Ok(count) => count,
-        Err(e) => {
-            // It is in use, and not moved.
-            reopen_moved(from)?;
-            return Err(e);
-        }
-    };
-    let marker = to.get(&[MOVING])?.pop().flatten().ok_or_else(changed)?;
+    let count = compared.inspect_err(|_| {
+        // It may be in use, and not moved. If it stays marked, opening it tells what to do.
+        let _ = take_back(from, to, &copy);
+    })?;
+    let marker = mark_of(to, &copy)?.ok_or_else(changed)?;
     commit(to, vec![removal(marker)])?;
     Ok(count)
+}
+
+/// Takes away the mark of a copy that isn't to end. Another call for the same stores may be about to end it, or have done so: what
+/// it removes at its end gets another name first.
+fn take_back(from: &dyn Store, to: &dyn Store, copy: &[u8]) -> Result<()> {
+    let Some(marker) = mark_of(to, copy)? else { return Ok(()) };
+    commit(to, vec![put(MOVING, new_name()?, Some(marker.revision))])?;
+    match from.get(&[MOVED])?.pop().flatten().filter(|mark| mark.value == copy) {
+        Some(mark) => commit(from, vec![removal(mark)]),
+        None => Ok(()),
+    }
+}
+
+/// The mark of a store that this copy is filling.
+fn mark_of(to: &dyn Store, copy: &[u8]) -> Result<Option<Record>> {
+    Ok(to.get(&[MOVING])?.pop().flatten().filter(|mark| mark.value == copy))
+}
+
+/// A name that no other copy has.
+fn new_name() -> Result<Vec<u8>> {
+    Ok(format!("by copy_records {:032x}", u128::from_be_bytes(random::array()?)).into_bytes())
+}
+
+fn value_of(store: &dyn Store, mark: &str) -> Result<Option<Vec<u8>>> {
+    Ok(store.get(&[mark])?.pop().flatten().map(|mark| mark.value))
 }
 
 /// Makes a store usable again whose records were moved to another one by [`copy_records`], as it was before that. A store that

@@ -189,31 +189,106 @@ fn of_a_move_that_is_cut_off_one_store_opens_at_most() {
     assert!(failed > 8 && closed > 0, "{failed} {closed}");
 }
 
-/// A store on which something happens just before it is marked as moved.
-struct BeforeTheMark<'a> {
+/// A store on which something happens before its calls.
+struct Watched<'a> {
     store: &'a MemoryStore,
-    act: &'a (dyn Fn() + Sync),
+    before: &'a (dyn Fn(&str) + Sync),
 }
 
-impl Store for BeforeTheMark<'_> {
+impl Store for Watched<'_> {
     fn get(&self, keys: &[&str]) -> Result<Vec<Option<Record>>, Error> {
+        (self.before)(&format!("get {}", keys.join(" ")));
         self.store.get(keys)
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>, Error> {
+        (self.before)(&format!("list {prefix}"));
         self.store.list(prefix, after, limit)
     }
 
     fn commit(&self, changes: &[Change]) -> Result<Outcome, Error> {
-        if changes.iter().any(|change| change.key == "moved" && change.expected.is_none()) {
-            (self.act)();
-        }
+        let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+        (self.before)(&format!("commit {}", keys.join(" ")));
         self.store.commit(changes)
     }
 
     fn deadline(&self) -> Duration {
         self.store.deadline()
     }
+}
+
+/// Acts before call number `at` of this kind, from 0 on.
+fn before<'a>(call: &'a str, at: usize, act: impl Fn() + Sync + 'a) -> impl Fn(&str) + Sync + 'a {
+    let calls = AtomicUsize::new(0);
+    move |called| {
+        if called == call && calls.fetch_add(1, Ordering::Relaxed) == at {
+            act();
+        }
+    }
+}
+
+/// The fleet in a store in memory.
+fn in_memory(world: &World) -> MemoryStore {
+    fleet(world);
+    let file = FileStore::open(world.folder.path().join("store")).unwrap();
+    let store = MemoryStore::new();
+    copy_records(&file, &store).unwrap();
+    store
+}
+
+/// Two copies of one store to different stores overlap: one of them ends at most.
+#[test]
+fn of_two_copies_to_different_stores_one_ends() {
+    let world = World::new();
+    let store = in_memory(&world);
+    let (one, other) = (MemoryStore::new(), MemoryStore::new());
+    // The other one is past its checks, and has copied all, when the first one ends.
+    let act = before("get moved", 1, || copy_records(&store, &one).map(drop).unwrap());
+    let from = Watched { store: &store, before: &act };
+    let refused = format!("{:#}", copy_records(&from, &other).unwrap_err());
+    assert!(refused.contains("reopen_moved"), "{refused}");
+    check(&shared(&world, &one).unwrap());
+    assert!(shared(&world, &store).is_err() && shared(&world, &other).is_err());
+    // It isn't gone on with either.
+    assert!(matches!(copy_records(&store, &other), Err(Error::Io { .. })));
+    assert!(shared(&world, &store).is_err() && shared(&world, &other).is_err());
+}
+
+/// A copy that failed isn't gone on with once the records were moved to another store.
+#[test]
+fn a_copy_that_failed_does_not_end_after_another_one() {
+    let world = World::new();
+    let store = in_memory(&world);
+    let (one, other, calls) = (MemoryStore::new(), MemoryStore::new(), AtomicUsize::new(0));
+    other.set_faults(move |_: Call<'_>| (calls.fetch_add(1, Ordering::Relaxed) >= 6).then_some(Fault::Before));
+    copy_records(&store, &other).unwrap_err();
+    other.set_faults(|_| None);
+    assert!(other.get(&["moving"]).unwrap()[0].is_some());
+    reopen_moved(&store).unwrap();
+    copy_records(&store, &one).unwrap();
+    let refused = format!("{:#}", copy_records(&store, &other).unwrap_err());
+    assert!(refused.contains("reopen_moved"), "{refused}");
+    check(&shared(&world, &one).unwrap());
+    assert!(shared(&world, &store).is_err() && shared(&world, &other).is_err());
+}
+
+/// Two calls for the same stores: one ends, and a host uses the new store. The other one then finds that they differ, and must not
+/// make the old one usable.
+#[test]
+fn a_comparison_that_fails_takes_nothing_back_that_another_call_has_ended() {
+    let world = World::new();
+    let store = in_memory(&world);
+    let to = MemoryStore::new();
+    // It has marked the old one, and is about to compare.
+    let act = before("list host/", 1, || {
+        copy_records(&store, &to).unwrap();
+        let service = shared(&world, &to).unwrap();
+        service.create_disk(&new_disk("new", Some("set"))).unwrap();
+    });
+    let from = Watched { store: &store, before: &act };
+    assert!(matches!(copy_records(&from, &to), Err(Error::Io { .. })));
+    assert!(shared(&world, &store).is_err(), "it was moved");
+    check(&shared(&world, &to).unwrap());
 }
 
 /// A service that is opened while the records are moved: then they aren't moved.
@@ -225,8 +300,8 @@ fn a_service_that_opens_meanwhile_and_a_move_exclude_each_other() {
     let (store, to) = (MemoryStore::new(), MemoryStore::new());
     copy_records(&file, &store).unwrap();
     let opened = Mutex::new(None);
-    let act = || *opened.lock().unwrap() = Some(shared(&world, &store).unwrap());
-    let moved = copy_records(&BeforeTheMark { store: &store, act: &act }, &to);
+    let act = before("commit moved", 0, || *opened.lock().unwrap() = Some(shared(&world, &store).unwrap()));
+    let moved = copy_records(&Watched { store: &store, before: &act }, &to);
     assert!(matches!(moved, Err(Error::Busy { .. })), "{moved:?}");
     let service = opened.lock().unwrap().take().unwrap();
     check(&service);

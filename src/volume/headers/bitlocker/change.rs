@@ -29,13 +29,16 @@ impl BitLockerStore {
         let area = draft.finish(self.master_key()?)?;
         // What couldn't be read again is never written.
         let block = Block::parse(&area)?;
-        self.tried = Some(area.clone());
-        // Those first that aren't whole anyway: there may be only one that is.
-        let mut places = self.found.differ.clone();
-        places.extend(self.found.block.copies.into_iter().filter(|place| !self.found.differ.contains(place)));
-        self.found.differ = places;
+        // Of what earlier attempts have written, only what is still there.
+        if !self.tried.is_empty() {
+            let copies = self.found.copies_on(device);
+            self.tried.retain(|tried| copies.iter().any(|copy| copy.starts_with(tried)));
+        }
+        self.tried.push(area.clone());
+        self.found.differ = self.found.in_order();
         self.write(device, &area)?;
-        (self.found.block, self.found.area, self.tried) = (block, area, None);
+        (self.found.block, self.found.area) = (block, area);
+        self.tried.clear();
         Ok(())
     }
 

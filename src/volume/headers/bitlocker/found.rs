@@ -65,6 +65,25 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Whether an area holds the same metadata.
+    pub(super) fn has(&self, area: &[u8]) -> bool {
+        self.area.get(..self.block.len()) == area.get(..self.block.len())
+    }
+
+    /// The places of all copies, in the order in which to write them: those first that differ, for there may be only one that is
+    /// whole.
+    pub(super) fn in_order(&self) -> Vec<u64> {
+        let others = self.block.copies.into_iter().filter(|place| !self.differ.contains(place));
+        self.differ.iter().copied().chain(others).collect()
+    }
+
+    /// What can be read of the copies.
+    pub(super) fn copies_on(&self, device: &dyn BlockDevice) -> Vec<Vec<u8>> {
+        self.block.copies.into_iter().filter_map(|place| read_copy(device, self.device_size, place).ok()).collect()
+    }
+}
+
 fn read_copy(device: &dyn BlockDevice, size: u64, place: u64) -> Result<Vec<u8>, Defect> {
     let room = size.saturating_sub(place).min(AREA as u64) as usize;
     if place == 0 || !place.is_multiple_of(512) || room == 0 {

@@ -36,8 +36,9 @@ pub(super) struct BitLockerStore {
     uuid: String,
     /// The master key, once a credential has opened it.
     master_key: Arc<OnceLock<Secret>>,
-    /// What may be on the device in place of a copy, since writing it failed.
-    tried: Option<Vec<u8>>,
+    /// What may be on the device in place of copies, since writing it failed. `found` stays what it was before: who repeats the
+    /// call means the protectors that they know.
+    tried: Vec<Vec<u8>>,
     /// Whether the next repair may write over foreign data.
     overwrite: bool,
 }
@@ -47,7 +48,7 @@ impl BitLockerStore {
     pub(super) fn load(device: &dyn BlockDevice, start: &[u8]) -> Result<Self> {
         let found = Found::load(device, start)?;
         let uuid = found.block.volume.to_string();
-        Ok(BitLockerStore { found, uuid, master_key: Arc::default(), tried: None, overwrite: false })
+        Ok(BitLockerStore { found, uuid, master_key: Arc::default(), tried: Vec::new(), overwrite: false })
     }
 
     /// The protectors, of which the first is number 0.
@@ -101,11 +102,14 @@ impl StoredHeader for BitLockerStore {
         let mut start = [0; 512];
         device.read_at(0, &mut start).map_err(|e| Error::io("reading the header", e))?;
         let found = Found::load(device, &start)?;
-        let is = |area: &[u8]| found.area.get(..found.block.len()) == area.get(..found.block.len());
-        if !is(&self.found.area) && !self.tried.as_deref().is_some_and(is) {
+        if found.has(&self.found.area) {
+            self.found = found;
+        } else if self.tried.iter().any(|tried| found.has(tried)) {
+            // All copies are to be written; that one last which counts now.
+            self.found.differ = found.in_order();
+        } else {
             return Err(Error::Busy { what: "the metadata, which was changed since it was read,".into() });
         }
-        (self.found, self.tried) = (found, None);
         Ok(())
     }
 
@@ -226,7 +230,9 @@ impl StoredHeader for BitLockerStore {
             self.check_places(device)?;
         }
         let area = self.found.area.clone();
-        self.write(device, &area)
+        self.write(device, &area)?;
+        self.tried.clear();
+        Ok(())
     }
 
     fn restore(&mut self, _: &dyn BlockDevice, _: &[u8], _: Option<&dyn StoredHeader>) -> Result<()> {
