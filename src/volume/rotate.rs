@@ -169,6 +169,12 @@ impl<D: BlockDevice> Volume<D> {
         self.locked_header().genuine_tokens(&self.dek()).into_iter().map(|(id, _)| id).collect()
     }
 
+    /// Refuses what opening it for writing would refuse to repair. Nothing is written.
+    #[cfg(feature = "managed")]
+    pub(crate) fn check_recoverable(&self) -> Result<()> {
+        self.locked_header().check_recoverable(self.header_device())
+    }
+
     /// The DEK as wrapped by each vault.
     pub fn wrapped_deks(&self) -> Vec<WrappedDek> {
         let tokens = self.locked_header().genuine_tokens(&self.dek());
