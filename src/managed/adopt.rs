@@ -174,11 +174,30 @@ impl Inner {
         self.registry.changing_here(&live.name, |live, _| self.finish_adoption(live, None))
     }
 
+    /// The same in a rotation, for who holds the disk's change lock. Returns the record of now. What only the caller's credential
+    /// opens is busy, and so is what its vault refuses or nothing opens: who made the image chose its tokens, and no other disk
+    /// has to wait for it.
+    pub(super) fn finished_adopting(&self, live: &LiveResource, resource: Resource) -> Result<Resource> {
+        if resource.adopting.is_none() {
+            return Ok(resource);
+        }
+        let finished = self.finish_adoption(live, None);
+        let resource = live.record()?;
+        match finished {
+            // Perhaps its re-encryption couldn't begin, which is no matter of the key.
+            _ if resource.adopting.is_none() => Ok(resource),
+            Err(e @ Error::Io { .. }) => Err(e),
+            _ => Err(waits(live)),
+        }
+    }
+
     /// Does what is left to do. The caller must hold the disk's change lock.
-    fn finish_adoption(&self, live: &LiveResource, by: Option<(Credential<'_>, KdfLimits)>) -> Result<()> {
+    pub(super) fn finish_adoption(&self, live: &LiveResource, by: Option<(Credential<'_>, KdfLimits)>) -> Result<()> {
         let resource = live.record()?;
         let Some(adopting) = &resource.adopting else { return Ok(()) };
-        live.while_closed(|| self.put_under_vault(live, &resource, adopting, by))?;
+        let opens = live.while_closed(|| self.put_under_vault(live, &resource, adopting, by));
+        // The set may have gone over to another vault since it got its token.
+        opens.or_else(|e| live.with_layers_to_rewrap(|_| Ok(())).map_err(|_| e))?;
         // By the vault alone, with the DEK that the store knows. Only then the old ways in go.
         live.with_layers(Layers::remove_other_ways)?;
         let now = self.clock.now();

@@ -37,7 +37,7 @@ impl Goal<'_> {
 /// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);
 
-/// Why the first of those was left that another host has open. It moves them itself.
+/// Why the first of those was left that another host has open, which moves it itself, or that is half adopted.
 pub(super) type Left = Mutex<Option<Error>>;
 
 /// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a

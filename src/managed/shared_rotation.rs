@@ -291,7 +291,9 @@ impl Inner {
                     }
                     done(&name);
                 }
-                Err(Error::Busy { .. }) => round.leave(&name),
+                Err(e @ Error::Busy { .. }) => {
+                    lock(&round.left).get_or_insert(e);
+                }
                 Err(Error::NoSuchResource(_)) => {}
                 Err(e) => return round.fail(Some(&name), e),
             }
@@ -307,7 +309,7 @@ impl Inner {
         name: &ResourceName,
         resource: Resource,
     ) -> Result<bool> {
-        let is_plain = resource.joining.is_none() && !resource.is_to_be_imported();
+        let is_plain = resource.joining.is_none() && !resource.is_to_be_imported() && resource.adopting.is_none();
         match round.goal {
             Goal::Set(set) if is_plain && resource.set.as_ref() == Some(&set.name) => {
                 self.registry.changing_known(resource, |live, resource| self.rewrap_member(live, &resource, set, notes))
