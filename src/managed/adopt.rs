@@ -203,7 +203,7 @@ impl Inner {
         let now = self.clock.now();
         self.rewrap_and_note(live, &resource, |resource, _| {
             let Some(adopting) = resource.adopting.take() else { return false };
-            if adopting.reencrypt {
+            if adopting.reencrypt && resource.reencryption.is_none() {
                 let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, now);
                 resource.reencryption = Some(order);
             }
