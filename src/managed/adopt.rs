@@ -11,18 +11,21 @@
 use std::sync::Arc;
 
 use super::disks::NewDisk;
-use super::layers::Layers;
+use super::layers::{Layer, Layers};
 use super::live::LiveResource;
 use super::records::{Adopting, Reencryption, ReencryptionKind, Resource, ResourceName};
 use super::service::{DiskService, Inner, not_allowed};
 use crate::error::Rule;
 use crate::key::KdfLimits;
-use crate::ondisk::luks::LuksVersion;
+use crate::ondisk::luks::{LuksVersion, WRITTEN_REQUIREMENT};
 use crate::volume::Header;
 use crate::{BlockDevice, Credential, Error, OpenOptions, Result, Volume};
 
 /// Bytes of a block of AES.
 const BLOCK: u64 = 16;
+
+/// The most tokens of a header of LUKS2.
+const MAX_TOKENS: usize = 32;
 
 /// Options of [`DiskService::adopt_disk`].
 #[derive(Debug, Clone, Default)]
@@ -77,7 +80,8 @@ impl DiskService {
     /// # Errors
     /// [`Error::NotAllowed`] for a set with two layers; for a volume that a guest has encrypted, in a set and without re-encryption.
     /// [`Error::InvalidOption`] for another size, for a cipher that is [weak](crate::cipher::CipherSpec::weakness), for a volume whose
-    /// re-encryption isn't finished, and for a backend that takes in no images; [`Error::UnsupportedHeader`] for LUKS1, which
+    /// re-encryption isn't finished, for one that can't be re-encrypted and is to be, for one without room for a token, and for a
+    /// backend that takes in no images; [`Error::ForeignData`]; [`Error::UnsupportedHeader`] for LUKS1, which
     /// [`Header::convert_to_luks2`] converts, and BitLocker; [`Error::NotLuks`], also for a detached header. Those of
     /// [`Volume::open`]; of [`create_disk`](Self::create_disk); of the backend. Until the image is moved nothing has happened to it.
     pub fn adopt_disk(
@@ -130,15 +134,12 @@ impl Inner {
             return Err(Error::UnsupportedHeader(text));
         }
         let volume = open_old(device, credential, options.limits, |options| options.read_only(true))?;
+        check_adoptable(&volume, options.reencrypt)?;
+        volume.check_recoverable()?;
         let refused = |text: String| Err(Error::InvalidOption(text));
-        if volume.reencryption().is_some() {
-            return refused("a re-encryption of the image isn't finished; finish it first".into());
-        }
-        let cipher = volume.cipher();
-        if let Some(weakness) = cipher.weakness() {
+        if volume.header().tokens().len() == MAX_TOKENS {
             return refused(format!(
-                "the image is encrypted with {}: {weakness}; copy its data to a new disk",
-                cipher.name()
+                "the volume has {MAX_TOKENS} tokens, so the vault's has no room; remove one first"
             ));
         }
         if ![0, volume.size()].contains(&new.size) {
@@ -173,34 +174,36 @@ impl Inner {
         self.registry.changing_here(&live.name, |live, _| self.finish_adoption(live, None))
     }
 
+    /// The same in a rotation, for who holds the disk's change lock. Returns the record of now. What only the caller's credential
+    /// opens is busy, and so is what its vault refuses or nothing opens: who made the image chose its tokens, and no other disk
+    /// has to wait for it.
+    pub(super) fn finished_adopting(&self, live: &LiveResource, resource: Resource) -> Result<Resource> {
+        if resource.adopting.is_none() {
+            return Ok(resource);
+        }
+        let finished = self.finish_adoption(live, None);
+        let resource = live.record()?;
+        match finished {
+            // Perhaps its re-encryption couldn't begin, which is no matter of the key.
+            _ if resource.adopting.is_none() => Ok(resource),
+            Err(e @ Error::Io { .. }) => Err(e),
+            _ => Err(waits(live)),
+        }
+    }
+
     /// Does what is left to do. The caller must hold the disk's change lock.
-    fn finish_adoption(&self, live: &LiveResource, by: Option<(Credential<'_>, KdfLimits)>) -> Result<()> {
+    pub(super) fn finish_adoption(&self, live: &LiveResource, by: Option<(Credential<'_>, KdfLimits)>) -> Result<()> {
         let resource = live.record()?;
         let Some(adopting) = &resource.adopting else { return Ok(()) };
-        live.while_closed(|| {
-            let Adopting { image, device_size, .. } = adopting;
-            let device = self.backend.adopt_image(&resource.region, &resource.id, image, *device_size)?;
-            let kek = self.kek_for(&resource)?;
-            match (Layers::opens(&device, &resource, &kek), by) {
-                (Ok(()), _) => Ok(()),
-                (Err(Error::NotThisVault { .. } | Error::ContextMismatch | Error::NoSuchProtector(_)), Some(by)) => {
-                    let expect = resource.fingerprints[0];
-                    let volume = open_old(device, by.0, by.1, |options| options.expect(expect))?;
-                    Layers::take_in(&volume, &resource, &kek)
-                }
-                (Err(Error::NotThisVault { .. } | Error::ContextMismatch | Error::NoSuchProtector(_)), None) => {
-                    let what = format!("the {}, which is to be adopted (call `adopt_disk` again),", live.name);
-                    Err(Error::Busy { what })
-                }
-                (Err(e), _) => Err(e),
-            }
-        })?;
+        let opens = live.while_closed(|| self.put_under_vault(live, &resource, adopting, by));
+        // The set may have gone over to another vault since it got its token.
+        opens.or_else(|e| live.with_layers_to_rewrap(|_| Ok(())).map_err(|_| e))?;
         // By the vault alone, with the DEK that the store knows. Only then the old ways in go.
         live.with_layers(Layers::remove_other_ways)?;
         let now = self.clock.now();
         self.rewrap_and_note(live, &resource, |resource, _| {
             let Some(adopting) = resource.adopting.take() else { return false };
-            if adopting.reencrypt {
+            if adopting.reencrypt && resource.reencryption.is_none() {
                 let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, now);
                 resource.reencryption = Some(order);
             }
@@ -208,6 +211,71 @@ impl Inner {
         })?;
         self.begin_reencryption(live)
     }
+
+    /// Makes the image the disk's device, and the vault open it, unless it does.
+    fn put_under_vault(
+        &self,
+        live: &LiveResource,
+        resource: &Resource,
+        adopting: &Adopting,
+        by: Option<(Credential<'_>, KdfLimits)>,
+    ) -> Result<()> {
+        let Adopting { image, device_size, reencrypt } = adopting;
+        let device = self.backend.adopt_image(&resource.region, &resource.id, image, *device_size)?;
+        let kek = self.kek_for(resource)?;
+        let Err(e) = Layers::opens(&device, resource, &kek) else { return Ok(()) };
+        let is_to_come = matches!(e, Error::NotThisVault { .. } | Error::ContextMismatch | Error::NoSuchProtector(_));
+        let Some((credential, limits)) = by else { return Err(if is_to_come { waits(live) } else { e }) };
+        if matches!(e, Error::Io { .. } | Error::Busy { .. }) {
+            return Err(e);
+        }
+        // Also if there is a token for the vault, which opens nothing: for a key that is disabled, or one that a guest made up.
+        // Whether it was the vault that is away shows when it is to wrap the DEK.
+        let expect = resource.fingerprints[0];
+        let volume = match open_old(device, credential, limits, |options| options.expect(expect)) {
+            Err(_) if !is_to_come => return Err(e),
+            volume => volume?,
+        };
+        // Somebody may have changed it since it was looked at.
+        check_adoptable(&volume, *reencrypt)?;
+        if (volume.size(), volume.sector_size().bytes()) != (resource.size, resource.sector_size) {
+            let text = "the image was changed since its adoption began; delete the disk, and adopt it anew";
+            return Err(Error::InvalidOption(text.into()));
+        }
+        Layers::take_in(&volume, resource, &kek)
+    }
+}
+
+/// The error for a disk that only the caller's credential opens.
+fn waits(live: &LiveResource) -> Error {
+    Error::Busy { what: format!("the {}, which is to be adopted (call `adopt_disk` again),", live.name) }
+}
+
+/// Refuses a volume that can't be a disk, or whose re-encryption couldn't begin.
+fn check_adoptable(volume: &Layer, reencrypt: bool) -> Result<()> {
+    let refused = |text: String| Err(Error::InvalidOption(text));
+    if volume.reencryption().is_some() {
+        return refused("a re-encryption of the image isn't finished; finish it first".into());
+    }
+    let cipher = volume.cipher();
+    if let Some(weakness) = cipher.weakness() {
+        return refused(format!(
+            "the image is encrypted with {}: {weakness}; copy its data to a new disk",
+            cipher.name()
+        ));
+    }
+    if !reencrypt {
+        return Ok(());
+    }
+    let header = volume.header();
+    let why = match &header.segments()[..] {
+        [segment] if segment.iv_tweak != 0 => "its first sector isn't number 0",
+        [_] if header.requirements().iter().any(|name| name == WRITTEN_REQUIREMENT) => "it has a map of written chunks",
+        [_] if volume.dek().algorithm().new_cipher().is_none() => "no new volume has its cipher",
+        [_] => return Ok(()),
+        _ => "it has several segments",
+    };
+    refused(format!("the volume can't be re-encrypted, because {why}; copy its data to a new disk"))
 }
 
 /// Opens the volume by what opened it before.

@@ -7,10 +7,10 @@ use super::kek::{Kek, Only, keys_in};
 use super::lent::{Lent, SecretHolder};
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyId, WrappedDek};
-use crate::ondisk::luks::TOKEN_TYPE;
+use crate::ondisk::luks::{TOKEN_TYPE, WRITTEN_TYPE};
 use crate::volume::{
     Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ProtectorId, ReencryptOptions, ReencryptionProgress,
-    Resilience, VolumeExtent,
+    Resilience, TokenInfo, VolumeExtent,
 };
 use crate::{BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, SectorSize, Volume};
 
@@ -129,6 +129,18 @@ impl Upper {
     }
 }
 
+/// The ways into a volume but its vaults' tokens: keyslots, what other programs have there, and tokens of our type that no owner
+/// of the DEK wrote, which name keys that the volume isn't under.
+pub(super) fn other_ways(volume: &Layer) -> Vec<ProtectorId> {
+    let (header, genuine) = (volume.header(), volume.genuine_token_ids());
+    // The map of written chunks opens nothing, and the volume isn't read rightly without it.
+    let stays =
+        |token: &TokenInfo| token.kind == WRITTEN_TYPE || token.kind == TOKEN_TYPE && genuine.contains(&token.id);
+    let keyslots = header.keyslots().into_iter().map(|keyslot| ProtectorId::Keyslot(keyslot.id));
+    let tokens = header.tokens().into_iter().filter(|token| !stays(token));
+    keyslots.chain(tokens.map(|token| ProtectorId::Token(token.id))).collect()
+}
+
 /// The options of a resource's volume, the upper one of two.
 fn options_of(resource: &Resource) -> Result<FormatOptions> {
     let sector_size = SectorSize::new(resource.sector_size)?;
@@ -167,13 +179,9 @@ impl Layers {
         volume.put_under(kek, kek.name(), resource.encryption_type, context).map(drop)
     }
 
-    /// Removes every way into the upper volume but the vaults' tokens: keyslots, and what other programs have there.
+    /// Removes every way into the upper volume but the vaults' tokens.
     pub(super) fn remove_other_ways(&self) -> Result<()> {
-        let header = self.upper.header();
-        let keyslots = header.keyslots().into_iter().map(|keyslot| ProtectorId::Keyslot(keyslot.id));
-        let tokens = header.tokens().into_iter().filter(|token| token.kind != TOKEN_TYPE);
-        let tokens = tokens.map(|token| ProtectorId::Token(token.id));
-        keyslots.chain(tokens).try_for_each(|id| self.upper.header().remove_protector(id))
+        other_ways(&self.upper).into_iter().try_for_each(|id| self.upper.header().remove_protector(id))
     }
 
     /// Makes the volumes of a new resource, the upper one under `customer`, if its set has a key.

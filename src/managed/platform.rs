@@ -174,7 +174,7 @@ impl Inner {
     /// Moves the volume under the platform's key to its active version, unless it is proven to be there.
     pub(super) fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
-            let resource = self.begun_import(live, resource)?;
+            let resource = self.finished_adopting(live, self.begun_import(live, resource)?)?;
             self.rewrap_known_bottom(live, &resource, None, (kek, key), notes)
         });
         match rewrapped {

@@ -16,7 +16,7 @@ use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceNam
 use super::service::ServiceOptions;
 use super::store::{self, OldRecords, Records};
 use super::sync::{into_inner, lock};
-use super::under_way::{caught_up, stage, under_way};
+use super::under_way::{caught_up, half_adopted, stage, under_way};
 use crate::key::{Fingerprint, KeyId};
 use crate::volume::{Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
@@ -388,7 +388,7 @@ impl Rebuilding<'_> {
             reencryption: under_way(&proven.upper, self.options.clock.now()).map_err(|e| format!("{e:#}"))?,
             host_cache: None,
             host_cache_at: None,
-            adopting: None,
+            adopting: half_adopted(&proven.upper, id).map_err(|e| format!("{e:#}"))?,
         };
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)

@@ -39,6 +39,8 @@ impl DiskService {
     pub fn rekey_disk(&self, disk: &str) -> Result<Resource> {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
         inner.registry.changing_here(&name, |live, _| {
+            // Which may order one itself.
+            inner.finish_adoption(live, None)?;
             inner.finish_joining(live)?;
             // Also makes the store know the DEK of a disk that an earlier version made.
             live.with_layers(|_| Ok(()))?;
@@ -83,6 +85,7 @@ impl DiskService {
         let live = inner.registry.find(&name)?;
         // From here on nobody can remove it, nor does another host get it.
         let _user = live.visit()?;
+        inner.go_on_adopting(&live)?;
         let resource = live.record()?;
         let Some(order) = resource.unfinished() else {
             return Ok(ReencryptionProgress { done: resource.size, total: resource.size, rate: None });
@@ -105,7 +108,8 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`].
     pub fn reencrypting(&self) -> Result<Vec<String>> {
-        let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && of.unfinished().is_some();
+        let ordered = |of: &Resource| of.adopting.as_ref().is_some_and(|adopting| adopting.reencrypt);
+        let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && (of.unfinished().is_some() || ordered(of));
         let resources = self.inner.store.resources_where(unfinished)?.into_iter();
         Ok(resources.map(|resource| resource.name).collect())
     }

@@ -24,7 +24,8 @@ use crate::{Error, KeyUsage, Result};
 pub enum ProtectionStatus {
     /// It is proven to be under its configured key, and its header names no other.
     Finished,
-    /// It was put into its set, but is still under its previous key.
+    /// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by what opened it
+    /// before.
     Joining,
     /// Its set or the platform is being rotated, and it is still under an older key.
     Rotating,
@@ -302,7 +303,7 @@ impl Inner {
 
     /// `keys` are the keys that the headers name, the upper one's first.
     fn status(&self, resource: &Resource, keys: &[&[KeyId]; 2]) -> Result<ProtectionStatus> {
-        if resource.joining.is_some() {
+        if resource.joining.is_some() || resource.adopting.is_some() {
             return Ok(ProtectionStatus::Joining);
         }
         let of = |layer: usize, in_use: Vec<&KeyId>, former: &[KeyId]| {

@@ -293,10 +293,12 @@ impl Inner {
     /// Whether an error is to stop a rotation on all hosts until somebody clears it: not what only this host has met, or will pass.
     /// `failures` are those before, by [`failures`](Self::failures).
     pub(super) fn stops_others(&self, error: &Error, failures: u64) -> bool {
+        // Another host has it open, and moves it itself, or lets it go; or it has changed the key; or it is half adopted.
+        if matches!(error, Error::Busy { .. }) {
+            return false;
+        }
         let Some(fleet) = &self.keys.fleet else { return true };
         match error {
-            // Another host has it open, and moves it itself, or lets it go; or it has changed the key.
-            Error::Busy { .. } => false,
             // The store was away; or this host stood still, and its devices are refused.
             Error::Io { .. } if self.failures() != failures => false,
             _ => fleet.check().is_ok(),
@@ -372,8 +374,8 @@ impl Inner {
         })
     }
 
-    /// Moves all of a queue to a key, several at once, and returns how many had to move. The first failure stops it. They are listed
-    /// in pages; of the platform's, `counts` says which belong to it.
+    /// Moves all of a queue to a key, several at once, and returns how many had to move. The first failure stops it, but for
+    /// one that is busy: that is told after the others. They are listed in pages; of the platform's, `counts` says which belong to it.
     pub(super) fn rewrap_all(
         &self,
         queue: &Queue,
@@ -382,7 +384,7 @@ impl Inner {
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<usize, Stopped> {
         let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(&self.keys));
-        let failure = Mutex::new(None);
+        let (failure, busy) = (Mutex::new(None), Mutex::new(None));
         let total = self.store.count(queue, &counts).map_err(|e| (None, e))?;
         let (mut next, mut ended) = (None, false);
         while !ended && lock(&failure).is_none() {
@@ -408,14 +410,15 @@ impl Inner {
                     ControlFlow::Continue(())
                 }
                 Err(e) => {
-                    lock(&failure).get_or_insert((Some(name.clone()), e));
-                    ControlFlow::Break(())
+                    let stops = !matches!(e, Error::Busy { .. });
+                    lock(if stops { &failure } else { &busy }).get_or_insert((Some(name.clone()), e));
+                    if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 }
             });
         }
         // Note those that were moved, even if others failed.
         let noted = notes.write();
-        match into_inner(failure) {
+        match into_inner(failure).or(into_inner(busy)) {
             Some(failure) => Err(failure),
             None => noted.map(|()| rewrapped.into_inner()).map_err(|e| (None, e)),
         }
@@ -427,7 +430,7 @@ impl Inner {
             let here = live.here_or_busy()?;
             // Until now another host may have changed it.
             let resource = if here.is_some() { live.record()? } else { resource };
-            let resource = self.begun_import(live, resource)?;
+            let resource = self.finished_adopting(live, self.begun_import(live, resource)?)?;
             let here = resource.set.as_ref() == Some(&set.name);
             match &resource.joining {
                 None if here => self.rewrap_member(live, &resource, set, notes),

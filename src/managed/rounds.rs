@@ -37,7 +37,7 @@ impl Goal<'_> {
 /// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);
 
-/// The first of those that were left to another host, which has them open and moves them itself, and why.
+/// The first of those that were left: to another host, which has them open and moves them itself, or half adopted; and why.
 pub(super) type Left = Mutex<Option<(ResourceName, Error)>>;
 
 /// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a

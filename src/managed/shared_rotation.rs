@@ -318,7 +318,7 @@ impl Inner {
 
     /// Moves one that is this host's. One that is under way to somewhere is read once more.
     fn rotate_one(&self, round: &Round<'_>, notes: &Notes<'_>, seen: &Seen, resource: Resource) -> Result<bool> {
-        let is_plain = resource.joining.is_none() && !resource.is_to_be_imported();
+        let is_plain = resource.joining.is_none() && !resource.is_to_be_imported() && resource.adopting.is_none();
         match round.goal {
             Goal::Set(set) if is_plain && resource.set.as_ref() == Some(&set.name) => {
                 Registry::changing_known(seen, resource, |live, now| self.rewrap_member(live, &now, set, notes))

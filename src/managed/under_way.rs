@@ -1,9 +1,9 @@
-//! The re-encryption that a device says is under way, for a store that is rebuilt.
+//! The re-encryption, or adoption, that a device says is under way, for a store that is rebuilt.
 
-use super::layers::Layer;
-use super::records::{Reencryption, ReencryptionKind, Resource};
+use super::layers::{Layer, other_ways};
+use super::records::{Adopting, Reencryption, ReencryptionKind, Resource};
 use crate::key::Fingerprint;
-use crate::{Error, Result};
+use crate::{BlockDevice, Error, Result};
 
 /// The re-encryption under way on a device.
 pub(super) fn under_way(upper: &Layer, now: u64) -> Result<Option<Reencryption>> {
@@ -68,4 +68,14 @@ pub(super) fn stage(record: &Resource) -> impl Ord + use<> {
 fn judges(record: &Resource, found: &Reencryption) -> bool {
     let is_the_last = record.reencryption.as_ref().is_some_and(|of| of.fingerprint == found.fingerprint);
     is_the_last || record.unfinished().is_some_and(|of| of.begun.is_some())
+}
+
+/// What is left to do of the adoption of a volume that has ways in which no disk has. It is the disk's device already.
+pub(super) fn half_adopted(volume: &Layer, id: &str) -> Result<Option<Adopting>> {
+    // A re-encryption keeps its state in a keyslot.
+    if volume.reencryption().is_some() || other_ways(volume).is_empty() {
+        return Ok(None);
+    }
+    let device_size = volume.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
+    Ok(Some(Adopting { image: id.into(), device_size, reencrypt: false }))
 }

@@ -163,6 +163,18 @@ impl<D: BlockDevice> Volume<D> {
         self.locked_header().genuine_tokens(&self.dek()).into_iter().map(|(_, token)| token).collect()
     }
 
+    /// The numbers of those tokens.
+    #[cfg(feature = "managed")]
+    pub(crate) fn genuine_token_ids(&self) -> Vec<u32> {
+        self.locked_header().genuine_tokens(&self.dek()).into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Refuses what opening it for writing would refuse to repair. Nothing is written.
+    #[cfg(feature = "managed")]
+    pub(crate) fn check_recoverable(&self) -> Result<()> {
+        self.locked_header().check_recoverable(self.header_device())
+    }
+
     /// The DEK as wrapped by each vault.
     pub fn wrapped_deks(&self) -> Vec<WrappedDek> {
         let tokens = self.locked_header().genuine_tokens(&self.dek());

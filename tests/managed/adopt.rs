@@ -16,16 +16,16 @@ use atrest::{Credential, DekAlgorithm, Error, FormatOptions, OpenOptions, Protec
 /// The size of the data, which isn't aligned to anything larger than a sector.
 pub const SIZE: usize = (64 << 10) + 4096;
 pub const PASSPHRASE: Credential<'static> = Credential::Passphrase(b"of the guest");
-const IMAGE: &str = "image";
+pub const IMAGE: &str = "image";
 /// Where the data begins: not where that of other disks does.
-const OFFSET: usize = 2 << 20;
+pub const OFFSET: usize = 2 << 20;
 const TOKEN: &str = r#"{"type":"Azure_Disk_Encryption","keyslots":["0"],"Passphrase":"c2VjcmV0"}"#;
 
-fn cheap() -> KeyslotOptions {
+pub fn cheap() -> KeyslotOptions {
     KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 })
 }
 
-fn format() -> FormatOptions {
+pub fn format() -> FormatOptions {
     FormatOptions::new().data_offset(OFFSET as u64).keyslot(cheap()).sector_size(SectorSize::B4096)
 }
 
@@ -38,7 +38,7 @@ pub fn image() -> Vec<u8> {
     image_by(&format())
 }
 
-fn image_by(options: &FormatOptions) -> Vec<u8> {
+pub fn image_by(options: &FormatOptions) -> Vec<u8> {
     let device = Arc::new(TestDevice::new(vec![0; OFFSET + SIZE]));
     let volume = Volume::format(device.clone(), Protector::Passphrase(b"of the guest"), options).unwrap();
     volume.add_protector(Protector::Passphrase(b"administrator"), &cheap()).unwrap();
@@ -49,11 +49,11 @@ fn image_by(options: &FormatOptions) -> Vec<u8> {
     device.bytes()
 }
 
-fn give(world: &World, bytes: Vec<u8>) {
+pub fn give(world: &World, bytes: Vec<u8>) {
     world.disks.0.lock().unwrap().insert(IMAGE.into(), Arc::new(TestDevice::new(bytes)));
 }
 
-fn adopt(service: &DiskService, set: Option<&str>, options: &AdoptOptions) -> Result<()> {
+pub fn adopt(service: &DiskService, set: Option<&str>, options: &AdoptOptions) -> Result<()> {
     service.adopt_disk(&new_disk("d", set).size(0), IMAGE, PASSPHRASE, options).map(drop)
 }
 

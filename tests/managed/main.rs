@@ -4,6 +4,7 @@
 #![cfg(feature = "managed")]
 
 mod adopt;
+mod adopt_faults;
 mod backup;
 mod capabilities;
 mod captures;

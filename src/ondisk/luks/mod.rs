@@ -28,5 +28,7 @@ pub use metadata::{
 };
 pub use token::{TOKEN_TYPE, Token};
 pub use version::{LuksVersion, probe_version};
+#[cfg(feature = "managed")]
+pub(crate) use written::WRITTEN_TYPE;
 pub(crate) use written::{WRITTEN_REQUIREMENT, WrittenMap};
 pub(crate) use written_page::{PAGE, PAGE_CHUNKS, PAGE_WORDS, Page, PageKeys};

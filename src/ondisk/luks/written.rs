@@ -15,7 +15,7 @@ use super::written_page::{PAGE, PAGE_CHUNKS, PageKeys};
 use crate::{Dek, Error, Result, random};
 
 /// The `type` of the token.
-pub(super) const WRITTEN_TYPE: &str = "atrest-written";
+pub(crate) const WRITTEN_TYPE: &str = "atrest-written";
 
 /// The mandatory requirement of a volume with such a map.
 pub(crate) const WRITTEN_REQUIREMENT: &str = "atrest-written-v1";

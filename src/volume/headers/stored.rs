@@ -396,10 +396,15 @@ impl dyn StoredHeader {
         }
         self.check_unchanged(device)?;
         if !overwrite {
-            self.check_foreign()?;
-            self.unwiped().into_iter().try_for_each(|(_, area)| check_wipeable(device, area))?;
+            self.check_recoverable(device)?;
         }
         self.repair_and_wipe(device)
+    }
+
+    /// Refuses to write over foreign data.
+    pub(in crate::volume) fn check_recoverable(&self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_foreign()?;
+        self.unwiped().into_iter().try_for_each(|(_, area)| check_wipeable(device, area))
     }
 
     fn keyslot(&self, id: u32) -> Option<KeyslotInfo> {
