@@ -4338,6 +4338,13 @@ atrest_status atrest_disk_service_report_platform(const atrest_disk_service *ser
 atrest_status atrest_disk_service_report_platform_json(const atrest_disk_service *service, char *json, size_t json_cap,
     size_t *json_len);
 
+// The states and counts of a service for monitoring, in JSON: leases of keys, rotations, calls of vaults and of the store, refused I/O, and on a
+// store that hosts share the host's lease and its devices. docs/metrics.md lists them. Counts begin at 0 with each opening of the service.
+// Neither the store nor a vault is asked. Numbers grow between two calls, so a buffer that the first named may be too short for the
+// second.
+atrest_status atrest_disk_service_metrics_json(const atrest_disk_service *service, char *json, size_t json_cap,
+    size_t *json_len);
+
 // The whole report on a set, in JSON: its record, and the names of the members that aren't under its active key yet.
 //
 // Errors: those of atrest_disk_service_report.
