@@ -1207,6 +1207,8 @@ atrest_status atrest_disk_service_report_set(const atrest_disk_service *service,
 atrest_status atrest_disk_service_report_platform(const atrest_disk_service *service, atrest_set_report *out);
 atrest_status atrest_disk_service_report_platform_json(const atrest_disk_service *service, char *json, size_t json_cap,
     size_t *json_len);
+atrest_status atrest_disk_service_metrics_json(const atrest_disk_service *service, char *json, size_t json_cap,
+    size_t *json_len);
 atrest_status atrest_disk_service_report_set_json(const atrest_disk_service *service, const char *set, char *json,
     size_t json_cap, size_t *json_len);
 atrest_status atrest_capability_table_json(uint32_t encryption_type, uint32_t in_guest, char *json, size_t json_cap,
