@@ -145,6 +145,8 @@ fn life() -> Site {
     service.create_snapshot(&NewSnapshot::new("before", "written").incremental(true), &|_| {}).unwrap();
     drop(service);
     site.back_up();
+    // A vault tells when its versions were made in seconds, and a later one has to be told from an earlier one.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
 
     let service = site.service();
     for name in ["written", "rekeyed", "grown", "floor", "moved"] {
