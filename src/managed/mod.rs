@@ -39,6 +39,7 @@ mod care;
 mod chunk_map;
 mod copies;
 mod disks;
+mod expiring;
 mod fleet_view;
 mod hosts;
 mod images;
@@ -71,6 +72,7 @@ pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
 pub use counters::{CALL_BUCKETS, CallOutcome, CallTimes};
 pub use disks::{NewCopy, NewDisk};
+pub use expiring::ExpiringKey;
 pub use fleet::HostOptions;
 pub use fleet_view::{AttachmentReport, FleetView, HostReport, LeaseState};
 pub use images::NewImage;
@@ -90,7 +92,7 @@ pub use records::{
     ResourceName, RotationError,
 };
 pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetPage, SetReport};
-pub use rotation::{ExpiringKey, Rotation, RotationProgress};
+pub use rotation::{Rotation, RotationProgress};
 pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;
 pub use snapshots::NewSnapshot;

@@ -3,7 +3,6 @@
 use core::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::kek::{Kek, Wanted};
 use super::keys::Notes;
@@ -35,20 +34,6 @@ pub struct Rotation {
     pub key: KeyId,
     /// How many were moved to it; the others were there already.
     pub rewrapped: usize,
-}
-
-/// A set whose key will expire soon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ExpiringKey {
-    /// The set.
-    pub set: String,
-    /// Its active key.
-    pub key: KeyId,
-    /// When it expires or has expired, in seconds since 1970-01-01 UTC.
-    pub expires: u64,
-    /// Whether a newer version would be adopted automatically.
-    pub auto_rotation: bool,
 }
 
 impl DiskService {
@@ -158,33 +143,6 @@ impl DiskService {
             if e.is_revocation() { self.inner.stopped(name, None, e, failures) } else { e }
         });
         rotation.map(Some)
-    }
-
-    /// The sets whose active key has expired or will within this time (33). Every set's vault is asked.
-    ///
-    /// # Errors
-    /// [`Error::Io`] from the store. A vault that doesn't answer, or doesn't describe its keys, is left out.
-    pub fn expiring_keys(&self, within: Duration) -> Result<Vec<ExpiringKey>> {
-        let horizon = self.inner.clock.now().saturating_add(within.as_secs());
-        let mut expiring = Vec::new();
-        let mut after = None;
-        loop {
-            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
-            for set in sets {
-                let key = &set.active_key;
-                let vault = self.inner.keys.vault_of(&set, key);
-                let said = vault.and_then(|vault| vault.describe(key.key(), Some(key.version())));
-                let expires = said.ok().flatten().and_then(|said| said.expires);
-                if let Some(expires) = expires.filter(|&expires| expires <= horizon) {
-                    let (key, auto_rotation) = (set.active_key, set.auto_rotation);
-                    expiring.push(ExpiringKey { set: set.name, key, expires, auto_rotation });
-                }
-            }
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(expiring),
-            }
-        }
     }
 
     /// Clears the error that stopped a rotation, so that it may be tried again (32).
