@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::common::{CHEAP, Place, by_peer, peer};
+use crate::common::{CHEAP, Place, by_peer, peer, peer_that};
 
 /// A loop device over a new file; it goes with this.
 struct Loop(String);
@@ -40,7 +40,7 @@ fn an_image_goes_to_a_block_device_and_back() {
     let device = device.0.as_str();
     let plain = place.image("disk.img", (8 << 20) + 512);
     // Whatever it holds is named, and kept without a yes.
-    if peer("mkfs.ext4") {
+    if peer_that("mkfs.ext4", &["-V"]) {
         by_peer(&place, "mkfs.ext4", &["-q", device]);
         place.run(&["encrypt", "disk.img", device]).failed(8, "ext4 file system");
         assert_eq!(place.read("disk")[1080..1082], [0x53, 0xef]);

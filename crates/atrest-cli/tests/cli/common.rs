@@ -218,7 +218,8 @@ pub fn python(module: &str) -> bool {
     peer_that("python3", &["-c", &format!("import {module}")])
 }
 
-fn peer_that(program: &str, probe: &[&str]) -> bool {
+/// The same, by arguments with which it succeeds.
+pub fn peer_that(program: &str, probe: &[&str]) -> bool {
     let found = Command::new(program).args(probe).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) {
         return true;
