@@ -100,5 +100,5 @@ pub fn two_hosts(open: impl Fn() -> Arc<dyn Store>) {
     }
     drop(host);
     let left: Vec<String> = open().list("", None, 10).unwrap().into_iter().map(|record| record.key).collect();
-    assert_eq!(left, ["platform"]);
+    assert_eq!(left, ["platform", "turn/.platform"]);
 }
