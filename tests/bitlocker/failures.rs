@@ -7,7 +7,8 @@ use atrest::volume::{Header, KeyslotOptions, ProtectorId, StartupKey};
 use atrest::{Credential, OpenOptions, Protector, Result, Volume};
 
 use super::common::device::{Call, TestDevice};
-use super::model::{self, AREA, Model};
+use super::model::{self, Model};
+use super::support::*;
 
 type Act<'a> = &'a dyn Fn(&Volume<Arc<TestDevice>>) -> Result<()>;
 
@@ -21,8 +22,8 @@ fn with_failures(protectors: &[Vec<u8>], first: Act<'_>, then: Act<'_>, check: i
     std::fs::write(&file, model::startup_key_file()).unwrap();
     for call in [Call::Write, Call::Sync] {
         for n in 0.. {
-            let device = Arc::new(TestDevice::new(model.image(&model::plain(), |_| true)));
-            let volume = Volume::open(device.clone(), Credential::StartupKey(&file), &OpenOptions::new()).unwrap();
+            let device = device(&model);
+            let volume = open(&device, Credential::StartupKey(&file)).unwrap();
             device.fail(call, n, false);
             let failed = first(&volume);
             if device.heal() {
@@ -33,10 +34,8 @@ fn with_failures(protectors: &[Vec<u8>], first: Act<'_>, then: Act<'_>, check: i
             failed.unwrap_err();
             then(&volume).unwrap_or_else(|e| panic!("{call:?} {n}: {e}"));
             let image = device.bytes();
-            let copies = model.copies.map(|copy| &image[copy as usize..][..AREA]);
-            assert!(copies[0] == copies[1] && copies[1] == copies[2], "{call:?} {n}");
-            let kinds: Vec<_> = Header::load(&device).unwrap().keyslots().into_iter().map(|found| found.kind).collect();
-            check(&kinds, &image, &format!("{call:?} {n}"));
+            assert!(copies_are_the_same(&model, &image), "{call:?} {n}");
+            check(&kinds(&device), &image, &format!("{call:?} {n}"));
         }
     }
 }

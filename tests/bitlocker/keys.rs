@@ -3,31 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use atrest::volume::{BitLockerOptions, Header, KeyslotOptions, ProtectorId, StartupKey};
-use atrest::{Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, Result, Volume};
+use atrest::volume::{BitLockerOptions, ProtectorId, StartupKey};
+use atrest::{Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
 
 use super::common::device::{TestDevice, crash_images, reopen};
 use super::common::{cryptsetup, hex, peer, python, run, run_any, text};
 use super::images::{compare, images};
 use super::model::{self, AREA, Model};
+use super::support::*;
 
 const PASSWORD: Credential<'static> = Credential::Passphrase(b"password12!@");
-
-fn options() -> KeyslotOptions {
-    KeyslotOptions::new()
-}
-
-fn device(model: &Model) -> Arc<TestDevice> {
-    Arc::new(TestDevice::new(model.image(&model::plain(), |_| true)))
-}
-
-fn open(device: &Arc<TestDevice>, credential: Credential<'_>) -> Result<Volume<Arc<TestDevice>>> {
-    Volume::open(device.clone(), credential, &OpenOptions::new())
-}
-
-fn kinds(device: &Arc<TestDevice>) -> Vec<String> {
-    Header::load(device).unwrap().keyslots().into_iter().map(|keyslot| keyslot.kind).collect()
-}
 
 /// A copy of an image of Windows that opens by [`PASSWORD`].
 fn windows(folder: &Path) -> Option<PathBuf> {

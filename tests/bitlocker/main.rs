@@ -12,5 +12,6 @@ mod images;
 mod keys;
 mod model;
 mod protectors;
+mod support;
 mod volumes;
 mod writes;

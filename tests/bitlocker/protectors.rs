@@ -9,27 +9,7 @@ use atrest::{Credential, Error, OpenOptions, Protector, Result, Volume};
 use super::common::device::{TestDevice, crash_images, reopen};
 use super::common::{peer, python, run, text};
 use super::model::{self, AREA, Model, SIZE};
-
-fn options() -> KeyslotOptions {
-    KeyslotOptions::new()
-}
-
-fn device(model: &Model) -> Arc<TestDevice> {
-    Arc::new(TestDevice::new(model.image(&model::plain(), |_| true)))
-}
-
-fn open(device: &Arc<TestDevice>, credential: Credential<'_>) -> Result<Volume<Arc<TestDevice>>> {
-    Volume::open(device.clone(), credential, &OpenOptions::new())
-}
-
-fn kinds(device: &Arc<TestDevice>) -> Vec<String> {
-    Header::load(device).unwrap().keyslots().into_iter().map(|keyslot| keyslot.kind).collect()
-}
-
-fn copies_are_the_same(model: &Model, image: &[u8]) -> bool {
-    let copy = |i: usize| &image[model.copies[i] as usize..][..AREA];
-    copy(0) == copy(1) && copy(1) == copy(2)
-}
+use super::support::*;
 
 #[test]
 fn protectors_come_change_and_go() {
