@@ -74,6 +74,12 @@ pub struct Snapshot {
 }
 
 impl Model {
+    /// Whether it is enough for a judgement: writes, and disks made.
+    pub fn much_happened(&self) -> bool {
+        let count = |what| self.counts.get(what).copied().unwrap_or(0);
+        count("done") > 100 && count("made") > 5
+    }
+
     pub fn new(lease: Duration) -> Self {
         // The clocks run at speeds that differ by four percent: of the quarter of the lease a fifth is left.
         Model { margin: lease.mul_f64(0.18).as_nanos() as u64, ..Model::default() }
