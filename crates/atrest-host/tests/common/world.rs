@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::key::KeyId;
-use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, ServiceOptions};
+use atrest::managed::{DiskBackend, DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, ServiceOptions};
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{KeyVault, ManualClock};
 use atrest_host::{Host, HostOptions};
@@ -24,9 +24,18 @@ pub struct World {
     pub folder: PathBuf,
 }
 
+fn disks_in(folder: &Path) -> Arc<dyn DiskBackend> {
+    Arc::new(DiskFolder::new(folder.join("disks")))
+}
+
 impl World {
     /// A new one in an empty folder.
     pub fn new(folder: &Path) -> Self {
+        Self::on(folder, disks_in(folder))
+    }
+
+    /// A new one in an empty folder, whose disks lie elsewhere.
+    pub fn on(folder: &Path, disks: Arc<dyn DiskBackend>) -> Self {
         std::fs::create_dir(folder.join("disks")).unwrap();
         std::fs::create_dir(folder.join("sockets")).unwrap();
         for name in ["platform", "customer"] {
@@ -36,7 +45,7 @@ impl World {
             let vault = FileVault::create_with(folder.join(name), Unlock::KeyFile(&root), &options).unwrap();
             vault.with_clock(Arc::new(ManualClock::new(NOW))).create_key("disks").unwrap();
         }
-        let world = Self::open(folder);
+        let world = Self::open_on(folder, disks);
         let service = world.host.service();
         let set = NewSet::new(SET, world.key.clone()).region("north").subscription("one").tenant("contoso");
         let set = service.create_set(&set).unwrap();
@@ -47,6 +56,10 @@ impl World {
 
     /// What an earlier process made.
     pub fn open(folder: &Path) -> Self {
+        Self::open_on(folder, disks_in(folder))
+    }
+
+    fn open_on(folder: &Path, disks: Arc<dyn DiskBackend>) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let [platform, customer] = ["platform", "customer"].map(|name| {
             let root = folder.join(format!("{name}.root"));
@@ -55,7 +68,6 @@ impl World {
         let key = customer.describe("disks", None).unwrap().unwrap().id;
         let vaults = KnownVaults::new();
         vaults.add_file(customer.clone()).unwrap();
-        let disks = Arc::new(DiskFolder::new(folder.join("disks")));
         let options = ServiceOptions::new(disks, Arc::new(vaults), Arc::new(platform.clone()), "disks");
         let service = DiskService::open(folder.join("fleet.redb"), options.clock(clock.clone())).unwrap();
         let options = HostOptions::new(folder.join("local"), Arc::new(platform.clone()), "disks");

@@ -1,8 +1,13 @@
 //! Guests with a stock kernel on disks of a host: tests/guest/README.md says what they need.
 #![cfg(target_os = "linux")]
 
+mod clear;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[path = "../../../atrest-nbd/tests/nbd/proxy.rs"]
+mod proxy;
+#[path = "../../../atrest-nbd/tests/nbd/servers.rs"]
+mod servers;
 #[cfg(feature = "ublk")]
 mod ublk;
 #[path = "../common/world.rs"]
