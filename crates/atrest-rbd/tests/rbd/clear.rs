@@ -47,8 +47,8 @@ struct Recorder {
 
 impl Recorder {
     fn start(file: PathBuf) -> Option<Self> {
-        // Not everybody may record.
-        peers::peer("timeout", &["--preserve-status", "1", "tcpdump", "-i", "lo", "-c", "1000000", "-w", "/dev/null"])?;
+        // Not everybody may record. To its output, since tcpdump gives a file that it writes to, even /dev/null, to a user of its own.
+        peers::peer("timeout", &["--preserve-status", "1", "tcpdump", "-i", "lo", "-c", "1000000", "-w", "-"])?;
         let mut tcpdump = Command::new("tcpdump");
         tcpdump
             .args(["-i", "lo", "--immediate-mode", "-s", "0", "-B", "65536", "-U", "-Z", "root", "-w"])
