@@ -2531,9 +2531,11 @@ atrest_status atrest_header_unlock(const atrest_header *header, const atrest_cre
 atrest_status atrest_header_convert_to_luks2(atrest_header *header);
 
 // Destroys every way in: all keyslots with their whole room, and all tokens. AFTERWARDS ONLY SOMEBODY WITH THE DEK
-// ITSELF OR A BACKUP OF THE HEADER CAN READ THE DATA, of any size.
+// ITSELF OR A BACKUP OF THE HEADER CAN READ THE DATA, of any size. Of a BitLocker volume all protectors go, in all
+// copies of its metadata.
 //
-// Errors: ATREST_ERR_BUSY; the device's errors: then repeat it.
+// Errors: ATREST_ERR_UNSUPPORTED_HEADER for a BitLocker volume that isn't encrypted as a whole, and for one of Windows
+// Vista; ATREST_ERR_BUSY; the device's errors: then repeat it.
 atrest_status atrest_header_erase(atrest_header *header);
 
 // The header with its keyslots, atrest_header_size bytes. atrest_header_restore and `cryptsetup luksHeaderRestore`

@@ -128,9 +128,11 @@ impl<'d> Header<'d> {
     }
 
     /// Destroys every way in: all keyslots with their whole area, and all tokens. Afterwards only somebody with the DEK
-    /// itself or a backup of the header can read the data, of any size.
+    /// itself or a backup of the header can read the data, of any size. Of a BitLocker volume all protectors go, in all
+    /// copies of its metadata.
     ///
     /// # Errors
+    /// [`Error::UnsupportedHeader`] for a BitLocker volume that isn't encrypted as a whole, and for one of Windows Vista;
     /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then repeat it.
     pub fn erase(&mut self) -> Result<()> {
         self.change(None, |stored, device| stored.erase(device))

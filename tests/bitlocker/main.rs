@@ -6,6 +6,7 @@ mod approved;
 #[path = "../common/mod.rs"]
 mod common;
 mod create;
+mod erasing;
 mod failures;
 mod hostile;
 mod images;

@@ -274,7 +274,6 @@ fn what_another_format_has_and_bitlocker_has_not_is_refused() {
     };
     lacks(volume.add_protector(Protector::Vault(&vault, "k"), &Default::default()).map(drop));
     lacks(volume.header().backup().map(drop));
-    lacks(volume.header().erase());
     let text = volume.header().convert_to_luks2().unwrap_err().to_string();
     assert!(text.contains("BitLocker isn't converted to LUKS2"), "{text}");
     lacks(volume.header().set_label("l", ""));

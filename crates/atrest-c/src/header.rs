@@ -283,9 +283,11 @@ pub unsafe extern "C" fn atrest_header_convert_to_luks2(header: *mut atrest_head
 }
 
 /// Destroys every way in: all keyslots with their whole room, and all tokens. AFTERWARDS ONLY SOMEBODY WITH THE DEK
-/// ITSELF OR A BACKUP OF THE HEADER CAN READ THE DATA, of any size.
+/// ITSELF OR A BACKUP OF THE HEADER CAN READ THE DATA, of any size. Of a BitLocker volume all protectors go, in all
+/// copies of its metadata.
 ///
-/// Errors: ATREST_ERR_BUSY; the device's errors: then repeat it.
+/// Errors: ATREST_ERR_UNSUPPORTED_HEADER for a BitLocker volume that isn't encrypted as a whole, and for one of Windows
+/// Vista; ATREST_ERR_BUSY; the device's errors: then repeat it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_erase(header: *mut atrest_header) -> atrest_status {
     run(|| handle!(header).change(|header| header.erase()))

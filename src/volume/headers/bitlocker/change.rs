@@ -2,7 +2,7 @@
 
 use super::BitLockerStore;
 use super::copies::{now, write_copy};
-use crate::ondisk::bitlocker::{AREA, Block, Draft};
+use crate::ondisk::bitlocker::{AREA, Block, Draft, State};
 use crate::volume::BlockDevice;
 use crate::{Error, Result, Secret, zeros};
 
@@ -21,12 +21,38 @@ impl BitLockerStore {
         device: &dyn BlockDevice,
         change: impl FnOnce(&mut Draft, &Secret) -> Result<()>,
     ) -> Result<()> {
+        let mut draft = self.draft()?;
+        change(&mut draft, self.master_key()?)?;
+        let area = draft.finish(self.master_key()?)?;
+        self.replace(device, area)
+    }
+
+    /// Removes all protectors, without any of them.
+    pub(super) fn remove_all(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        let mut draft = self.draft()?;
+        // What isn't encrypted can be read without a protector.
+        if self.found.block.state != State::Encrypted || self.found.chunks.is_some() {
+            let text = "BitLocker: a volume that isn't encrypted as a whole keeps data in the clear, which no change of its header \
+                        destroys";
+            return Err(Error::UnsupportedHeader(text.into()));
+        }
+        for id in (0..self.found.block.protectors.len() as u32).rev() {
+            draft.remove(id);
+        }
+        // The master key proves metadata to whoever has opened the volume, which nobody does from here on.
+        let area = draft.finish(&Secret::random(32)?)?;
+        self.replace(device, area)
+    }
+
+    fn draft(&self) -> Result<Draft> {
         if self.found.block.version == 1 {
             return Err(Error::UnsupportedHeader("BitLocker: that of Windows Vista is only read".into()));
         }
-        let mut draft = Draft::of(&self.found.area, now())?;
-        change(&mut draft, self.master_key()?)?;
-        let area = draft.finish(self.master_key()?)?;
+        Ok(Draft::of(&self.found.area, now())?)
+    }
+
+    /// Replaces the metadata: all copies of it.
+    fn replace(&mut self, device: &dyn BlockDevice, area: Vec<u8>) -> Result<()> {
         // What couldn't be read again is never written.
         let block = Block::parse(&area)?;
         // Of what earlier attempts have written, only what is still there.

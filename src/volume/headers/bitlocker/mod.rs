@@ -205,8 +205,9 @@ impl StoredHeader for BitLockerStore {
         })
     }
 
-    fn erase(&mut self, _device: &dyn BlockDevice) -> Result<()> {
-        Err(self.lacks("changes by this library"))
+    fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_unchanged(device)?;
+        self.remove_all(device)
     }
 
     fn unwiped(&self) -> Vec<(u32, Range<u64>)> {

@@ -1,0 +1,115 @@
+//! Volumes whose every protector is destroyed, with their data.
+
+use std::sync::Arc;
+
+use atrest::volume::Header;
+use atrest::{Credential, Error, OpenOptions, Volume};
+
+use super::common::device::{TestDevice, crash_images, reopen};
+use super::common::{cryptsetup, python, text};
+use super::model::{self, AREA, Model};
+use super::support::*;
+
+/// Whether a way into the model's volume is anywhere on the device: the key in the clear, or what the password's seals.
+fn is_left(model: &Model, image: &[u8]) -> bool {
+    let sealed = model.protectors.iter().map(|protector| &protector[protector.len() - 60..]);
+    sealed.into_iter().any(|sealed| image.windows(60).any(|bytes| bytes == sealed))
+        || image.windows(32).any(|bytes| bytes == [0xc1; 32])
+}
+
+fn suspended() -> Model {
+    let mut model = Model::new(0x8004, 512);
+    model.protectors.push(model::password(0));
+    model
+}
+
+#[test]
+fn an_erased_volume_has_no_protector_in_any_copy() {
+    let model = suspended();
+    let device = device(&model);
+    let before = device.bytes();
+    assert!(is_left(&model, &before));
+    Header::load(&device).unwrap().erase().unwrap();
+    let after = device.bytes();
+    assert!(!is_left(&model, &after) && copies_are_the_same(&model, &after));
+    let outside = |image: &[u8]| {
+        let mut image = image.to_vec();
+        model.copies.iter().for_each(|copy| image[*copy as usize..][..AREA].fill(0));
+        image
+    };
+    assert!(outside(&before) == outside(&after), "only the metadata was written");
+    for credential in [Credential::ClearKey, Credential::Passphrase(model::PASSWORD.as_bytes())] {
+        assert!(matches!(open(&device, credential), Err(Error::NoSuchProtector(_))));
+    }
+    // Also the header of an open volume.
+    let device = self::device(&model);
+    let volume = open(&device, Credential::ClearKey).unwrap();
+    volume.header().erase().unwrap();
+    assert!(volume.header().keyslots().is_empty() && kinds(&device).is_empty());
+    assert!(!is_left(&model, &device.bytes()));
+}
+
+#[test]
+fn a_crash_of_erasing_leaves_the_volume_or_nothing() {
+    let model = suspended();
+    let device = device(&model);
+    let before = device.bytes();
+    Header::load(&device).unwrap().erase().unwrap();
+    let (mut whole, mut gone) = (0, 0);
+    crash_images(&before, &device.take_log(), 4, |what, image| {
+        let device = Arc::new(TestDevice::new(image));
+        let read_only = OpenOptions::new().read_only(true);
+        if Volume::open(device.clone(), Credential::ClearKey, &read_only).is_ok() {
+            assert_eq!(kinds(&device), ["clear key", "password"], "{what}");
+            whole += 1;
+            Header::load(&device).unwrap().erase().unwrap();
+        } else {
+            gone += 1;
+            // Either finishes it.
+            let mut header = Header::load(&device).unwrap();
+            if gone % 2 == 0 { header.erase().unwrap() } else { assert!(header.repair().is_ok()) }
+        }
+        assert!(!Header::load(&device).unwrap().needs_repair(), "{what}");
+        assert!(kinds(&device).is_empty() && !is_left(&model, &device.bytes()), "{what}");
+    });
+    assert!(whole > 5 && gone > 5, "{whole} {gone}");
+}
+
+#[test]
+fn what_is_partly_in_the_clear_is_not_called_erased() {
+    let mut model = suspended();
+    (model.state, model.encrypted) = (5, model::SIZE as u64 / 2);
+    let device = device(&model);
+    let before = device.bytes();
+    let error = Header::load(&device).unwrap().erase().unwrap_err();
+    assert!(matches!(error, Error::UnsupportedHeader(_)) && error.to_string().contains("in the clear"), "{error}");
+    assert!(device.bytes() == before);
+}
+
+/// dissect and cryptsetup find a sound volume without a protector.
+#[test]
+fn other_programs_find_no_protector() {
+    let Some(images) = super::images::images("dissect") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("volume");
+    std::fs::copy(images.join("aes-xts_128.bin"), &image).unwrap();
+    let mut count = 0;
+    let mut judge = |erased: bool| {
+        if let Some(cryptsetup) = cryptsetup() {
+            let dump = super::common::run(&cryptsetup, &["bitlkDump", text(&image)]);
+            assert_eq!(dump.contains("VMK protected with"), !erased, "{dump}");
+            count += 1;
+        }
+        if let Some(python) = python("dissect.fve") {
+            let script = "import sys; from dissect.fve.bde import BDE; print(len(list(BDE(open(sys.argv[1], 'rb'))\
+                          .information.dataset.find_vmk())))";
+            let found = super::common::run(&python, &["-c", script, text(&image)]);
+            assert_eq!(found.trim() == "0", erased, "{found}");
+            count += 1;
+        }
+    };
+    judge(false);
+    reopen(|| Header::load(&atrest::FileDevice::open(&image)?)?.erase()).unwrap();
+    judge(true);
+    println!("{count} judgements");
+}
