@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use atrest::key::{HashAlgorithm, Kdf, KdfKind};
 use atrest::volume::KeyslotOptions;
-use atrest::{Credential, Dek, KeyVault, Protector, Secret, hazmat};
+use atrest::{Credential, Dek, KeyVault, Secret, hazmat};
 use clap::{Args, ValueEnum};
 
+#[cfg(feature = "bitlocker")]
+use crate::bitlocker::NewBitLockerArgs;
 use crate::failure::{Failure, Result};
+use crate::guard::Guard;
+#[cfg(feature = "bitlocker")]
+use crate::guard::Guards;
 use crate::secrets::{self, Source};
 use crate::vaults::{UnlockVault, VaultArgs, only_key, open_as};
 
@@ -110,6 +115,15 @@ impl CredentialArgs {
 
     /// Whether the terminal is asked, so that it can be asked again.
     pub fn asks(&self) -> bool {
+        #[cfg(feature = "bitlocker")]
+        {
+            let BitLockerArgs { recovery_password_from, startup_key, clear_key } = &self.bitlocker;
+            match recovery_password_from {
+                Some(source) => return matches!(source, Source::Prompt),
+                None if startup_key.is_some() || *clear_key => return false,
+                None => {}
+            }
+        }
         let given = matches!(&self.passphrase_from, Some(source) if !matches!(source, Source::Prompt));
         !given && self.key_file.is_none() && self.dek_file.is_none() && !self.vault.is_given()
     }
@@ -182,56 +196,6 @@ pub struct NewProtectArgs {
     pub kdf: KdfArgs,
 }
 
-/// A new way into a BitLocker volume.
-#[cfg(feature = "bitlocker")]
-#[derive(Debug, Args)]
-pub struct NewBitLockerArgs {
-    /// BitLocker: makes a startup key (.BEK), and writes it to this file, or into this folder by the name that Windows looks for
-    #[arg(long, value_name = "FILE")]
-    new_startup_key: Option<PathBuf>,
-    /// BitLocker: where the new recovery password comes from, as --new-passphrase-from
-    #[arg(long, value_name = "SOURCE", value_parser = secrets::parse)]
-    new_recovery_password_from: Option<Source>,
-}
-
-/// What protects a volume, held.
-pub enum Guard {
-    Vault(Arc<dyn KeyVault>, String),
-    Passphrase(Secret),
-    KeyFile(PathBuf),
-    #[cfg(feature = "bitlocker")]
-    RecoveryPassword(zeroize::Zeroizing<String>),
-    #[cfg(feature = "bitlocker")]
-    StartupKey(PathBuf),
-}
-
-impl Guard {
-    pub fn protector(&self) -> Protector<'_> {
-        match self {
-            Guard::Vault(vault, key) => Protector::Vault(&**vault, key),
-            Guard::Passphrase(secret) => Protector::Passphrase(secret.expose()),
-            Guard::KeyFile(path) => Protector::KeyFile(path),
-            #[cfg(feature = "bitlocker")]
-            Guard::RecoveryPassword(text) => Protector::RecoveryPassword(text),
-            #[cfg(feature = "bitlocker")]
-            Guard::StartupKey(path) => Protector::StartupKey(path),
-        }
-    }
-
-    /// The other half: what opens a volume that this protects.
-    pub fn credential(&self) -> Credential<'_> {
-        match self {
-            Guard::Vault(vault, _) => Credential::Vault(&**vault),
-            Guard::Passphrase(secret) => Credential::Passphrase(secret.expose()),
-            Guard::KeyFile(path) => Credential::KeyFile(path),
-            #[cfg(feature = "bitlocker")]
-            Guard::RecoveryPassword(text) => Credential::RecoveryPassword(text),
-            #[cfg(feature = "bitlocker")]
-            Guard::StartupKey(path) => Credential::StartupKey(path),
-        }
-    }
-}
-
 /// What was named of a vault's key, a key file and a passphrase.
 struct Named<'a> {
     vault: Option<&'a str>,
@@ -267,6 +231,26 @@ impl ProtectArgs {
         self.guard_of(true)
     }
 
+    /// What will protect a BitLocker volume: all that was asked for. Without any of it, the terminal is asked for a password.
+    #[cfg(feature = "bitlocker")]
+    pub fn guards(&self, new: &NewBitLockerArgs) -> Result<Guards> {
+        let mut guards = Guards::default();
+        if self.key_file.is_some() || self.passphrase_from.is_some() {
+            guards.add(self.guard()?);
+        } else if !new.is_given() {
+            if self.vault.is_some() || self.key.is_some() {
+                return Err(Failure::usage(
+                    "a BitLocker volume has no place for a vault's key: give --passphrase-from, --key-file, --new-startup-key or \
+                     --new-recovery-password",
+                ));
+            }
+            guards.add(self.guard()?);
+        }
+        // Nothing depends on the files yet.
+        new.add_to(&mut guards).inspect_err(|_| guards.forget())?;
+        Ok(guards)
+    }
+
     /// What protects something already, and opens it.
     pub fn guard_of_old(&self) -> Result<Guard> {
         self.guard_of(false)
@@ -286,13 +270,22 @@ impl ProtectArgs {
 
 impl NewProtectArgs {
     pub fn is_given(&self) -> bool {
+        #[cfg(feature = "bitlocker")]
+        if self.bitlocker.is_given() {
+            return true;
+        }
+        self.is_any_given()
+    }
+
+    /// Whether any of what all formats have was given.
+    fn is_any_given(&self) -> bool {
         self.new_vault.is_some() || self.new_key_file.is_some() || self.new_passphrase_from.is_some()
     }
 
     pub fn guard(&self) -> Result<Guard> {
         #[cfg(feature = "bitlocker")]
-        if let Some(guard) = self.bitlocker.guard(self.is_given())? {
-            return Ok(guard);
+        if self.bitlocker.is_given() {
+            return self.bitlocker.guard(self.is_any_given());
         }
         let unlock = UnlockVault::new(self.new_vault_key_file.clone(), self.new_vault_passphrase_from.clone());
         let named = Named {
@@ -303,24 +296,6 @@ impl NewProtectArgs {
             passphrase: self.new_passphrase_from.as_ref(),
         };
         named.guard(&unlock, true)
-    }
-}
-
-#[cfg(feature = "bitlocker")]
-impl NewBitLockerArgs {
-    /// What only BitLocker has, if it was asked for. The file of a startup key is there before anything depends on it.
-    fn guard(&self, other: bool) -> Result<Option<Guard>> {
-        Ok(Some(match (&self.new_startup_key, &self.new_recovery_password_from) {
-            (None, None) => return Ok(None),
-            (Some(path), None) if !other => Guard::StartupKey(atrest::volume::StartupKey::generate()?.write(path)?),
-            (None, Some(source)) if !other => {
-                let secret = source.read("new recovery password", true)?;
-                let text = std::str::from_utf8(secret.expose());
-                let text = text.map_err(|_| Failure::usage("a recovery password is digits and dashes"))?;
-                Guard::RecoveryPassword(zeroize::Zeroizing::new(text.to_owned()))
-            }
-            _ => return Err(Failure::usage("give one new way into the volume, not several")),
-        }))
     }
 }
 

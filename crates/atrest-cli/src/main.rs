@@ -3,6 +3,8 @@
 //! `docs/cli.md` is its manual.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bitlocker")]
+mod bitlocker;
 mod cli;
 mod commands;
 mod confirm;
@@ -10,6 +12,7 @@ mod copy;
 mod credentials;
 mod devices;
 mod failure;
+mod guard;
 mod image;
 mod output;
 mod partial;

@@ -118,7 +118,8 @@ fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Makes what was made or renamed at `path` last.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }

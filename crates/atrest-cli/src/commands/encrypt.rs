@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::format::{FormatArgs, Formatted, HeaderFile, fit, format, map_unit, with_map};
+use super::format::{FormatArgs, Formatted, HeaderFile, fit, format, map_unit};
 use super::in_place::{InPlace, encrypt_in_place};
 use crate::confirm::confirm;
 use crate::copy::{first_difference, for_parts, with_flushes};
@@ -98,17 +98,15 @@ impl Encrypt {
         let unit = if self.sparse { map_unit() } else { self.format.sector_size.into() };
         let too_large = || Failure::usage("the image is too large");
         let data = image.size.checked_next_multiple_of(unit).ok_or_else(too_large)?;
-        let needed = data.checked_add(self.format.data_start()).ok_or_else(too_large)?;
+        let needed = self.format.needed(data).ok_or_else(too_large)?;
 
         let target = Target::at(destination, needed, yes)?;
-        let guard = self.protect.guard()?;
-        let header = HeaderFile::open(self.format.header.as_deref(), self.sparse.then_some(data), yes)?;
-        let mut options = header.add_to(self.format.options(&self.protect)?);
-        if self.sparse {
-            options = with_map(options, data);
-        }
+        let guards = self.format.guards(&self.protect)?;
+        let mapped = self.sparse.then_some(data);
+        let header = HeaderFile::open(self.format.header.as_deref(), mapped, yes)?;
+        let new = self.format.new_volume(&self.protect)?.with(&header, mapped);
         let (device, target) = target.make(needed, self.sparse)?;
-        let volume = format(&device, destination, &guard, &options, true)?;
+        let volume = format(&device, destination, &guards, &new, true)?;
         let target = target.formatted(&device, &header);
         fit(&volume, data).about(destination)?;
 
@@ -117,6 +115,10 @@ impl Encrypt {
         let progress = Progress::new(show, "encrypting", copied);
         with_flushes(&progress, || device.sync(), || encrypt_runs(&image, &volume, &runs, unit, &progress))
             .about(destination)?;
+        if self.format.is_bitlocker() && matches!(target, Target::File(_)) {
+            // The file has up to 128 KiB more than the image.
+            volume.write_zeroes(data, volume.size() - data).about(destination)?;
+        }
         volume.sync().about(destination)?;
         let took = progress.elapsed();
         drop(progress);
@@ -128,7 +130,7 @@ impl Encrypt {
             if let Some(header) = &header.device {
                 open = open.header(header.clone());
             }
-            let volume = Volume::open(device.clone(), guard.credential(), &open).about(destination)?;
+            let volume = Volume::open(device.clone(), guards.first().credential(), &open).about(destination)?;
             compare(&image, &volume, Progress::new(show, "comparing", image.size), source, destination)?;
         }
         header.finish()?;

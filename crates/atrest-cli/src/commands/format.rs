@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use atrest::volume::LuksVersion;
-use atrest::{DekAlgorithm, Error, FileDevice, FormatOptions, Volume};
+#[cfg(feature = "bitlocker")]
+use atrest::volume::BitLockerOptions;
+use atrest::volume::{HeaderFormat, KeyslotOptions, LuksVersion};
+use atrest::{DekAlgorithm, Error, FileDevice, FormatOptions, Protector, Volume};
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+#[cfg(feature = "bitlocker")]
+use crate::bitlocker::NewBitLockerArgs;
 use crate::confirm::confirm;
-use crate::credentials::{Guard, ProtectArgs};
+use crate::credentials::ProtectArgs;
 use crate::devices::{self, Access, Device};
 use crate::failure::{About, Failure, Result};
+use crate::guard::Guards;
 use crate::output::{Answer, Output, Text, shown, size};
 use crate::partial::Partial;
 use crate::units::parse_size;
@@ -22,6 +27,9 @@ use crate::volumes::{AnyVolume, fingerprint, sector_size};
 const HEADER: u64 = 16 << 20;
 /// The chunks of a map of written chunks.
 const CHUNK: u32 = 64 << 10;
+/// What a BitLocker volume takes at the end of its device for itself, as the library documents it; and its least size.
+const BITLOCKER: u64 = 268 << 10;
+const LEAST_BITLOCKER: u64 = (1 << 20) + 4096;
 
 /// What a new volume is like.
 #[derive(Debug, Args)]
@@ -39,6 +47,14 @@ pub struct FormatArgs {
     /// LUKS1, for machines that don't know LUKS2
     #[arg(long)]
     luks1: bool,
+    /// BitLocker, for Windows: by a password, a startup key or a recovery password
+    #[cfg(feature = "bitlocker")]
+    #[arg(long, conflicts_with_all = ["luks1", "data_offset", "header", "context", "sparse", "pbkdf", "iter_time",
+        "pbkdf_force_iterations", "pbkdf_memory"])]
+    bitlocker: bool,
+    #[cfg(feature = "bitlocker")]
+    #[command(flatten, next_help_heading = "What protects it")]
+    new: NewBitLockerArgs,
     /// Where the data begins, 1M to 128M [default: 16M]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub data_offset: Option<u64>,
@@ -91,6 +107,42 @@ impl FormatArgs {
         Ok(options)
     }
 
+    pub fn is_bitlocker(&self) -> bool {
+        #[cfg(feature = "bitlocker")]
+        return self.bitlocker;
+        #[cfg(not(feature = "bitlocker"))]
+        false
+    }
+
+    /// What will protect the new volume.
+    pub fn guards(&self, protect: &ProtectArgs) -> Result<Guards> {
+        #[cfg(feature = "bitlocker")]
+        if self.bitlocker {
+            return protect.guards(&self.new);
+        }
+        protect.guard().map(Guards::one)
+    }
+
+    pub fn new_volume(&self, protect: &ProtectArgs) -> Result<NewVolume> {
+        #[cfg(feature = "bitlocker")]
+        if self.bitlocker {
+            let options = BitLockerOptions::new()
+                .sector_size(sector_size(self.sector_size)?)
+                .dek_algorithm(self.cipher.algorithm())
+                .description(self.label.as_deref().unwrap_or_default());
+            return Ok(NewVolume::BitLocker(options));
+        }
+        Ok(NewVolume::Luks(Box::new(self.options(protect)?)))
+    }
+
+    /// The bytes of a device with so much room for data.
+    pub fn needed(&self, data: u64) -> Option<u64> {
+        if self.is_bitlocker() {
+            return data.checked_add(BITLOCKER).map(|len| len.max(LEAST_BITLOCKER));
+        }
+        data.checked_add(self.data_start())
+    }
+
     /// Where the data will begin.
     pub fn data_start(&self) -> u64 {
         match (self.data_offset, &self.header, self.luks1) {
@@ -107,13 +159,58 @@ impl FormatArgs {
         if self.luks1 && self.sector_size != 512 {
             return Err(Failure::usage("LUKS1 has sectors of 512 bytes"));
         }
+        #[cfg(feature = "bitlocker")]
+        {
+            if !self.bitlocker && self.new.is_given() {
+                return Err(Failure::usage(
+                    "only a BitLocker volume has startup keys and recovery passwords: say --bitlocker",
+                ));
+            }
+            if self.bitlocker && !matches!(self.sector_size, 512 | 4096) {
+                return Err(Failure::usage("BitLocker has sectors of 512 or 4096 bytes"));
+            }
+            if self.bitlocker && matches!(self.cipher, CipherName::Aes256Hctr2) {
+                return Err(Failure::usage("a new BitLocker volume is encrypted by XTS"));
+            }
+        }
         Ok(())
     }
 }
 
-/// The options of a volume that keeps holes.
-pub fn with_map(options: FormatOptions, data: u64) -> FormatOptions {
-    options.written_map(CHUNK).written_map_for(data)
+/// A volume to be made.
+pub enum NewVolume {
+    Luks(Box<FormatOptions>),
+    #[cfg(feature = "bitlocker")]
+    BitLocker(BitLockerOptions),
+}
+
+impl NewVolume {
+    /// With its header in a file, or with a map of the written chunks of so much data. [`FormatArgs`] have neither for BitLocker.
+    pub fn with(self, header: &HeaderFile, mapped: Option<u64>) -> Self {
+        match self {
+            NewVolume::Luks(options) => {
+                let options = header.add_to(*options);
+                NewVolume::Luks(Box::new(match mapped {
+                    Some(data) => options.written_map(CHUNK).written_map_for(data),
+                    None => options,
+                }))
+            }
+            #[cfg(feature = "bitlocker")]
+            other => other,
+        }
+    }
+
+    fn make(&self, device: Device, protector: Protector<'_>, overwrite: bool) -> Result<AnyVolume, Error> {
+        match self {
+            NewVolume::Luks(options) => {
+                Volume::format(device, protector, &options.as_ref().clone().overwrite(overwrite))
+            }
+            #[cfg(feature = "bitlocker")]
+            NewVolume::BitLocker(options) => {
+                Volume::format_bitlocker(device, protector, &options.clone().overwrite(overwrite))
+            }
+        }
+    }
 }
 
 /// Makes room for the map of written chunks, which lies before the data: enlarges the file until the data fits.
@@ -171,15 +268,21 @@ impl HeaderFile {
 }
 
 /// Formats a device, and asks before something on it is lost.
-pub fn format(device: &Device, name: &str, guard: &Guard, options: &FormatOptions, yes: bool) -> Result<AnyVolume> {
-    match Volume::format(device.clone(), guard.protector(), options) {
+pub fn format(device: &Device, name: &str, guards: &Guards, new: &NewVolume, yes: bool) -> Result<AnyVolume> {
+    let first = guards.first().protector();
+    let volume = match new.make(device.clone(), first, false) {
         Err(Error::DeviceNotBlank { .. }) => {
             let lost = format!("{name} will be formatted; what it holds is lost: {}.", devices::content(device));
-            confirm(yes, &lost)?;
-            Volume::format(device.clone(), guard.protector(), &options.clone().overwrite(true)).about(name)
+            confirm(yes, &lost).inspect_err(|_| guards.forget())?;
+            new.make(device.clone(), first, true)
         }
-        formatted => formatted.about(name),
+        formatted => formatted,
+    };
+    let volume = volume.about(name)?;
+    for guard in guards.others() {
+        volume.add_protector(guard.protector(), &KeyslotOptions::new()).about(name)?;
     }
+    Ok(volume)
 }
 
 #[derive(Args)]
@@ -217,20 +320,35 @@ pub struct Formatted {
     key: Option<String>,
     /// The fingerprint of its data key. Keep it apart from the disk, and give it to --fingerprint.
     fingerprint: String,
+    /// What protects it, for people.
+    #[serde(skip)]
+    protected_by: String,
 }
 
 impl Formatted {
     pub fn of(device: &str, volume: &AnyVolume) -> Result<Self> {
+        let key = volume.keks().first().map(ToString::to_string);
+        let header = volume.header();
+        let protected_by = match &key {
+            Some(key) => shown(key),
+            None if header.format() == HeaderFormat::BitLocker => {
+                header.keyslots().into_iter().map(|keyslot| keyslot.kind).collect::<Vec<_>>().join(", ")
+            }
+            None => "a passphrase or key file".into(),
+        };
+        let format = header.format().to_string();
+        drop(header);
         Ok(Formatted {
             device: device.into(),
-            format: volume.header().format().to_string(),
+            format,
             uuid: volume.uuid(),
             cipher: volume.cipher().name().into(),
             sector_size: volume.sector_size().bytes(),
             data_offset: volume.data_offset(),
             size: volume.size(),
-            key: volume.keks().first().map(ToString::to_string),
+            key,
             fingerprint: fingerprint(volume.fingerprint()?),
+            protected_by,
         })
     }
 }
@@ -248,7 +366,7 @@ impl Answer for Formatted {
 impl Formatted {
     /// What has to be known of it.
     pub fn short(&self, out: &mut Text) {
-        out.pair("protected by", self.key.as_deref().map_or_else(|| "a passphrase or key file".into(), shown));
+        out.pair("protected by", &self.protected_by);
         out.pair("fingerprint", &self.fingerprint);
     }
 }
@@ -266,15 +384,15 @@ impl Format {
             Some(len) => {
                 let unit = if self.sparse { map_unit() } else { self.format.sector_size.into() };
                 data = len.checked_next_multiple_of(unit);
-                let len = data.and_then(|len| len.checked_add(self.format.data_start()));
+                let len = data.and_then(|len| self.format.needed(len));
                 Some(len.ok_or_else(|| Failure::usage("the size is too large"))?)
             }
             None => None,
         };
         let mut partial = made.map(|_| Partial::at(path, yes, devices::content_of_file)).transpose()?;
         let existing = if partial.is_none() { Some(devices::open(&self.device, Access::Write)?) } else { None };
-        let guard = self.protect.guard()?;
-        let options = self.format.options(&self.protect)?;
+        let guards = self.format.guards(&self.protect)?;
+        let new = self.format.new_volume(&self.protect)?;
         let device: Device = match (&mut partial, existing, made) {
             (Some(partial), _, Some(len)) => Arc::new(partial.make(|path| FileDevice::create(path, len))?),
             (_, Some(device), _) => device,
@@ -283,11 +401,7 @@ impl Format {
         let room = devices::size_of(&*device)?.saturating_sub(self.format.data_start());
         let mapped = self.sparse.then_some(room);
         let header = HeaderFile::open(self.format.header.as_deref(), mapped, yes)?;
-        let mut options = header.add_to(options);
-        if let Some(room) = mapped {
-            options = with_map(options, room);
-        }
-        let volume = format(&device, &self.device, &guard, &options, yes)?;
+        let volume = format(&device, &self.device, &guards, &new.with(&header, mapped), yes)?;
         if let Some(data) = data {
             fit(&volume, data)?;
         }

@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::format::{CipherName, FormatArgs, Formatted, HeaderFile};
 use crate::confirm::confirm;
-use crate::credentials::{Guard, NewProtectArgs, Opener, ProtectArgs};
+use crate::credentials::{NewProtectArgs, Opener, ProtectArgs};
 use crate::devices::{self, Access, Device};
 use crate::failure::{About, Failure, Result};
+use crate::guard::Guard;
 use crate::output::{Answer, Output, Text, quoted, shown, size};
 use crate::progress::{Progress, Show};
 use crate::stop::{self, Gently};
@@ -72,6 +73,9 @@ pub fn encrypt_in_place(
     yes: bool,
 ) -> Result<()> {
     let Some(name) = &args.device else { return Err(Failure::usage("name the device")) };
+    if format.is_bitlocker() {
+        return Err(Failure::usage("a BitLocker volume is made anew, by `atrest encrypt --bitlocker SRC DST`"));
+    }
     let resumed = |text: &str| {
         format!("{text}; go on by `atrest encrypt --in-place {} --resume`, with the same options", quoted(name))
     };

@@ -10,9 +10,10 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::credentials::{Guard, ProtectArgs};
+use crate::credentials::ProtectArgs;
 use crate::devices::{self, Access};
 use crate::failure::{About, Failure, Result};
+use crate::guard::Guard;
 use crate::output::{Answer, Output, Text, shown};
 use crate::vaults::UnlockVault;
 

@@ -1,5 +1,7 @@
 //! The program, used as a person and as a script use it.
 
+#[cfg(feature = "bitlocker")]
+mod bitlocker;
 mod block_devices;
 mod common;
 mod documents;

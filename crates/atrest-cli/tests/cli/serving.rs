@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::{Place, by_peer, conforms, ended, peer};
 
 /// Starts to serve, and waits until clients can come.
-fn serve(place: &Place, args: &[&str]) -> (Child, String) {
+pub fn serve(place: &Place, args: &[&str]) -> (Child, String) {
     let mut command = place.command(&[&["serve"], args, &["--json"]].concat());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
@@ -16,7 +16,7 @@ fn serve(place: &Place, args: &[&str]) -> (Child, String) {
     (child, line)
 }
 
-fn stop(mut child: Child, signal: Signal) -> Option<i32> {
+pub fn stop(mut child: Child, signal: Signal) -> Option<i32> {
     kill_process(Pid::from_child(&child), signal).unwrap();
     ended(&mut child)
 }
