@@ -24,9 +24,6 @@ use crate::{BlockDevice, Credential, Error, OpenOptions, Result, Volume};
 /// Bytes of a block of AES.
 const BLOCK: u64 = 16;
 
-/// The most tokens of a header of LUKS2.
-const MAX_TOKENS: usize = 32;
-
 /// Options of [`DiskService::adopt_disk`].
 #[derive(Debug, Clone, Default)]
 pub struct AdoptOptions {
@@ -96,8 +93,6 @@ impl DiskService {
         if !inner.is_adopting(&name, new, image)? {
             inner.store.check_absent(&name)?;
             let disk = inner.adopted(new, image, credential, options)?;
-            // If the vault refused later, the image would be moved, and no disk.
-            inner.kek_for(&disk)?.try_out()?;
             inner.store.write(|tables| tables.add_resource(&disk))?;
         }
         let by = Some((credential, options.limits));
@@ -137,11 +132,6 @@ impl Inner {
         check_adoptable(&volume, options.reencrypt)?;
         volume.check_recoverable()?;
         let refused = |text: String| Err(Error::InvalidOption(text));
-        if volume.header().tokens().len() == MAX_TOKENS {
-            return refused(format!(
-                "the volume has {MAX_TOKENS} tokens, so the vault's has no room; remove one first"
-            ));
-        }
         if ![0, volume.size()].contains(&new.size) {
             return refused(format!("the volume in the image has {} bytes, not {}", volume.size(), new.size));
         }
@@ -163,7 +153,13 @@ impl Inner {
         // Nobody knows how much was written; at least all of it, once.
         disk.used_blocks[0] = volume.size() / BLOCK;
         disk.adopting = Some(Adopting { image: image.into(), device_size, reencrypt: options.reencrypt });
-        Ok(disk)
+        // If the vault refused later, or its token had no room, the image would be moved, and no disk.
+        match Layers::check_take_in(&volume, &disk, &self.kek_for(&disk)?) {
+            Err(Error::NoRoom(what)) => refused(format!(
+                "the header of the volume has no room for the vault's token: {what}; remove a token or a keyslot of it first"
+            )),
+            fits => fits.map(|()| disk),
+        }
     }
 
     /// Goes on with what was killed, as far as the vault opens it.

@@ -173,6 +173,11 @@ impl Layers {
         Closed::load(device.clone())?.open(Credential::Vault(kek), &options).map(drop)
     }
 
+    /// Refuses what [`take_in`](Self::take_in) would refuse for lack of room, and a vault that doesn't wrap. Nothing is written.
+    pub(super) fn check_take_in(volume: &Layer, resource: &Resource, kek: &Kek) -> Result<()> {
+        volume.check_put_under(kek, kek.name(), resource.encryption_type, resource.id.as_bytes())
+    }
+
     /// Puts a volume under this key, and binds it to the resource. Its other ways in stay.
     pub(super) fn take_in(volume: &Layer, resource: &Resource, kek: &Kek) -> Result<()> {
         let context = resource.id.as_bytes();

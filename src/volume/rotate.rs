@@ -3,6 +3,8 @@
 use super::headers::StoredHeader;
 use super::unlock::ways_in;
 use super::{BlockDevice, Volume};
+#[cfg(feature = "managed")]
+use crate::Dek;
 use crate::arch::on_wiped_stack;
 use crate::key::{EncryptionType, KeyId, KeyVault, WrappedDek};
 use crate::ondisk::luks::Token;
@@ -75,17 +77,46 @@ impl<D: BlockDevice> Volume<D> {
             let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
             let kek = wrapped.kek.clone();
             let mut header = self.locked_header();
-            let old = header.genuine_tokens(&self.dek());
-            let (known, data_size) = match old.first() {
-                Some((_, token)) => (token.context.clone(), token.data_size.max(self.size())),
-                None => (Vec::new(), self.size()),
-            };
-            let context = context.map_or(known, <[u8]>::to_vec);
-            let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size);
-            let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
+            let (token, old) = self.only_token(&**header, wrapped, encryption_type, context);
             header.add_token(self.header_device(), &self.dek(), token, &old)?;
             Ok(kek)
         })
+    }
+
+    /// Refuses what [`put_under`](Self::put_under) would refuse for lack of room. `vault` wraps another key of the same length, and
+    /// nothing is written.
+    #[cfg(feature = "managed")]
+    pub(crate) fn check_put_under(
+        &self,
+        vault: &dyn KeyVault,
+        key: &str,
+        encryption_type: EncryptionType,
+        context: &[u8],
+    ) -> Result<()> {
+        on_wiped_stack(|| {
+            let trial = WrappedDek::wrap(vault, key, &Dek::generate(self.dek().algorithm())?)?;
+            let header = self.locked_header();
+            let (token, old) = self.only_token(&**header, trial, encryption_type, Some(context));
+            header.check_token_fits(&self.dek(), token, &old)
+        })
+    }
+
+    /// The token that is to be the only one of a vault, and the numbers of those that it replaces. Without a `context` it has theirs.
+    fn only_token(
+        &self,
+        header: &dyn StoredHeader,
+        wrapped: WrappedDek,
+        encryption_type: EncryptionType,
+        context: Option<&[u8]>,
+    ) -> (Token, Vec<u32>) {
+        let old = header.genuine_tokens(&self.dek());
+        let (known, data_size) = match old.first() {
+            Some((_, token)) => (token.context.clone(), token.data_size.max(self.size())),
+            None => (Vec::new(), self.size()),
+        };
+        let context = context.map_or(known, <[u8]>::to_vec);
+        let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size);
+        (token, old.into_iter().map(|(id, _)| id).collect())
     }
 
     /// Moves the volume from one vault to another: one token for a key of `vault` replaces those of the vault with the id

@@ -16,7 +16,7 @@ use atrest::key::{KeyId, WrappedDek};
 use atrest::managed::{
     AdoptOptions, DiskService, ProtectionStatus, RebuildSources, ResourceKind, ResourceName, rebuild,
 };
-use atrest::volume::Header;
+use atrest::volume::{Header, ProtectorId};
 use atrest::{Error, KeyVault, OpenOptions, Protector, Result, Secret, Volume};
 
 fn name() -> ResourceName {
@@ -301,7 +301,50 @@ fn what_a_change_of_the_header_would_refuse_is_refused_before_the_image_moves() 
     assert_eq!(header.tokens().len(), 32);
     drop(header);
     let error = refused(&world, &service, device.bytes(), &AdoptOptions::new());
-    assert!(error.to_string().contains("32 tokens"), "{error}");
+    assert!(error.to_string().contains("32 tokens") && error.to_string().contains("no room"), "{error}");
+    // Nor does it have room for bytes, with a token of another program that leaves none of them.
+    let device = Arc::new(TestDevice::new(image()));
+    let mut header = Header::load(&device).unwrap();
+    let of = |len: usize| format!(r#"{{"type":"another","keyslots":[],"of":"{}"}}"#, "x".repeat(len));
+    let (mut least, mut most) = (0, 16 << 10);
+    while most - least > 1 {
+        let middle = (least + most) / 2;
+        let id = header.import_token(of(middle));
+        let Ok(id) = id else {
+            most = middle;
+            continue;
+        };
+        header.remove_protector(ProtectorId::Token(id)).unwrap();
+        least = middle;
+    }
+    header.import_token(of(least)).unwrap();
+    drop(header);
+    let full = device.bytes();
+    let error = refused(&world, &service, full, &AdoptOptions::new());
+    assert!(matches!(error, Error::InvalidOption(_)) && error.to_string().contains("no room"), "{error}");
+    // Exactly as much as the token takes is enough.
+    let made = || service.resource(&name());
+    let (mut least, mut most) = (least - 2048, least);
+    while most - least > 1 {
+        let middle = (least + most) / 2;
+        let device = Arc::new(TestDevice::new(image()));
+        Header::load(&device).unwrap().import_token(of(middle)).unwrap();
+        give(&world, device.bytes());
+        match adopt(&service, None, &AdoptOptions::new()) {
+            Ok(()) => {
+                least = middle;
+                assert_eq!(made().unwrap().adopting, None);
+                assert!(read(&service, "d").unwrap() == data());
+                service.delete(&name()).unwrap();
+            }
+            Err(error) => {
+                most = middle;
+                assert!(matches!(error, Error::InvalidOption(_)), "{error}");
+                assert!(matches!(made(), Err(Error::NoSuchResource(_))));
+            }
+        }
+    }
+    assert!(least > 0);
     let mut foreign = image();
     let other = b"what another program has there. ".iter().copied().cycle();
     foreign[COPY..2 * COPY].iter_mut().zip(other).for_each(|(to, byte)| *to = byte);

@@ -174,6 +174,12 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         Err(self.lacks("a vault's token"))
     }
 
+    /// Fails as [`add_token`](Self::add_token) would for lack of room. Nothing is written.
+    #[cfg(feature = "managed")]
+    fn check_token_fits(&self, _dek: &Dek, _new: Token, _instead_of: &[u32]) -> Result<()> {
+        Err(self.lacks("a vault's token"))
+    }
+
     /// The keyslots that tokens of type `atrest` name. They open by what the DEK gives, so they are no ways in of their own.
     fn token_keyslots(&self) -> Vec<u32> {
         Vec::new()

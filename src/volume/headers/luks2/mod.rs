@@ -99,6 +99,16 @@ impl Luks2Store {
             self.metadata.set_token(id, &token, keyslots);
         }
     }
+
+    /// Seals a token, in this header, under a free number in place of others, and returns that number.
+    fn put_token(&mut self, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<u32> {
+        let keyslots = self.metadata.token_keyslots();
+        instead_of.iter().try_for_each(|old| self.metadata.remove_token(*old))?;
+        let full = || Error::NoRoom("all 32 tokens are taken".into());
+        let id = self.metadata.free_token_id().ok_or_else(full)?;
+        self.seal_naming(dek, [(id, token)], &keyslots);
+        Ok(id)
+    }
 }
 
 impl StoredHeader for Luks2Store {
@@ -231,14 +241,14 @@ impl StoredHeader for Luks2Store {
     }
 
     fn add_token(&mut self, device: &dyn BlockDevice, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<u32> {
-        self.update(device, |new| {
-            let keyslots = new.metadata.token_keyslots();
-            instead_of.iter().try_for_each(|old| new.metadata.remove_token(*old))?;
-            let full = || Error::NoRoom("all 32 tokens are taken".into());
-            let id = new.metadata.free_token_id().ok_or_else(full)?;
-            new.seal_naming(dek, [(id, token)], &keyslots);
-            Ok(id)
-        })
+        self.update(device, |new| new.put_token(dek, token, instead_of))
+    }
+
+    #[cfg(feature = "managed")]
+    fn check_token_fits(&self, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<()> {
+        let mut new = self.clone();
+        new.put_token(dek, token, instead_of)?;
+        new.metadata.encode(new.binary.header_size).map(drop)
     }
 
     fn import_token(&mut self, device: &dyn BlockDevice, json: &[u8]) -> Result<u32> {
