@@ -114,6 +114,20 @@ impl StartupKey {
         Self(path)
     }
 
+    /// Makes a startup key, and writes its file to `path`, or into that folder by the name that Windows looks for. Only its owner
+    /// may read it. A file that is there stays. Add the protector by it then.
+    #[staticmethod]
+    #[pyo3(signature = (path, /))]
+    fn generate(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        freely(py, || atrest::volume::StartupKey::generate()?.write(path)).map(Self)
+    }
+
+    /// The path of its file.
+    #[getter]
+    fn path(&self) -> &PathBuf {
+        &self.0
+    }
+
     fn __repr__(&self) -> String {
         format!("StartupKey({:?})", self.0)
     }
@@ -194,6 +208,7 @@ pub enum Protection {
     Passphrase(Arc<Secret>),
     KeyFile(PathBuf),
     RecoveryPassword(Arc<Secret>),
+    StartupKey(PathBuf),
 }
 
 impl Protection {
@@ -203,6 +218,7 @@ impl Protection {
             Protection::Passphrase(secret) => Protector::Passphrase(exposed(secret)?),
             Protection::KeyFile(path) => Protector::KeyFile(path),
             Protection::RecoveryPassword(secret) => Protector::RecoveryPassword(text(secret)?),
+            Protection::StartupKey(path) => Protector::StartupKey(path),
         })
     }
 }
@@ -224,7 +240,10 @@ impl FromPyObject<'_, '_> for Protection {
         if let Ok(password) = from.cast::<RecoveryPassword>() {
             return Ok(Protection::RecoveryPassword(password.get().0.clone()));
         }
-        let what = "a protector is a VaultKey (vault.key(NAME)), Passphrase, KeyFile or RecoveryPassword";
+        if let Ok(file) = from.cast::<StartupKey>() {
+            return Ok(Protection::StartupKey(file.get().0.clone()));
+        }
+        let what = "a protector is a VaultKey (vault.key(NAME)), Passphrase, KeyFile, RecoveryPassword or StartupKey";
         Err(unfit(&from, what))
     }
 }

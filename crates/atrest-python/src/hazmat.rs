@@ -10,6 +10,8 @@ use crate::cipher::{Dek, algorithm};
 use crate::device::Device;
 use crate::error::freely;
 use crate::file_vault::{FileVault, key_id};
+use crate::header::protector_id;
+use crate::volume::Volume;
 
 /// A DEK of these bytes: of AES-XTS by their length, or of the algorithm named. Whoever knows them can read the data.
 #[pyfunction]
@@ -49,6 +51,15 @@ pub fn destroy_version(py: Python<'_>, vault: &FileVault, id: &Bound<'_, PyAny>)
 pub fn restore_header(py: Python<'_>, device: &Device, backup: Source) -> PyResult<()> {
     let (device, backup) = (device.device()?, backup.bytes());
     freely(py, || Header::hazmat_restore(&device, backup))
+}
+
+/// Suspends the protection of a BitLocker volume: a key that opens it is written to it in the clear. `resume_protection` of the
+/// volume takes it away. Returns the clear key's protector.
+#[pyfunction]
+pub fn suspend_protection(py: Python<'_>, volume: &Volume) -> PyResult<Py<PyAny>> {
+    let opened = volume.opened()?;
+    let id = freely(py, || opened.volume.hazmat_suspend_protection())?;
+    protector_id(py, id)
 }
 
 /// Repairs a copy of the header although something foreign lies there, which is destroyed.

@@ -42,7 +42,9 @@ mod _native {
     #[pymodule_export]
     use super::file_vault::{AuditLog, FileVault};
     #[pymodule_export]
-    use super::hazmat::{dek_bytes, dek_from_bytes, destroy_version, purge_key, repair_header, restore_header};
+    use super::hazmat::{
+        dek_bytes, dek_from_bytes, destroy_version, purge_key, repair_header, restore_header, suspend_protection,
+    };
     #[pymodule_export]
     use super::open_vault::{open_vault, vault_schemes};
     #[pymodule_export]

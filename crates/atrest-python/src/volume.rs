@@ -340,6 +340,12 @@ impl Volume {
         freely(py, || opened.volume.change_keyslot(id, protector.protector()?, &options))
     }
 
+    /// Resumes the protection of a BitLocker volume: removes its clear keys. Returns whether there was one.
+    fn resume_protection(&self, py: Python<'_>) -> PyResult<bool> {
+        let opened = self.opened()?;
+        freely(py, || opened.volume.resume_protection())
+    }
+
     /// Sets when a keyslot is tried: `ignore`, `normal` or `prefer`.
     fn set_priority(&self, py: Python<'_>, keyslot: u32, priority: &str) -> PyResult<()> {
         let (opened, priority) = (self.opened()?, self::priority(priority)?);

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import unittest
+from pathlib import Path
 
 from common import CHEAP, KEYSLOT, MIB, SECRET, InFolder, options
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -204,6 +205,34 @@ class BitLocker(InFolder):
             Volume.open(path, StartupKey(self.folder / "none.BEK"))
         with self.assertRaises(errors.Error):
             Volume.open(path, ClearKey())
+
+    def test_a_startup_key_opens_it_and_protection_is_suspended_and_resumed(self):
+        path, stick = self.folder / "windows.img", self.folder / "stick"
+        stick.mkdir()
+        key = StartupKey.generate(stick)
+        self.assertEqual([Path(key.path)], list(stick.iterdir()))
+        self.assertRegex(Path(key.path).name, r"^[0-9A-F-]{36}\.BEK$")
+        with Volume.format_bitlocker(Device.create(path, 4 * MIB), key) as volume:
+            volume.write_at(0, b"x" * 512)
+            other = StartupKey.generate(self.folder / "other.bek")
+            self.assertEqual(volume.add_protector(other), ProtectorId("keyslot", 1))
+            with self.assertRaises(errors.AlreadyExists):
+                StartupKey.generate(other.path)
+            self.assertEqual(hazmat.suspend_protection(volume), ProtectorId("keyslot", 2))
+        with Volume.open(path, ClearKey()) as volume:
+            self.assertEqual(volume.read_at(0, 512), b"x" * 512)
+            self.assertTrue(volume.resume_protection())
+            self.assertFalse(volume.resume_protection())
+            volume.change_keyslot(1, RecoveryPassword.generate())
+            self.assertEqual([slot.kind for slot in volume.header().keyslots], ["startup key", "recovery password"])
+        for gone, error in [(ClearKey(), errors.NoSuchProtector), (other, errors.WrongPassphrase)]:
+            with self.assertRaises(error):
+                Volume.open(path, gone)
+        self.cryptsetup("open", "--type", "bitlk", "--test-passphrase", "--key-file", key.path, path)
+        with Device.open(path) as device:
+            device.erase_header()
+        with self.assertRaises(errors.NoSuchProtector):
+            Volume.open(path, key)
 
 
 class Volumes(InFolder):

@@ -28,7 +28,7 @@ _Path: TypeAlias = str | PathLike[str]
 _Unit: TypeAlias = Literal["sector", "512", "512-any-offset"]
 _Operation: TypeAlias = Literal["get", "wrapKey", "unwrapKey"]
 _Credential: TypeAlias = KeyVault | Passphrase | KeyFile | Dek | RecoveryPassword | StartupKey | ClearKey
-_Protector: TypeAlias = VaultKey | Passphrase | KeyFile | RecoveryPassword
+_Protector: TypeAlias = VaultKey | Passphrase | KeyFile | RecoveryPassword | StartupKey
 
 __all__ = [
     "AuditLog",
@@ -57,6 +57,7 @@ __all__ = [
     "purge_key",
     "repair_header",
     "restore_header",
+    "suspend_protection",
     "self_test",
     "vault_schemes",
 ]
@@ -75,6 +76,7 @@ def dek_bytes(dek: Dek) -> bytes: ...
 def purge_key(vault: FileVault, name: str) -> None: ...
 def destroy_version(vault: FileVault, id: KeyId | str) -> None: ...
 def restore_header(device: Device, backup: Buffer) -> None: ...
+def suspend_protection(volume: Volume) -> ProtectorId: ...
 def repair_header(device: Device) -> bool: ...
 @final
 class Passphrase:
@@ -96,6 +98,10 @@ class RecoveryPassword:
 @final
 class StartupKey:
     def __new__(cls, path: _Path, /) -> Self: ...
+    @staticmethod
+    def generate(path: _Path, /) -> StartupKey: ...
+    @property
+    def path(self) -> PathLike[str]: ...
 
 @final
 class ClearKey:
@@ -182,7 +188,7 @@ class Volume:
     @staticmethod
     def format_bitlocker(
         device: _Path | Device,
-        protector: Passphrase | RecoveryPassword,
+        protector: Passphrase | KeyFile | RecoveryPassword | StartupKey,
         *,
         dek_algorithm: str = "AES-256-XTS",
         sector_size: int = 512,
@@ -232,8 +238,9 @@ class Volume:
     def add_protector(self, protector: _Protector, options: KeyslotOptions | None = None) -> ProtectorId: ...
     def remove_protector(self, id: ProtectorId) -> None: ...
     def change_keyslot(
-        self, id: int, protector: Passphrase | KeyFile, options: KeyslotOptions | None = None
+        self, id: int, protector: Passphrase | KeyFile | RecoveryPassword | StartupKey, options: KeyslotOptions | None = None
     ) -> int: ...
+    def resume_protection(self) -> bool: ...
     def set_priority(self, keyslot: int, priority: Literal["ignore", "normal", "prefer"]) -> None: ...
     def set_label(self, label: str, subsystem: str = "") -> None: ...
     def rotate_kek(self, vault: KeyVault) -> KeyId: ...

@@ -7,6 +7,15 @@ from ._native import (
     purge_key,
     repair_header,
     restore_header,
+    suspend_protection,
 )
 
-__all__ = ["dek_bytes", "dek_from_bytes", "destroy_version", "purge_key", "repair_header", "restore_header"]
+__all__ = [
+    "dek_bytes",
+    "dek_from_bytes",
+    "destroy_version",
+    "purge_key",
+    "repair_header",
+    "restore_header",
+    "suspend_protection",
+]
