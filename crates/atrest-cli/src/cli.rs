@@ -165,9 +165,9 @@ impl Cli {
             #[cfg(feature = "kms")]
             Command::TakeOver(command) => command.run(output),
             Command::Resize(command) => command.run(output, yes),
-            Command::Serve(command) => command.run(output),
+            Command::Serve(command) => command.run(output, yes),
             #[cfg(feature = "mount")]
-            Command::Mount(command) => command.run(output),
+            Command::Mount(command) => command.run(output, yes),
             Command::Qemu(command) => command.run(output),
             Command::Fleet(command) => command.run(output, show, yes),
             Command::Bench(command) => command.run(output),

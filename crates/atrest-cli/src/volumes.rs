@@ -1,18 +1,18 @@
 //! Opening volumes, as the arguments say.
 
-use std::sync::Arc;
-
 use atrest::cipher::CipherSpec;
 use atrest::key::HashAlgorithm;
 use atrest::volume::{Header, PlainOptions};
-use atrest::{DekAlgorithm, FileDevice, Fingerprint, OpenOptions, SectorSize, Volume, hazmat};
+use atrest::{DekAlgorithm, Fingerprint, OpenOptions, SectorSize, Volume, hazmat};
 use clap::Args;
 
+use crate::confirm::confirm;
 use crate::credentials::{CredentialArgs, Opener};
 use crate::devices::{self, Access, Device};
 use crate::failure::{About, Failure, Result};
 use crate::output::note;
 use crate::secrets;
+use crate::units::parse_size;
 
 /// How often the terminal asks for a passphrase.
 const TRIES: u32 = 3;
@@ -79,6 +79,20 @@ impl ExpectArgs {
 pub type AnyVolume = Volume<Device>;
 
 impl VolumeArgs {
+    /// Opens the volume, or the data without a header.
+    pub fn open_or_plain(
+        &self,
+        plain: &PlainArgs,
+        access: Access,
+        discard: bool,
+        more: impl Fn(OpenOptions) -> OpenOptions,
+    ) -> Result<AnyVolume> {
+        if plain.plain {
+            return plain.open(self, access, discard);
+        }
+        self.open_with(access, |open| more(open).discard(discard)).map(|(volume, _)| volume)
+    }
+
     pub fn open(&self, access: Access) -> Result<(AnyVolume, Opener)> {
         self.open_with(access, |options| options)
     }
@@ -99,9 +113,20 @@ impl VolumeArgs {
             match opened.about(&self.device) {
                 Err(e) if e.wrong_passphrase && tries > 0 => note(format_args!("{e}")),
                 Err(e) => return Err(e),
-                Ok(volume) => return Ok((volume, opener)),
+                Ok(volume) => {
+                    warn_of(&volume, &self.device);
+                    return Ok((volume, opener));
+                }
             }
         }
+    }
+}
+
+/// Tells of a cipher that protects less than it seems to.
+fn warn_of(volume: &AnyVolume, device: &str) {
+    let cipher = volume.cipher();
+    if let Some(weakness) = cipher.weakness() {
+        note(format_args!("warning: {device} is encrypted with {}: {weakness}", cipher.name()));
     }
 }
 
@@ -153,23 +178,49 @@ pub struct PlainArgs {
     /// The number of the first sector, in units of 512 bytes
     #[arg(long, value_name = "SECTORS", default_value_t = 0, requires = "plain")]
     skip: u64,
+    /// The size of the data, if it doesn't go to the end of the device
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "plain")]
+    plain_size: Option<u64>,
+    /// Numbers count sectors of the cipher's own size, not units of 512 bytes
+    #[arg(long, requires = "plain")]
+    iv_large_sectors: bool,
+    /// AES-XTS with the number in the upper half of the tweak: disks of SPDK's software module, and of ubiblk
+    #[arg(long, requires = "plain", conflicts_with_all = ["cipher", "iv_large_sectors"])]
+    upper_half: bool,
 }
 
 impl PlainArgs {
-    pub fn is_given(&self) -> bool {
-        self.plain
+    /// Asks before anything may be written: nothing tells whether the key and the options are right.
+    pub fn confirm_writes(&self, of: &VolumeArgs, yes: bool) -> Result<()> {
+        if !self.plain {
+            return Ok(());
+        }
+        let text = format!(
+            "{} has no header, so nothing proves the key, the cipher and the place of the data: if one of them is wrong, what is \
+             written destroys what is there. Try it with --read-only first.",
+            of.device
+        );
+        confirm(yes, &text)
     }
 
-    /// Opens the data for reading.
-    pub fn open(&self, of: &VolumeArgs) -> Result<AnyVolume> {
-        let cipher: CipherSpec = self.cipher.parse()?;
+    /// Opens the data.
+    pub fn open(&self, of: &VolumeArgs, access: Access, discard: bool) -> Result<AnyVolume> {
+        let cipher = match self.upper_half {
+            true => CipherSpec::AesXtsUpperHalf,
+            false => self.cipher.parse()?,
+        };
+        let cipher = if self.iv_large_sectors { cipher.with_large_sectors() } else { cipher };
         let offset = self.offset.checked_mul(512).ok_or_else(|| Failure::usage("the offset is too large"))?;
-        let options = PlainOptions::new(cipher)
+        let mut options = PlainOptions::new(cipher)
             .sector_size(sector_size(self.plain_sector_size)?)
             .offset(offset)
             .first_number(self.skip)
-            .read_only(true);
-        let device: Device = Arc::new(FileDevice::open_read_only(devices::local(&of.device)?)?);
+            .read_only(access == Access::Read)
+            .discard(discard);
+        if let Some(size) = self.plain_size {
+            options = options.size(size);
+        }
+        let device = devices::open(&of.device, access)?;
         let bits = |len: usize| algorithm(cipher, len);
         let dek = match of.credential.dek_file() {
             Some(path) => {
@@ -198,7 +249,9 @@ impl PlainArgs {
                 }
             }
         };
-        Volume::hazmat_open_plain(device, &dek, &options).about(&of.device)
+        let volume = Volume::hazmat_open_plain(device, &dek, &options).about(&of.device)?;
+        warn_of(&volume, &of.device);
+        Ok(volume)
     }
 }
 

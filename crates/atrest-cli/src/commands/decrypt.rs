@@ -69,12 +69,8 @@ impl Decrypt {
             place => Some(Partial::at(Path::new(place), yes, devices::content_of_file)?),
         };
         let (map, truncated) = (self.ignore_written_map, self.allow_truncated);
-        let volume = if self.plain.is_given() {
-            self.plain.open(&self.volume)?
-        } else {
-            let more = |options: OpenOptions| options.hazmat_ignore_written_map(map).hazmat_allow_truncated(truncated);
-            self.volume.open_with(Access::Read, more)?.0
-        };
+        let more = |options: OpenOptions| options.hazmat_ignore_written_map(map).hazmat_allow_truncated(truncated);
+        let volume = self.volume.open_or_plain(&self.plain, Access::Read, false, more)?;
         let source = self.volume.device;
         let progress = Progress::new(show, "decrypting", volume.size());
         let Some(mut partial) = partial else { return to_stdout(&volume, &progress, &source) };

@@ -28,7 +28,7 @@ use crate::output::{Answer, Output, Text, shown, size};
 use crate::partial::Partial;
 use crate::progress::{Progress, Show};
 use crate::stop;
-use crate::volumes::{AnyVolume, VolumeArgs};
+use crate::volumes::{AnyVolume, PlainArgs, VolumeArgs};
 
 #[derive(Args)]
 pub struct Encrypt {
@@ -105,7 +105,7 @@ impl Encrypt {
         let mapped = self.sparse.then_some(data);
         let header = HeaderFile::open(self.format.header.as_deref(), mapped, yes)?;
         let new = self.format.new_volume(&self.protect)?.with(&header, mapped);
-        let (device, target) = target.make(needed, self.sparse)?;
+        let (device, target) = target.make(needed, self.sparse).inspect_err(|_| guards.forget())?;
         let volume = format(&device, destination, &guards, &new, true)?;
         let target = target.formatted(&device, &header);
         fit(&volume, data).about(destination)?;
@@ -307,6 +307,8 @@ pub struct Verify {
     /// The format of SRC, as qemu names it
     #[arg(long, value_name = "FORMAT")]
     src_format: Option<String>,
+    #[command(flatten)]
+    plain: PlainArgs,
 }
 
 /// `verify`.
@@ -332,7 +334,7 @@ impl Answer for Verified {
 impl Verify {
     pub fn run(self, output: Output, show: Show) -> Result<()> {
         let image = Image::open(&self.against, self.src_format.as_deref())?;
-        let (volume, _) = self.volume.open(Access::Read)?;
+        let volume = self.volume.open_or_plain(&self.plain, Access::Read, false, |open| open)?;
         let progress = Progress::new(show, "comparing", image.size);
         compare(&image, &volume, progress, &self.against, &self.volume.device)?;
         output.answer(&Verified { device: self.volume.device, against: self.against, bytes: image.size })

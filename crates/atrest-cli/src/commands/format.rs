@@ -394,7 +394,10 @@ impl Format {
         let guards = self.format.guards(&self.protect)?;
         let new = self.format.new_volume(&self.protect)?;
         let device: Device = match (&mut partial, existing, made) {
-            (Some(partial), _, Some(len)) => Arc::new(partial.make(|path| FileDevice::create(path, len))?),
+            (Some(partial), _, Some(len)) => {
+                let made = partial.make(|path| FileDevice::create(path, len));
+                Arc::new(made.inspect_err(|_| guards.forget())?)
+            }
             (_, Some(device), _) => device,
             _ => return Err(Failure::usage("name a device, or give the size of a new file")),
         };

@@ -99,6 +99,8 @@ struct Unlocked {
     approved: bool,
     /// The bytes of a re-encryption that are done; null if none is under way.
     reencrypted: Option<u64>,
+    /// Why its cipher protects less than it seems to; null if it doesn't.
+    weakness: Option<&'static str>,
 }
 
 pub fn keyslots(header: &Header<'_>) -> Vec<Keyslot> {
@@ -238,6 +240,7 @@ impl Info {
             fingerprint: fingerprint(volume.fingerprint()?),
             approved: volume.approval().is_approved(),
             reencrypted: volume.reencryption().map(|progress| progress.done),
+            weakness: volume.cipher().weakness(),
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::devices::Access;
 use crate::failure::{About, Code, Failure, Result};
 use crate::output::{Answer, Output, Text, shown, size};
 use crate::stop::{self, Gently};
-use crate::volumes::{AnyVolume, VolumeArgs};
+use crate::volumes::{AnyVolume, PlainArgs, VolumeArgs};
 
 /// The name of the file.
 const FILE: &str = "volume";
@@ -39,6 +39,8 @@ pub struct Mount {
     /// Refuses writes
     #[arg(long)]
     read_only: bool,
+    #[command(flatten)]
+    plain: PlainArgs,
 }
 
 /// `mount`, once the file is there.
@@ -60,9 +62,12 @@ impl Answer for Mounted {
 }
 
 impl Mount {
-    pub fn run(self, output: Output) -> Result<()> {
+    pub fn run(self, output: Output, yes: bool) -> Result<()> {
         let access = if self.read_only { Access::Read } else { Access::Write };
-        let (volume, _) = self.volume.open(access)?;
+        if !self.read_only {
+            self.plain.confirm_writes(&self.volume, yes)?;
+        }
+        let volume = self.volume.open_or_plain(&self.plain, access, false, |open| open)?;
         let volume = Arc::new(volume);
         let gently = Gently::new();
         let mut config = Config::default();

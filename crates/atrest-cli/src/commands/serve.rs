@@ -13,7 +13,7 @@ use crate::devices::Access;
 use crate::failure::{About, Failure, Result};
 use crate::output::{Answer, Output, Text, quoted, shown, size};
 use crate::stop::{self, Gently};
-use crate::volumes::VolumeArgs;
+use crate::volumes::{PlainArgs, VolumeArgs};
 
 #[derive(Args)]
 pub struct Serve {
@@ -37,6 +37,8 @@ pub struct Serve {
     /// Passes discards on to the device, which shows whoever sees it which blocks are free
     #[arg(long)]
     discard: bool,
+    #[command(flatten)]
+    plain: PlainArgs,
 }
 
 /// `serve`, once clients can come.
@@ -75,9 +77,12 @@ impl Answer for Serving {
 }
 
 impl Serve {
-    pub fn run(self, output: Output) -> Result<()> {
+    pub fn run(self, output: Output, yes: bool) -> Result<()> {
         let access = if self.read_only { Access::Read } else { Access::Write };
-        let (volume, _) = self.volume.open_with(access, |open| open.discard(self.discard))?;
+        if !self.read_only {
+            self.plain.confirm_writes(&self.volume, yes)?;
+        }
+        let volume = self.volume.open_or_plain(&self.plain, access, self.discard, |open| open)?;
         let (size, sector_size) = (volume.size(), volume.sector_size().bytes());
         let (disk, written): (Arc<dyn Disk>, _) = if self.read_only {
             (Arc::new(ReadOnly(volume)), None)

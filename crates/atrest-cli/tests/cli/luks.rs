@@ -106,3 +106,21 @@ fn data_that_we_reencrypted_cryptsetup_decrypts() {
     by_peer(&place, "cryptsetup", &[&decrypt, &["a.data"][..]].concat());
     assert_eq!(place.read("a.data"), plain);
 }
+
+#[test]
+fn a_weak_cipher_is_told_of() {
+    if !peer("cryptsetup") {
+        return;
+    }
+    let place = Place::new();
+    place.write("key", "secret");
+    for (cipher, is_weak) in [("aes-cbc-plain64", true), ("aes-xts-plain64", false)] {
+        std::fs::File::create(place.path("a.luks")).unwrap().set_len(4 << 20).unwrap();
+        let format = ["luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations", "1000", "--cipher", cipher];
+        by_peer(&place, "cryptsetup", &[&format[..], &["--key-file", "key", "a.luks"]].concat());
+        let info = place.json("info", &["info", "a.luks", "--unlock", "--key-file", "key"]);
+        assert_eq!(info["unlocked"]["weakness"].is_string(), is_weak, "{info}");
+        let ran = place.run(&["decrypt", "a.luks", "a.img", "-y", "--key-file", "key"]);
+        assert_eq!((ran.status, ran.stderr.contains("warning: a.luks is encrypted with aes-cbc")), (0, is_weak));
+    }
+}

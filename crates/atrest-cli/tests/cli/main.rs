@@ -6,6 +6,7 @@ mod block_devices;
 mod common;
 mod documents;
 mod fleet;
+mod headerless;
 mod in_place;
 #[cfg(feature = "kms")]
 mod key_service;

@@ -1,0 +1,87 @@
+//! Data without a header: numbered as dm-crypt, SPDK and ubiblk do, by a model over OpenSSL.
+
+use rustix::process::Signal;
+
+use crate::common::{Place, by_peer, noise, peer, python};
+use crate::serving::{serve, stop};
+
+const SECTOR: usize = 4096;
+const SECTORS: usize = 8;
+/// The first byte of the data, and the number of its first sector in units of 512 bytes.
+const OFFSET: usize = 1024;
+const SKIP: usize = 80;
+
+/// A `disk` with the data of `plain` at [`OFFSET`], whose sectors have the tweaks that a line of Python makes of their number `n`.
+fn disk(tweak: &str) -> (Place, Vec<u8>) {
+    let place = Place::new();
+    let plain = place.image("plain", SECTORS * SECTOR);
+    place.write("key", noise(64));
+    let script = format!(
+        "
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+key, data, out = open('key', 'rb').read(), open('plain', 'rb').read(), bytes({OFFSET})
+for n in range({SECTORS}):
+    e = Cipher(algorithms.AES(key), modes.XTS({tweak})).encryptor()
+    out += e.update(data[n * {SECTOR}:][:{SECTOR}]) + e.finalize()
+open('disk', 'wb').write(out + bytes(512))"
+    );
+    by_peer(&place, "python3", &["-c", &script]);
+    (place, plain)
+}
+
+fn options(more: &[&'static str]) -> Vec<&'static str> {
+    let all = ["--plain", "--dek-file", "key", "--plain-sector-size", "4096", "--offset", "2", "--plain-size", "32K"];
+    [&all[..], more].concat()
+}
+
+#[test]
+fn each_numbering_is_read() {
+    if !python("cryptography") {
+        return;
+    }
+    for (tweak, more) in [
+        ("(80 + 8 * n).to_bytes(16, 'little')", &["--skip", "80"][..]),
+        ("(10 + n).to_bytes(16, 'little')", &["--skip", "80", "--iv-large-sectors"]),
+        ("bytes(8) + n.to_bytes(8, 'little')", &["--upper-half"]),
+    ] {
+        assert_eq!((OFFSET, SKIP), (2 * 512, 80));
+        let (place, plain) = disk(tweak);
+        let args = options(more);
+        place.ok(&[&["decrypt", "disk", "out.img"], &args[..]].concat());
+        assert!(place.read("out.img") == plain, "{more:?}");
+        place.ok(&[&["verify", "disk", "--against", "plain"], &args[..]].concat());
+        place.write("other", &noise(SECTORS * SECTOR + 1)[1..]);
+        place.run(&[&["verify", "disk", "--against", "other"], &args[..]].concat()).failed(1, "differ");
+    }
+    let (place, _) = disk("bytes(16)");
+    let both = [&["decrypt", "disk", "x.img"], &options(&["--upper-half", "--iv-large-sectors"])[..]].concat();
+    place.run(&both).failed(2, "cannot be used with");
+    place.run(&["decrypt", "disk", "x.img", "--upper-half"]).failed(2, "--plain");
+}
+
+#[test]
+fn what_is_served_is_written_where_it_lies_once_somebody_says_so() {
+    if !python("cryptography") || !peer("qemu-io") {
+        return;
+    }
+    let (place, plain) = disk("bytes(8) + n.to_bytes(8, 'little')");
+    let before = place.read("disk");
+    let args = options(&["--upper-half"]);
+    let to_serve = [&["disk", "--nbd", "disk.sock"], &args[..]].concat();
+    place.run(&[&["serve"], &to_serve[..]].concat()).failed(8, "has no header");
+    let url = "nbd+unix:///?socket=disk.sock";
+    let (child, line) = serve(&place, &[&to_serve[..], &["--read-only"]].concat());
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["size"], 32 << 10);
+    by_peer(&place, "qemu-img", &["convert", "-O", "raw", url, "copy.img"]);
+    assert!(place.read("copy.img") == plain);
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+    assert!(place.read("disk") == before);
+    let (child, _) = serve(&place, &[&to_serve[..], &["--yes"]].concat());
+    by_peer(&place, "qemu-io", &["-f", "raw", "-c", "write -P 0x5a 4096 4096", "-c", "flush", url]);
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+    let after = place.read("disk");
+    let sector = OFFSET + SECTOR..OFFSET + 2 * SECTOR;
+    assert!(after[..sector.start] == before[..sector.start] && after[sector.end..] == before[sector.end..]);
+    place.ok(&[&["decrypt", "disk", "out.img"], &args[..]].concat());
+    assert!(place.read("out.img")[SECTOR..2 * SECTOR].iter().all(|byte| *byte == 0x5a));
+}
