@@ -8,6 +8,8 @@ use atrest::volume::KeyslotOptions;
 use atrest::{Credential, Dek, KeyVault, Secret, hazmat};
 use clap::{Args, ValueEnum};
 
+#[cfg(feature = "kms")]
+use crate::ade::AdeArgs;
 #[cfg(feature = "bitlocker")]
 use crate::bitlocker::NewBitLockerArgs;
 use crate::failure::{Failure, Result};
@@ -35,6 +37,9 @@ pub struct CredentialArgs {
     #[cfg(feature = "bitlocker")]
     #[command(flatten)]
     bitlocker: BitLockerArgs,
+    #[cfg(feature = "kms")]
+    #[command(flatten)]
+    ade: AdeArgs,
 }
 
 /// What only BitLocker knows.
@@ -113,8 +118,24 @@ impl CredentialArgs {
         }
     }
 
+    /// Where the passphrase of a disk of Azure Disk Encryption is, if that was given.
+    #[cfg(feature = "kms")]
+    pub fn ade(&self) -> Result<Option<&AdeArgs>> {
+        if !self.ade.is_given() {
+            return Ok(None);
+        }
+        if self.key_file.is_some() || self.passphrase_from.is_some() || self.dek_file.is_some() {
+            return Err(one_only());
+        }
+        Ok(Some(&self.ade))
+    }
+
     /// Whether the terminal is asked, so that it can be asked again.
     pub fn asks(&self) -> bool {
+        #[cfg(feature = "kms")]
+        if self.ade.is_given() {
+            return false;
+        }
         #[cfg(feature = "bitlocker")]
         {
             let BitLockerArgs { recovery_password_from, startup_key, clear_key } = &self.bitlocker;

@@ -3,6 +3,8 @@
 //! `docs/cli.md` is its manual.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "kms")]
+mod ade;
 #[cfg(feature = "bitlocker")]
 mod bitlocker;
 mod cli;

@@ -99,6 +99,8 @@ impl VolumeArgs {
 
     /// Opens the volume, with more options. The terminal is asked again where a passphrase was wrong.
     pub fn open_with(&self, access: Access, more: impl Fn(OpenOptions) -> OpenOptions) -> Result<(AnyVolume, Opener)> {
+        // Before the device is held for writing.
+        let mut of_azure = self.of_azure()?;
         // Before anybody is asked for a passphrase.
         let device = devices::open(&self.device, access)?;
         let options = more(self.expect.options(access)?);
@@ -107,7 +109,7 @@ impl VolumeArgs {
         }
         let mut tries = if self.credential.asks() { TRIES } else { 1 };
         loop {
-            let opener = self.credential.opener(&self.device)?;
+            let opener = of_azure.take().map_or_else(|| self.credential.opener(&self.device), Ok)?;
             tries -= 1;
             let opened = Volume::open(device.clone(), opener.credential()?, &options);
             match opened.about(&self.device) {
@@ -119,6 +121,27 @@ impl VolumeArgs {
                 }
             }
         }
+    }
+}
+
+#[cfg(feature = "kms")]
+impl VolumeArgs {
+    /// The passphrase of a disk of Azure Disk Encryption, if it is said where that is.
+    fn of_azure(&self) -> Result<Option<Opener>> {
+        let Some(ade) = self.credential.ade()? else { return Ok(None) };
+        let mut disk = atrest_ade::Disk::new(devices::open(&self.device, Access::Read)?);
+        if let Some(header) = &self.expect.header {
+            disk = disk.header(devices::open(header, Access::Read)?);
+        }
+        let found = ade.ask(|source, vaults| atrest_ade::passphrase(&disk, source, vaults).about(&self.device));
+        found.map(Opener::Passphrase).map(Some)
+    }
+}
+
+#[cfg(not(feature = "kms"))]
+impl VolumeArgs {
+    fn of_azure(&self) -> Result<Option<Opener>> {
+        Ok(None)
     }
 }
 

@@ -64,6 +64,29 @@ fn a_disk_whose_secret_was_copied_comes_under_a_key_of_a_vault() {
     assert_eq!(run(&[])["removed"].as_array().unwrap().len(), 0);
 }
 
+/// Without taking it over: the disk stays as it is, and the guest's.
+#[test]
+fn a_disk_opens_by_its_secret_for_any_command() {
+    let Some(place) = place() else { return };
+    let before = place.read("disk");
+    let secret = format!("{VAULT}/secrets/disk-1/1");
+    let from = ["--secret", &secret, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    place.ok(&[&["decrypt", "disk", "plain"], &from[..]].concat());
+    place.ok(&["decrypt", "disk", "same", "--key-file", "LinuxPassPhraseFileName"]);
+    assert!(place.read("plain") == place.read("same") && place.read("plain").len() == 8 << 20);
+    place.ok(&[&["check", "disk", "--unlock"], &from[..]].concat());
+    let both = [&["check", "disk", "--unlock", "--key-file", "LinuxPassPhraseFileName"], &from[..]].concat();
+    place.run(&both).failed(2, "one way to open the volume");
+    assert!(place.read("disk") == before);
+    // It is held for writing, and its header lies apart.
+    place.write("header", &before[..16 << 20]);
+    place.write("data", &before);
+    let apart = ["protector", "add", "data", "--header", "header", "--new-key-file", "value", "--iter-time", "10"];
+    place.ok(&[&apart[..], &from].concat());
+    assert!(place.read("data") == before);
+    place.ok(&["check", "data", "--header", "header", "--unlock", "--key-file", "value"]);
+}
+
 #[test]
 fn what_is_missing_is_named() {
     let Some(place) = place() else { return };

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::answers::Thing;
 #[cfg(feature = "kms")]
-use crate::commands::take_over::AdeArgs;
+use crate::ade::AdeArgs;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, quoted};
 use crate::progress::{Progress, Show};

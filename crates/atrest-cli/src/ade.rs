@@ -1,0 +1,81 @@
+//! Where the passphrase of a disk of Azure Disk Encryption is, from the arguments.
+
+use atrest_ade::{Kek, KeyEncryptionKeys, SecretStore, SecretUrl, Source, Vaults};
+use atrest_kms::{AzureIdentity, AzureKeyVault, AzureOptions, AzureSecrets};
+use clap::Args;
+
+use crate::failure::{Failure, Result};
+use crate::vaults::UnlockVault;
+
+/// Where the passphrase of a disk of Azure Disk Encryption is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where Azure Disk Encryption keeps its passphrase")]
+pub struct AdeArgs {
+    /// The secret that holds its passphrase: https://NAME.vault.azure.net/secrets/SECRET/VERSION
+    #[arg(long, value_name = "URL", conflicts_with = "token")]
+    secret: Option<String>,
+    /// Its passphrase is in its token
+    #[arg(long)]
+    token: bool,
+    /// The key that wraps the passphrase, if the secret's tags don't say
+    #[arg(long, value_name = "URL")]
+    kek: Option<String>,
+    /// How that key wraps
+    #[arg(long, value_name = "NAME", default_value = "RSA-OAEP", requires = "kek")]
+    algorithm: String,
+    /// The key vault of that key, if it isn't the secret's: https://NAME.vault.azure.net
+    #[arg(long, value_name = "URL")]
+    kek_vault: Option<String>,
+    /// A vault file that has the secret and the key instead, made with the key vault's URL as its id
+    #[arg(long, value_name = "FILE")]
+    copied_to: Option<String>,
+    /// The root key file of that vault file
+    #[arg(long, value_name = "FILE", requires = "copied_to")]
+    copied_to_key_file: Option<std::path::PathBuf>,
+    /// Logs in at Azure by a managed identity, and not by the environment
+    #[arg(long)]
+    managed: bool,
+}
+
+impl AdeArgs {
+    pub fn is_given(&self) -> bool {
+        self.secret.is_some() || self.token
+    }
+
+    /// Runs `act` with the place of the passphrase, and the vaults that may be asked.
+    pub fn ask<T>(&self, act: impl FnOnce(&Source, Vaults<'_>) -> Result<T>) -> Result<T> {
+        let source = match &self.secret {
+            Some(url) => {
+                let kek = self.kek.as_deref().map(|url| Kek::new(url, &self.algorithm)).transpose()?;
+                Source::Secret { url: url.parse()?, kek }
+            }
+            None => Source::Token,
+        };
+        match &self.copied_to {
+            Some(path) => {
+                let vault = UnlockVault::new(self.copied_to_key_file.clone(), None).open_file(path)?;
+                act(&source, Vaults { secrets: &[&vault], keks: &[&vault] })
+            }
+            None => {
+                let (secrets, keks) = self.azure()?;
+                let secrets: Vec<&dyn SecretStore> = secrets.iter().map(|store| store as _).collect();
+                let keks: Vec<&dyn KeyEncryptionKeys> = keks.iter().map(|vault| vault as _).collect();
+                act(&source, Vaults { secrets: &secrets, keks: &keks })
+            }
+        }
+    }
+
+    /// The key vaults of the secret and of the key that wraps it.
+    fn azure(&self) -> Result<(Option<AzureSecrets>, Option<AzureKeyVault>)> {
+        let identity = if self.managed { AzureIdentity::managed(None) } else { AzureIdentity::from_environment()? };
+        let options = |vault: &str| AzureOptions::new(vault, identity.clone());
+        let url: Option<SecretUrl> = self.secret.as_deref().map(str::parse).transpose()?;
+        let secrets = url.as_ref().map(|url| AzureSecrets::new(&options(url.vault()))).transpose()?;
+        let keks = self.kek_vault.as_deref().or(url.as_ref().map(SecretUrl::vault));
+        let keks = keks.map(|vault| AzureKeyVault::new(&options(vault))).transpose()?;
+        if keks.is_none() {
+            return Err(Failure::usage("name the key vault of the key that wraps the passphrase by --kek-vault"));
+        }
+        Ok((secrets, keks))
+    }
+}
