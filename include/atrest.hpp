@@ -3519,6 +3519,10 @@ public:
         return detail::struct_of<atrest_reencryption_progress>(
             [&](auto out) { return atrest_disk_service_reencryption(get(), disk.get(), out); });
     }
+    // Withdraws an order that has not begun.
+    result<void> cancel_reencryption(text disk) const {
+        return detail::done(atrest_disk_service_cancel_reencryption(get(), disk.get()));
+    }
     // The disks that are not finished.
     [[nodiscard]] result<std::vector<std::string>> reencrypting() const {
         return detail::texts_of([&](auto... visit) { return atrest_disk_service_reencrypting(get(), visit...); });

@@ -201,7 +201,7 @@ impl Inner {
             let Some(adopting) = resource.adopting.take() else { return false };
             if adopting.reencrypt && resource.reencryption.is_none() {
                 let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, now);
-                resource.reencryption = Some(order);
+                resource.reencryption = Some(Reencryption { adopted: true, ..order });
             }
             true
         })?;

@@ -57,6 +57,15 @@ pub trait DiskBackend: Send + Sync {
     }
 }
 
+/// Whether a backend says that there is no such device.
+pub(super) fn is_absent(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } => true,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 fn no_images() -> Error {
     Error::InvalidOption(
         "this backend can't make an existing image a disk; make a disk, and copy the data into it".into(),

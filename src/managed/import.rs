@@ -1,5 +1,8 @@
 //! Existing plain images that become disks: they are encrypted where they lie.
 
+use std::sync::Arc;
+
+use super::backend::is_absent;
 use super::disks::NewDisk;
 use super::layers::{Layers, ROOM};
 use super::live::LiveResource;
@@ -24,7 +27,8 @@ impl DiskService {
     /// file system keeps elsewhere, such as in a snapshot, stays plain.
     ///
     /// If it fails or is killed after the record was stored, the disk is there, and the image still is what it was, or has begun to
-    /// be the device: [`open_disk`](Self::open_disk) and [`reencrypt_step`](Self::reencrypt_step) go on.
+    /// be the device: [`open_disk`](Self::open_disk) and [`reencrypt_step`](Self::reencrypt_step) go on. As long as it is what it was,
+    /// [`cancel_reencryption`](Self::cancel_reencryption) gives the disk up and leaves the image.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for another size, for an image that is encrypted already, and for a backend that takes in none;
@@ -86,6 +90,19 @@ impl Inner {
         }
         self.begin_reencryption(live)?;
         live.record()
+    }
+
+    /// Forgets a disk whose image isn't its device yet. The caller must hold the disk's change lock.
+    pub(super) fn withdraw_import(&self, live: &Arc<LiveResource>, resource: &Resource) -> Result<()> {
+        match self.backend.open(&resource.region, &resource.id) {
+            Err(e) if is_absent(&e) => self.remove_live(core::slice::from_ref(live)),
+            Err(e) => Err(e),
+            Ok(_) => Err(Error::InvalidOption(format!(
+                "the import of the {} can't be withdrawn: its image is its device already; it begins with the next use, and has \
+                 to be finished",
+                live.name
+            ))),
+        }
     }
 
     /// Makes the image the device, and begins to encrypt it, unless that has begun. The caller must hold the disk's change lock.

@@ -103,6 +103,23 @@ impl DiskService {
         }
     }
 
+    /// Withdraws an order that has not begun: of [`rekey_disk`](Self::rekey_disk), after which the disk keeps its DEK, or of
+    /// [`import_disk`](Self::import_disk), after which there is no disk and the image is what it was. An order stays unbegun if
+    /// a vault or a device failed, or the process was killed.
+    ///
+    /// One that has begun has to be finished, because parts of the data are under both DEKs, or about to be: it pauses for as
+    /// long as nobody calls [`reencrypt_step`](Self::reencrypt_step), and the disk is used meanwhile. An import has begun once
+    /// its image is the disk's device.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if it has begun, if nothing is ordered, or if the order came with an
+    /// [adoption](Self::adopt_disk), because whoever had the volume before has its DEK; [`Error::NoSuchResource`];
+    /// [`Error::Busy`]; [`Error::Io`]. If only the device tells whether it has begun, [`Error::DiskSuspended`] and the vault's errors.
+    pub fn cancel_reencryption(&self, disk: &str) -> Result<()> {
+        let inner = &self.inner;
+        inner.registry.changing_here(&ResourceName::disk(disk), |live, resource| inner.withdraw(live, &resource))
+    }
+
     /// The names of the disks for which a re-encryption was ordered that is not finished, in order.
     ///
     /// # Errors
@@ -153,6 +170,39 @@ impl Inner {
             }
         })?;
         live.begin_rewriting(|layers| layers.begin_rekey(&dek, &kek))
+    }
+
+    /// Withdraws what was ordered, unless it has begun. The caller must hold the disk's change lock.
+    fn withdraw(&self, live: &Arc<LiveResource>, resource: &Resource) -> Result<()> {
+        let refused = |why: &str| Err(Error::InvalidOption(format!("the {} {why}", live.name)));
+        if resource.adopting.is_some() {
+            return refused(
+                "is being adopted, which is no order to withdraw; `delete` gives it up until its image is moved",
+            );
+        }
+        let Some(order) = resource.unfinished() else {
+            return refused("has no order of a re-encryption that could be withdrawn");
+        };
+        let begun = "is being re-encrypted already, which can't be withdrawn; it pauses while `reencrypt_step` isn't called, and has \
+                     to be finished";
+        if order.begun.is_some() {
+            return refused(begun);
+        }
+        if order.kind == ReencryptionKind::EncryptInPlace {
+            return self.withdraw_import(live, resource);
+        }
+        if order.adopted {
+            return refused(
+                "was adopted with this order: whoever had the volume before has its DEK; go on by `reencrypt_step`",
+            );
+        }
+        // The fingerprint is stored before the header says that it has begun.
+        let has_begun = |new| live.with_layers(|layers| Ok(layers.fingerprint()? == new));
+        if order.fingerprint.map(has_begun).transpose()? == Some(true) {
+            self.begin_reencryption(live)?;
+            return refused(begun);
+        }
+        self.change(live, |resource| resource.reencryption = None)
     }
 
     /// The key for a new DEK of a resource.

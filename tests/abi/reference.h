@@ -1170,6 +1170,7 @@ atrest_status atrest_disk_service_adopt_disk(const atrest_disk_service *service,
     const char *image, const atrest_credential *credential, uint32_t flags);
 atrest_status atrest_disk_service_reencrypt_step(const atrest_disk_service *service, const char *disk, uint64_t budget,
     atrest_reencryption_progress *progress);
+atrest_status atrest_disk_service_cancel_reencryption(const atrest_disk_service *service, const char *disk);
 atrest_status atrest_disk_service_reencryption(const atrest_disk_service *service, const char *disk,
     atrest_reencryption_progress *progress);
 atrest_status atrest_disk_service_reencrypting(const atrest_disk_service *service, atrest_status (*each)(void *user,

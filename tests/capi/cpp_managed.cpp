@@ -383,6 +383,7 @@ void files()
     GOT(service.rekey_disk("secret"));
     CHECK(GOT(service.reencrypting()) == std::vector<std::string>{"secret"});
     FAILS(ATREST_ERR_BUSY, service.rekey_disk("secret"));
+    FAILS(ATREST_ERR_INVALID_OPTION, service.cancel_reencryption("secret"));
     while (GOT(service.reencrypt_step("secret", 1 << 20)).under_way != 0) {
     }
     CHECK(GOT(service.reencryption("secret")).under_way == 0 && GOT(service.reencrypting()).empty());

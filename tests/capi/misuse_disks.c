@@ -556,6 +556,10 @@ static void reencryption(void)
     IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_reencryption(service, "nobody", &progress));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_reencryption(service, "a", NULL));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_reencrypting(service, NULL, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_cancel_reencryption(NULL, "a"));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_cancel_reencryption(service, NULL));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_cancel_reencryption(service, "nobody"));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_disk_service_cancel_reencryption(service, "a"));
     progress.struct_size = 0;
     IS(ATREST_ERR_STRUCT_SIZE, STEP("a"));
     IS(ATREST_ERR_STRUCT_SIZE, atrest_disk_service_reencryption(service, "a", &progress));
@@ -566,6 +570,8 @@ static void reencryption(void)
     OK(atrest_disk_service_open_disk(service, "a", &disk));
     OK(atrest_disk_service_rekey_disk(service, "a"));
     IS(ATREST_ERR_BUSY, atrest_disk_service_rekey_disk(service, "a"));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_disk_service_cancel_reencryption(service, "a"));
+    CHECK(strstr(atrest_last_error_message(), "pauses") != NULL);
     OK(atrest_disk_service_reencryption(service, "a", &progress));
     CHECK(progress.under_way == 1 && progress.done == 0 && progress.total == 64 << 10);
     OK(atrest_disk_service_reencrypting(service, add_name, names));

@@ -12,7 +12,7 @@ use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{AdoptOptions, DiskService, NewCopy, NewImage, NewSnapshot, ResourceKind, ResourceName};
 use atrest::{Error, OpenOptions, Volume};
 
-const SIZE: u64 = (64 << 10) + 4096;
+pub const SIZE: u64 = (64 << 10) + 4096;
 
 /// The image that a test imports.
 const IMAGE: &str = "image";
@@ -75,7 +75,7 @@ pub fn is_plain_in(device: &[u8]) -> bool {
 }
 
 /// The content of everything.
-fn contents(service: &DiskService) -> BTreeMap<String, Vec<u8>> {
+pub fn contents(service: &DiskService) -> BTreeMap<String, Vec<u8>> {
     let mut contents = BTreeMap::new();
     for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
         for name in service.names(kind).unwrap() {
@@ -127,7 +127,7 @@ fn devices_fit(world: &World, service: &DiskService, what: &str) {
 }
 
 /// Kills `act` at every write and sync, and calls `check` with the result. It tries at most `most` images.
-fn killed(
+pub fn killed(
     what: &str,
     versions: usize,
     most: usize,
@@ -198,7 +198,7 @@ fn killed(
 }
 
 /// The number of crash points of a test to try: `ATREST_CRASH_POINTS`.
-fn most() -> usize {
+pub fn most() -> usize {
     std::env::var("ATREST_CRASH_POINTS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
 

@@ -15,34 +15,34 @@ use atrest::managed::{
 use atrest::{BlockDevice, Credential, Error, OpenOptions, Result, Volume};
 
 /// Two zones, of which the second is smaller.
-const SIZE: usize = (1 << 20) + (64 << 10);
+pub const SIZE: usize = (1 << 20) + (64 << 10);
 const ROOM: usize = 2 << 20;
-const IMAGE: &str = "image";
+pub const IMAGE: &str = "image";
 
-fn name(disk: &str) -> ResourceName {
+pub fn name(disk: &str) -> ResourceName {
     ResourceName::disk(disk)
 }
 
-fn image() -> Vec<u8> {
+pub fn image() -> Vec<u8> {
     text(9).into_iter().cycle().take(SIZE).collect()
 }
 
 /// Puts an image where the backend finds it.
-fn give(world: &World, bytes: Vec<u8>) {
+pub fn give(world: &World, bytes: Vec<u8>) {
     world.disks.0.lock().unwrap().insert(IMAGE.into(), Arc::new(TestDevice::new(bytes)));
 }
 
-fn import(service: &DiskService, disk: &str, set: Option<&str>) -> Result<()> {
+pub fn import(service: &DiskService, disk: &str, set: Option<&str>) -> Result<()> {
     service.import_disk(&new_disk(disk, set).size(0), IMAGE).map(drop)
 }
 
-fn read(service: &DiskService, disk: &str) -> Result<Vec<u8>> {
+pub fn read(service: &DiskService, disk: &str) -> Result<Vec<u8>> {
     let mut bytes = vec![0; SIZE];
     service.open_disk(disk)?.read_at(0, &mut bytes)?;
     Ok(bytes)
 }
 
-fn finish(service: &DiskService, disk: &str) {
+pub fn finish(service: &DiskService, disk: &str) {
     while !service.reencrypt_step(disk, 4096).unwrap().is_finished() {}
 }
 
@@ -164,10 +164,10 @@ fn an_older_image_in_its_place_is_not_encrypted_again() {
 }
 
 /// A folder that fails to take in an image, before it has done it or afterwards.
-struct Failing {
-    folder: DiskFolder,
-    before: AtomicBool,
-    after: AtomicBool,
+pub struct Failing {
+    pub folder: DiskFolder,
+    pub before: AtomicBool,
+    pub after: AtomicBool,
 }
 
 impl DiskBackend for Failing {

@@ -29,6 +29,7 @@ mod tenants;
 mod threads;
 mod time;
 mod vaults;
+mod withdraw;
 mod written;
 mod zeroes;
 

@@ -132,6 +132,25 @@ pub unsafe extern "C" fn atrest_disk_service_reencrypt_step(
     })
 }
 
+/// Withdraws an order that has not begun, because a vault or a device failed, or the process was killed: of
+/// atrest_disk_service_rekey_disk, after which the disk keeps its DEK, or of atrest_disk_service_import_disk, after which there is no
+/// disk and the image is what it was. One that has begun has to be finished; it pauses for as long as nobody calls
+/// atrest_disk_service_reencrypt_step. An import has begun once its image is the disk's device.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION if it has begun, if nothing is ordered, or if the order came with
+/// atrest_disk_service_adopt_disk; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BUSY; if only the device tells whether it has begun,
+/// ATREST_ERR_DISK_SUSPENDED and the errors of the vault and the device.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_cancel_reencryption(
+    service: *const atrest_disk_service,
+    disk: *const c_char,
+) -> atrest_status {
+    run(|| {
+        handle!(service).cancel_reencryption(text!(disk))?;
+        Ok(())
+    })
+}
+
 /// How far the last re-encryption of a disk is, by the store: no vault and no device is asked. `progress` starts from
 /// ATREST_REENCRYPTION_PROGRESS_INIT; `under_way` is 1 from the order until it is finished, and `rate` is 0. All is 0 if none was
 /// ever ordered.

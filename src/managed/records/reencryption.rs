@@ -31,6 +31,9 @@ pub struct Reencryption {
     pub done: u64,
     /// The number of bytes in all.
     pub total: u64,
+    /// Whether the disk was adopted with this order, which can't be withdrawn then.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// What a re-encryption does.
@@ -58,6 +61,7 @@ impl Reencryption {
             finished: None,
             done: 0,
             total,
+            adopted: false,
         }
     }
 

@@ -261,6 +261,30 @@ fn a_disks_data_move_to_a_new_key_in_parts() {
     assert_eq!(place.json("fleet report", &["fleet", "report"])["finished"], true);
 }
 
+/// The vault unwraps the data key, and doesn't wrap a new one: nothing begins.
+#[test]
+fn an_order_that_has_not_begun_is_withdrawn() {
+    let place = place();
+    make_set(&place);
+    let create = ["fleet", "disk", "create", "web", "--size", "4M", "--set", "one"];
+    let id = place.json("fleet disk create", &[&create, &WHERE[..]].concat())["id"].as_str().unwrap().to_owned();
+    let (before, identity) = (fingerprint(&place, &id), place.json("fleet set show", &["fleet", "set", "show", "one"]));
+    let identity = identity["identity"].as_str().unwrap();
+    place.ok(&["revoke", identity, "wrapKey"]);
+    let [rekey, cancel] = ["--at-most=1M", "--cancel"].map(|option| ["fleet", "disk", "rekey", "web", option]);
+    place.run(&cancel).failed(8, "no order");
+    place.run(&rekey).failed(5, "wrapKey");
+    place.run(&["fleet", "disk", "rekey", "web"]).failed(7, "--resume");
+    let withdrawn = place.json("fleet disk rekey", &cancel);
+    assert_eq!((&withdrawn["withdrawn"], &withdrawn["total"]), (&true.into(), &(4 << 20).into()));
+    assert_eq!(fingerprint(&place, &id), before);
+    place.ok(&["grant", identity]);
+    place.ok(&rekey);
+    place.run(&cancel).failed(8, "can't be withdrawn");
+    assert_eq!(place.json("fleet disk rekey", &["fleet", "disk", "rekey", "web", "--resume"])["finished"], true);
+    assert_ne!(fingerprint(&place, &id), before);
+}
+
 /// Ctrl-C stops between two parts, and tells what goes on.
 #[test]
 fn an_interrupted_rekey_goes_on() {

@@ -22,6 +22,9 @@ pub struct Rekey {
     /// Goes on with what was stopped or killed
     #[arg(long)]
     resume: bool,
+    /// Withdraws what was ordered and has not begun; what has begun pauses until --resume, and has to be finished
+    #[arg(long, conflicts_with_all = ["resume", "at_most"])]
+    cancel: bool,
     /// Rewrites at most so much now; --resume goes on
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     at_most: Option<u64>,
@@ -31,6 +34,8 @@ pub struct Rekey {
 #[derive(Serialize, JsonSchema)]
 pub struct Rekeyed {
     disk: String,
+    /// Whether the order was withdrawn: the data stay under the data key that they have.
+    withdrawn: bool,
     /// Whether all data are under the new data key.
     finished: bool,
     /// The bytes that are.
@@ -42,7 +47,9 @@ pub struct Rekeyed {
 impl Answer for Rekeyed {
     fn text(&self, out: &mut Text) {
         let disk = shown(&self.disk);
-        if self.finished {
+        if self.withdrawn {
+            out.line(format_args!("the data of {disk} stay under their data key"));
+        } else if self.finished {
             out.line(format_args!("the {} of {disk} are under a new data key", size(self.total)));
         } else {
             let (done, total) = (size(self.done), size(self.total));
@@ -55,6 +62,14 @@ impl Rekey {
     pub fn run(self, service: &DiskService, output: Output, show: Show) -> Result<()> {
         let name = ResourceName::disk(&self.name);
         let goes_on = format!("`atrest fleet disk rekey {} --resume` goes on", quoted(&self.name));
+        if self.cancel {
+            let total = service.resource(&name)?.size;
+            service.cancel_reencryption(&self.name).map_err(|e| match e {
+                e @ Error::InvalidOption(_) => Failure::refused(e.to_string()).about(name),
+                e => e.into(),
+            })?;
+            return output.answer(&Rekeyed { disk: self.name, withdrawn: true, finished: false, done: 0, total });
+        }
         // A signal that comes from here on is looked at between steps.
         let _gently = Gently::new();
         if !self.resume {
@@ -77,7 +92,13 @@ impl Rekey {
             if step.is_finished() || left == 0 {
                 drop(progress);
                 let (done, total) = (step.done, step.total);
-                return output.answer(&Rekeyed { disk: self.name, finished: step.is_finished(), done, total });
+                return output.answer(&Rekeyed {
+                    disk: self.name,
+                    withdrawn: false,
+                    finished: step.is_finished(),
+                    done,
+                    total,
+                });
             }
             stop::check(&format!("stopped; the disk can be used, and {goes_on}"))?;
         }
