@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use atrest::volume::Resilience;
-use atrest::{BlockDevice, Credential, Error, OpenOptions, Result, SectorSize, Volume};
+use atrest::{BlockDevice, Credential, Error, FormatOptions, OpenOptions, Protector, Result, SectorSize, Volume};
 
-use crate::common::device::Call;
+use crate::common::device::{Call, TestDevice};
+use crate::common::vaults::MemoryVault;
 use crate::in_place_crash::{Kind, Part, World};
 use crate::reencrypt_faults::{FAULTS, is_the_fault, stride};
 
@@ -170,4 +171,37 @@ fn an_encryption_that_failed_while_it_wrote_its_header_is_begun_again() {
         // And it isn't begun twice.
         assert!(matches!(world.begin(header, data), Err(Error::Busy { .. })), "{what}");
     }
+}
+
+/// Without keyslots, the header ends before the room of one does.
+#[test]
+fn one_under_a_vault_alone_that_failed_is_begun_again() {
+    let vault = MemoryVault::new("vault");
+    let size = 1 << 20;
+    let plain: Vec<u8> = (0..size).map(|i| (i / 4096) as u8).collect();
+    let options = FormatOptions::new().data_offset(1 << 20);
+    let mut nth = 0;
+    loop {
+        let mut image = plain.clone();
+        image.resize(size + (2 << 20), 0);
+        let device = Arc::new(TestDevice::new(image));
+        device.fail(Call::Write, nth, false);
+        let begin = || Volume::begin_encryption(device.clone(), Protector::Vault(&vault, "disks"), &options, 2 << 20);
+        let begun = begin();
+        if device.heal() {
+            break;
+        }
+        begun.map(drop).unwrap_err();
+        let open = OpenOptions::new().hazmat_allow_unencrypted(true);
+        let volume = match begin() {
+            Err(Error::Busy { .. }) => Volume::open(device.clone(), Credential::Vault(&vault), &open),
+            begun => begun,
+        };
+        let volume = volume.unwrap_or_else(|e| panic!("write {nth}: {e:?}"));
+        let mut found = vec![0; size];
+        volume.read_at(0, &mut found).unwrap();
+        assert!(found == plain, "write {nth}");
+        nth += 1;
+    }
+    assert!(nth > 5, "{nth}");
 }

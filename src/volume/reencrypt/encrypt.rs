@@ -175,8 +175,7 @@ impl<D: BlockDevice> Volume<D> {
                     intent.shift()
                 )));
             }
-            let header = MemoryDevice::from_bytes(intent.header().to_vec());
-            super::super::Header::load(&header)?.unlock(credential, &OpenOptions::new())?;
+            super::super::Header::load(&intent.image())?.unlock(credential, &OpenOptions::new())?;
             intent.carry_out(&device)?;
             return Self::open(device.into_inner(), credential, &open);
         }

@@ -45,7 +45,7 @@ impl Intent {
     pub(super) fn is_half_done(device: &dyn BlockDevice) -> Result<bool> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let Some(intent) = Self::find(device, size)? else { return Ok(false) };
-        let first = headers::load(&MemoryDevice::from_bytes(intent.header))?;
+        let first = headers::load(&intent.image())?;
         let found = headers::load(device)?;
         Ok(first.uuid() == found.uuid() && first.epoch() == found.epoch())
     }
@@ -89,8 +89,11 @@ impl Intent {
         self.shift
     }
 
-    pub(super) fn header(&self) -> &[u8] {
-        &self.header
+    /// The start of the device as it is to be. The header alone may be too short to be one: its last bytes are zeros.
+    pub(super) fn image(&self) -> MemoryDevice {
+        let mut image = self.header.clone();
+        image.resize(self.shift as usize, 0);
+        MemoryDevice::from_bytes(image)
     }
 
     /// Writes the header to the start of the device, with zeros up to the data, and wipes the copy.
