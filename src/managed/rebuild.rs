@@ -16,9 +16,9 @@ use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceNam
 use super::service::ServiceOptions;
 use super::store::{self, OldRecords, Records};
 use super::sync::{into_inner, lock};
-use super::under_way::{caught_up, half_adopted, stage, under_way};
+use super::under_way::{caught_up, half_adopted, stage, under_way, why_not_begun};
 use crate::key::{Fingerprint, KeyId};
-use crate::volume::{Header, OpenOptions};
+use crate::volume::{Header, OpenOptions, intended};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
 
 /// The sources for rebuilding a store.
@@ -73,7 +73,8 @@ pub struct Rebuilt {
     pub named_by_id: Vec<ResourceName>,
     /// Devices that are not in the new store, with the reasons.
     pub unproven: Vec<Unproven>,
-    /// Resources with a record in an old store but without a device. They are not in the new store.
+    /// Resources with a record in an old store but without a device. They are not in the new store. If the import of one had not
+    /// begun, its image may be what it was: import it again.
     pub missing: Vec<ResourceName>,
 }
 
@@ -199,6 +200,8 @@ struct Proven {
     encryption_type: EncryptionType,
     /// Of the upper volume, until a re-encryption is finished, that of the old DEK.
     fingerprints: Vec<Fingerprint>,
+    /// The header of an encryption in place is still in the free end of the device.
+    half_begun: bool,
 }
 
 impl Proven {
@@ -216,11 +219,15 @@ impl Rebuilding<'_> {
     fn look(&self, region: &str, id: &str) -> core::result::Result<Found, String> {
         let text = |e: Error| format!("{e:#}");
         check_id(id).and_then(|()| check_name(region)).map_err(text)?;
-        let proven = self.open(region, id).map_err(text)?;
         let records = self.old.resources.get(id).map_or(&[][..], Vec::as_slice);
+        let last = records.iter().map(stage).max();
+        let mut newest = records.iter().filter(|record| Some(stage(record)) == last);
+        let proven = self.open(region, id).map_err(|e| {
+            let to_import = newest.find(|record| record.is_to_be_imported());
+            to_import.map(|record| why_not_begun(record, &e)).unwrap_or_else(|| text(e))
+        })?;
         let (mut fitting, mut unfit) = (Vec::<(bool, Resource)>::new(), None);
         // A re-encryption only goes on: where it is farthest was the last.
-        let last = records.iter().map(stage).max();
         for record in records.iter().filter(|record| Some(stage(record)) == last) {
             match self.fit(record, region, &proven) {
                 Ok(resource) => fitting.push((proven.is_noted(record), resource)),
@@ -253,6 +260,9 @@ impl Rebuilding<'_> {
     /// Opens the volumes of a device without writing.
     fn open(&self, region: &str, id: &str) -> Result<Proven> {
         let device: Arc<dyn BlockDevice> = Arc::new(ReadOnly(self.options.backend.open(region, id)?));
+        if let Some(begun) = intended(&device)? {
+            return Ok(Proven { half_begun: true, ..self.open_upper(begun, id)? });
+        }
         let lower = lower_context(id);
         if tokens(&device)?.iter().any(|(_, context)| context == lower.as_bytes()) {
             let lower = open_by(&device, &lower, &*self.vaults.platform)?;
@@ -284,7 +294,7 @@ impl Rebuilding<'_> {
                         Some(old) => old,
                         None => upper.fingerprint()?,
                     }];
-                    return Ok(Proven { upper, keys, encryption_type, fingerprints });
+                    return Ok(Proven { upper, keys, encryption_type, fingerprints, half_begun: false });
                 }
                 Err(e) => failed = e,
             }
@@ -316,6 +326,11 @@ impl Rebuilding<'_> {
                 Error::OtherDek => "with another DEK".into(),
                 e => format!("{e:#}"),
             })?;
+        if proven.half_begun {
+            resource
+                .take_back_begun(record)
+                .ok_or("the device is an older one: its encryption in place was begun by then")?;
+        }
         if record.encryption_type != proven.encryption_type || record.sector_size != sector_size {
             return Err("of another encryption type or sector size".into());
         }
@@ -390,6 +405,10 @@ impl Rebuilding<'_> {
             host_cache_at: None,
             adopting: half_adopted(&proven.upper, id).map_err(|e| format!("{e:#}"))?,
         };
+        if proven.half_begun {
+            // Nothing asks for the image any more, because the device is there.
+            resource.reencryption.iter_mut().for_each(|order| (order.begun, order.image) = (None, Some(id.into())));
+        }
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)
     }

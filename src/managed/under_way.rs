@@ -1,5 +1,6 @@
 //! The re-encryption, or adoption, that a device says is under way, for a store that is rebuilt.
 
+use super::backend::is_absent;
 use super::layers::{Layer, other_ways};
 use super::records::{Adopting, Reencryption, ReencryptionKind, Resource};
 use crate::key::Fingerprint;
@@ -78,4 +79,30 @@ pub(super) fn half_adopted(volume: &Layer, id: &str) -> Result<Option<Adopting>>
     }
     let device_size = volume.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
     Ok(Some(Adopting { image: id.into(), device_size, reencrypt: false }))
+}
+
+/// Why a resource whose import had not begun by its record isn't restored. Only what has begun proves what the device is: another may
+/// have put something in its place, or its header may be destroyed, and what is encrypted must not be encrypted again.
+pub(super) fn why_not_begun(record: &Resource, error: &Error) -> String {
+    let name = record.full_name();
+    let image = record.unfinished().and_then(|order| order.image.as_deref()).unwrap_or_default();
+    let before = format!("an old store has a record of the {name}, the import of which had not begun");
+    match error {
+        e if is_absent(e) => format!("{before}: if its image, {image:?}, is what it was, import that again"),
+        Error::NotLuks { .. } => format!(
+            "{before}, and the device has no header: it is the image, with 2 MiB more, or its header was destroyed; if it is plain, \
+             import it again, as a new disk"
+        ),
+        e => format!("{before}: {e:#}"),
+    }
+}
+
+impl Resource {
+    /// Takes back that the order has begun, if it had not by the record.
+    pub(super) fn take_back_begun(&mut self, record: &Resource) -> Option<()> {
+        let known = record.unfinished().filter(|order| order.begun.is_none())?;
+        let order = self.unfinished_mut()?;
+        (order.begun, order.image) = (None, known.image.clone());
+        Some(())
+    }
 }

@@ -73,7 +73,7 @@ pub use protect::KeyslotOptions;
 #[cfg(feature = "bitlocker")]
 pub use recovery_password::RecoveryPassword;
 #[cfg(feature = "managed")]
-pub(crate) use reencrypt::Begun;
+pub(crate) use reencrypt::{Begun, intended};
 pub use reencrypt::{ReencryptOptions, Resilience};
 #[cfg(feature = "bitlocker")]
 pub use startup_key::StartupKey;

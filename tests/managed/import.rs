@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::crash::is_plain_in;
-use crate::common::device::TestDevice;
+use super::crash::{is_plain_in, killed, most};
+use crate::common::device::{Op, TestDevice};
 use crate::common::world::{T, VAULT, World, new_disk, quiet, rule, snapshot_of, still, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{
@@ -296,4 +296,96 @@ fn a_backend_without_images_says_so() {
     let backend = Plain;
     assert!(matches!(backend.open_image("north", "x"), Err(Error::InvalidOption(_))));
     assert!(matches!(backend.adopt_image("north", "id", "x", 1), Err(Error::InvalidOption(_))));
+}
+
+/// Before the header is at the start of the device, the store that is rebuilt has the disk, or says why not. Nothing is lost.
+#[test]
+fn a_store_is_rebuilt_while_an_import_begins() {
+    let act = |world: &World, service: &DiskService| {
+        give(world, image());
+        import(service, "d", Some("s")).unwrap();
+    };
+    let mut seen = [0; 3];
+    killed("beginning to import", 1, 8 * most(), act, |what, world, service, _| {
+        let record = service.resource(&name("d")).unwrap();
+        drop(service);
+        let (old, new) = (world.folder.path().join("store"), world.folder.path().join("new"));
+        let before = world.disks.0.lock().unwrap()[&record.id].bytes();
+        let sources = RebuildSources::new().device("north", &record.id).store(&old);
+        let told = rebuild(&new, &sources, &world.options()).unwrap();
+        assert!(world.disks.0.lock().unwrap()[&record.id].bytes() == before, "{what}: it was written to");
+        if told.restored.is_empty() {
+            let [unproven] = &told.unproven[..] else { panic!("{what}: {told:?}") };
+            assert!(unproven.reason.contains(r#"disk "d", the import of which had not begun"#), "{what}: {unproven:?}");
+            assert!(before[..SIZE] == image(), "{what}: it isn't plain");
+            seen[0] += 1;
+            return;
+        }
+        assert_eq!((told.restored.len(), told.unproven), (1, Vec::new()), "{what}");
+        let service = world.service_over(&new).unwrap();
+        let order = service.resource(&name("d")).unwrap().reencryption.unwrap();
+        seen[1 + usize::from(order.begun.is_some())] += 1;
+        assert!(read(&service, "d").unwrap() == image(), "{what}");
+        finish(&service, "d");
+        assert!(read(&service, "d").unwrap() == image(), "{what}");
+    });
+    println!("rebuilt: {} were told, {} begin with the next use, {} had begun", seen[0], seen[1], seen[2]);
+    assert!(seen.iter().all(|&n| n > 0), "{seen:?}");
+}
+
+/// Nobody knows its name, but its header, which isn't at the start yet, has what it is.
+#[test]
+fn an_import_that_begins_is_rebuilt_without_an_old_store_too() {
+    let world = World::new();
+    let service = world.service();
+    give(&world, image());
+    import(&service, "d", None).unwrap();
+    let id = service.resource(&name("d")).unwrap().id;
+    let (device, log) = (world.device(&service, "d"), world.device(&service, "d").take_log());
+    drop(service);
+    // All that was written but the header.
+    let mut bytes = image();
+    bytes.resize(SIZE + ROOM, 0);
+    for op in log {
+        if let Op::Write { offset, bytes: written } = op
+            && offset > SIZE as u64 - 4096
+            && written.iter().any(|&byte| byte != 0)
+        {
+            bytes[offset as usize..][..written.len()].copy_from_slice(&written);
+        }
+    }
+    device.edit(|all| all.copy_from_slice(&bytes));
+    let new = world.folder.path().join("new");
+    let sources = RebuildSources::new().device("north", &id).subscription("one");
+    let told = rebuild(&new, &sources, &world.options()).unwrap();
+    assert_eq!((told.named_by_id.len(), told.unproven), (1, Vec::new()));
+    let service = world.service_over(&new).unwrap();
+    assert_eq!(service.reencrypting().unwrap(), [id.as_str()]);
+    assert!(read(&service, &id).unwrap() == image());
+    finish(&service, &id);
+    assert!(read(&service, &id).unwrap() == image());
+}
+
+#[test]
+fn an_image_that_was_not_moved_is_told_when_a_store_is_rebuilt() {
+    let world = World::new();
+    let (folder, path) = (world.folder.path().join("disks"), world.folder.path().join("plain.img"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(&path, image()).unwrap();
+    let options = || {
+        let backend = Failing { folder: DiskFolder::new(&folder), before: true.into(), after: false.into() };
+        let (vaults, platform) = (world.vaults.clone(), world.platform.clone());
+        atrest::managed::ServiceOptions::new(Arc::new(backend), vaults, platform, "disks")
+    };
+    let [old, given, left] = ["old", "given", "left"].map(|store| world.folder.path().join(store));
+    let service = DiskService::open(&old, options()).unwrap();
+    service.import_disk(&new_disk("d", None).size(0), path.to_str().unwrap()).unwrap_err();
+    let id = service.resource(&name("d")).unwrap().id;
+    drop(service);
+    let told = rebuild(&given, &RebuildSources::new().device("north", &id).store(&old), &options()).unwrap();
+    let reason = &told.unproven[0].reason;
+    assert!(reason.contains(r#"disk "d""#) && reason.contains("plain.img"), "{reason}");
+    let told = rebuild(&left, &RebuildSources::new().store(&old), &options()).unwrap();
+    assert_eq!(told.missing, [name("d")]);
+    assert!(std::fs::read(&path).unwrap() == image());
 }

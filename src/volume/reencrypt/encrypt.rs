@@ -208,6 +208,18 @@ impl New {
     }
 }
 
+/// If the header of an encryption in place is in the free end of a device, and not at its start: the device as it is once the header
+/// is there, to be read.
+#[cfg(feature = "managed")]
+pub(crate) fn intended(device: &Arc<dyn BlockDevice>) -> Result<Option<Arc<dyn BlockDevice>>> {
+    if Volume::begun_encryption(device)? != Begun::Intent {
+        return Ok(None);
+    }
+    let device: Arc<dyn BlockDevice> = Arc::new(Aligned::new(device.clone()));
+    let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+    Ok(Intent::find(&device, size)?.map(|intent| intent.carried_out(device)))
+}
+
 /// Refuses plain data that would lose its end.
 fn check_whole(plain: u64, encrypted: u64) -> Result<()> {
     if plain == encrypted {

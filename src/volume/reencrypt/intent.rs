@@ -4,6 +4,11 @@
 //! the start is neither data nor a header. So the whole header lies in the free end first; who begins the encryption again
 //! finds it there, and writes it. It is wiped once the header is in its place.
 
+#[cfg(feature = "managed")]
+use std::io;
+#[cfg(feature = "managed")]
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::super::headers::{self, check_written};
@@ -85,6 +90,12 @@ impl Intent {
         Ok(Intent { offset, shift, header })
     }
 
+    /// The device as it is once the header is at its start. It can only be read.
+    #[cfg(feature = "managed")]
+    pub(super) fn carried_out(self, device: Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice> {
+        Arc::new(CarriedOut { device, intent: self })
+    }
+
     pub(super) fn shift(&self) -> u64 {
         self.shift
     }
@@ -114,5 +125,36 @@ impl Intent {
         check_written(device, 0, &self.header).map_err(failed)?;
         device.write_at(self.offset, &vec![0; BLOCK + self.header.len()]).map_err(failed)?;
         device.sync().map_err(failed)
+    }
+}
+
+#[cfg(feature = "managed")]
+struct CarriedOut {
+    device: Arc<dyn BlockDevice>,
+    intent: Intent,
+}
+
+#[cfg(feature = "managed")]
+impl BlockDevice for CarriedOut {
+    fn size(&self) -> io::Result<u64> {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        // Up to the data there are the header and zeros.
+        let Intent { shift, header, .. } = &self.intent;
+        let (start, data) = bytes.split_at_mut(shift.saturating_sub(offset).min(bytes.len() as u64) as usize);
+        start.fill(0);
+        let known = header.get(offset as usize..).unwrap_or_default();
+        start.iter_mut().zip(known).for_each(|(byte, known)| *byte = *known);
+        if data.is_empty() { Ok(()) } else { self.device.read_at(offset + start.len() as u64, data) }
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(feature = "managed")]
-pub(crate) use encrypt::Begun;
+pub(crate) use encrypt::{Begun, intended};
 pub use options::{ReencryptOptions, Resilience};
 
 use super::aligned::Aligned;
