@@ -1,6 +1,6 @@
 //! The steps of a re-encryption in this process.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +43,8 @@ pub(super) struct Steps {
     nanoseconds: AtomicU64,
     /// How much smaller than [`ZONE`] a zone is to be.
     less: AtomicU64,
+    /// All is decrypted, and the header is being destroyed: it may be there no more.
+    ending: AtomicBool,
 }
 
 impl Steps {
@@ -53,6 +55,15 @@ impl Steps {
         let next = if awaited { (last / 4).max(SMALL) } else { (last + last / 4).min(ZONE) };
         self.less.store(ZONE - next, Relaxed);
         next
+    }
+
+    /// From now on only the header is left to be destroyed.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Relaxed);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Relaxed)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Zeroizing<Vec<u8>>> {

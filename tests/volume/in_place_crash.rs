@@ -24,7 +24,8 @@ pub struct Part {
 
 impl BlockDevice for Part {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.len as u64)
+        // Which may be made to fail.
+        self.device.size().map(|_| self.len as u64)
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
@@ -141,7 +142,10 @@ impl World {
             }
             Kind::DecryptOver(resilience) => {
                 let volume = Volume::open(data, Credential::Passphrase(b"one"), &OpenOptions::new())?;
-                self.holds("before", &volume);
+                // What is read may be made to fail, too.
+                let mut read = vec![0; self.plain.len()];
+                volume.read_at(0, &mut read)?;
+                assert!(read == self.plain, "other data came out before");
                 let again = match volume.begin_decryption_beside(Arc::new(header.clone()), resilience) {
                     Err(Error::DeviceNotBlank { .. }) => {
                         header.write_at(0, &vec![0; header.len]).unwrap();

@@ -220,6 +220,7 @@ impl<D: BlockDevice> Volume<D> {
         size: u64,
         device_size: u64,
     ) -> Result<()> {
+        self.steps.end();
         header.wipe(self.header_device())?;
         // What the data was moved from is no part of it.
         let follows = plan.last.size == SegmentSize::Dynamic && plan.moved.is_none();
