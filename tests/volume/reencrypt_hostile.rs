@@ -6,16 +6,56 @@ use std::time::{Duration, Instant};
 
 use crate::common::device::{Call, Op, TestDevice};
 use crate::common::header;
-use crate::common::keyslots::NEW;
+use crate::common::keyslots::{NEW, cost};
 use crate::common::reencryption::{Case, Disks, Keys, content, finish, noise};
 use crate::common::volumes::{DATA, shared};
 use atrest::volume::Resilience;
-use atrest::{BlockDevice, Credential, Error, OpenOptions, Volume};
+use atrest::{BlockDevice, Credential, Error, FormatOptions, OpenOptions, Volume};
 use serde_json::{Value, json};
 
 const SIZE: usize = 64 << 10;
 const ZONE: u64 = 16 << 10;
 const CASE: Case = Case { old: 512, new: 1024, resilience: Resilience::Checksum, detached: false };
+
+/// The plain data of a decryption over its header: 256 KiB are moved first, and then a zone after the other.
+const DECRYPTED: usize = (256 + 100) << 10;
+
+/// A decryption over its header, of which a zone is done; if `torn`, the next was being rewritten. The header is on its own device.
+struct Decryption {
+    header: Vec<u8>,
+    data: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Decryption {
+    fn half_done(keys: &Keys, torn: bool) -> Self {
+        let (header, data) = (shared(vec![0; DATA]), shared(vec![0; DATA + DECRYPTED]));
+        let options = FormatOptions::new().keyslot(cost()).data_offset(DATA as u64);
+        let volume = Volume::format(data.clone(), keys.protector(0), &options).unwrap();
+        let plain = noise(DECRYPTED, 9);
+        volume.write_at(0, &plain).unwrap();
+        volume.begin_decryption_beside(header.clone(), Resilience::Checksum).unwrap();
+        volume.reencrypt_step(ZONE).unwrap();
+        if torn {
+            // The header is elsewhere: the first write is that of the zone.
+            data.fail(Call::Write, 0, false);
+            volume.reencrypt_step(ZONE).unwrap_err();
+        }
+        drop(volume);
+        let (header, data) = (header.bytes(), data.bytes());
+        let json = header::json(&header, 0);
+        assert_eq!(json.pointer(&format!("{}/area/type", keyslot_of(&json))).unwrap(), "datashift-checksum");
+        let flags = |flag| move |segment: &&Value| segment["flags"] == json!([flag]);
+        let hot = json["segments"].as_object().unwrap().values().filter(flags("in-reencryption")).count();
+        assert_eq!(hot, usize::from(torn));
+        Decryption { header, data, plain }
+    }
+
+    fn open(&self, header: &[u8], keys: &Keys) -> Result<Volume<std::sync::Arc<TestDevice>>, Error> {
+        let options = OpenOptions::new().header(shared(header.to_vec())).hazmat_allow_unencrypted(true);
+        Volume::open(shared(self.data.clone()), keys.credential(0), &options)
+    }
+}
 
 /// A re-encryption of which a zone is done; if `torn`, the next was being rewritten.
 fn half_done(case: Case, keys: &Keys, torn: bool) -> (Vec<u8>, Vec<u8>) {
@@ -75,6 +115,11 @@ fn keyslot(json: &Value) -> String {
     keyslots.iter().find(|(_, keyslot)| keyslot["type"] == "reencrypt").unwrap().0.clone()
 }
 
+/// The same, as a path.
+fn keyslot_of(json: &Value) -> String {
+    format!("/keyslots/{}", keyslot(json))
+}
+
 fn edits_of_segments(json: &Value, backup: bool) -> Vec<(String, Edit)> {
     let mut edits = Vec::new();
     for (id, segment) in json["segments"].as_object().unwrap() {
@@ -84,13 +129,27 @@ fn edits_of_segments(json: &Value, backup: bool) -> Vec<(String, Edit)> {
         }
         let at = format!("/segments/{id}");
         let offset: u64 = segment["offset"].as_str().unwrap().parse().unwrap();
-        for offset in [0, offset - 512, offset + 512, offset + 1024, offset + 4096, u64::MAX - 511] {
-            edits.push(set(&format!("{at}/offset"), json!(offset.to_string())));
+        let others = [0, offset.wrapping_sub(512), offset + 512, offset + 1024, offset + 4096, u64::MAX - 511];
+        for other in others.into_iter().filter(|&other| other != offset) {
+            edits.push(set(&format!("{at}/offset"), json!(other.to_string())));
         }
         for size in ["dynamic", "0", "512", "1024", "4096", "16384", "32768", "18446744073709551104"] {
             if segment["size"] != size {
                 edits.push(set(&format!("{at}/size"), json!(size)));
             }
+        }
+        let flags = ["in-reencryption", "backup-previous", "backup-final", "backup-moved-segment", "x"];
+        for flags in flags.map(|flag| json!([flag])).into_iter().chain([json!([])]) {
+            if segment["flags"] != flags && !(segment["flags"].is_null() && flags == json!([])) {
+                edits.push(set(&format!("{at}/flags"), flags));
+            }
+        }
+        edits.push(remove("/segments", id));
+        let others = ["linear", "crypt", "x"].into_iter().filter(|kind| segment["type"] != **kind);
+        edits.extend(others.map(|kind| set(&format!("{at}/type"), json!(kind))));
+        if segment["type"] == "linear" {
+            // It has no cipher, whatever another member says.
+            continue;
         }
         for tweak in ["0", "1", "32", "64", "18446744073709551615"] {
             if segment["iv_tweak"] != tweak {
@@ -105,29 +164,24 @@ fn edits_of_segments(json: &Value, backup: bool) -> Vec<(String, Edit)> {
                 edits.push(set(&format!("{at}/sector_size"), json!(size)));
             }
         }
-        let flags = ["in-reencryption", "backup-previous", "backup-final", "backup-moved-segment", "x"];
-        for flags in flags.map(|flag| json!([flag])).into_iter().chain([json!([])]) {
-            if segment["flags"] != flags && !(segment["flags"].is_null() && flags == json!([])) {
-                edits.push(set(&format!("{at}/flags"), flags));
-            }
-        }
-        edits.push(set(&format!("{at}/type"), json!("linear")));
-        edits.push(remove("/segments", id));
     }
     edits
 }
 
 fn edits_of_the_plan(json: &Value) -> Vec<(String, Edit)> {
-    let id = keyslot(json);
-    let at = format!("/keyslots/{id}");
+    let (id, at) = (keyslot(json), keyslot_of(json));
     let mut edits = edits_of_segments(json, true);
-    for mode in ["encrypt", "decrypt", "x"] {
-        edits.push(set(&format!("{at}/mode"), json!(mode)));
-    }
-    edits.push(set(&format!("{at}/direction"), json!("backward")));
-    edits.push(set(&format!("{at}/direction"), json!("x")));
-    for kind in ["none", "journal", "datashift", "datashift-journal", "datashift-checksum", "x"] {
-        edits.push(set(&format!("{at}/area/type"), json!(kind)));
+    let mut other = |member: &str, values: &[&str]| {
+        let path = format!("{at}/{member}");
+        let others = values.iter().filter(|value| json.pointer(&path).unwrap() != **value);
+        edits.extend(others.map(|value| set(&path, json!(value))));
+    };
+    other("mode", &["encrypt", "decrypt", "reencrypt", "x"]);
+    other("direction", &["backward", "forward", "x"]);
+    other("area/type", &["none", "journal", "checksum", "datashift", "datashift-journal", "datashift-checksum", "x"]);
+    if json.pointer(&format!("{at}/area/shift_size")).is_some() {
+        other("area/shift_size", &["0", "512", "4096", "524288", "2097152", "18446744073709547520", "x"]);
+        edits.push(remove(&format!("{at}/area"), "shift_size"));
     }
     let shift = set(
         &format!("{at}/area"),
@@ -196,12 +250,21 @@ fn edits_of_tokens(json: &Value) -> Vec<(String, Edit)> {
 
 /// Opens a volume with each edit. It is refused, soon; or it holds what it held, now and when it is finished.
 fn refused_or_harmless(image: &[u8], plain: &[u8], keys: &Keys, edits: Vec<(String, Edit)>) -> [usize; 2] {
+    refused_or_harmless_by(image, plain, edits, |edited| open(edited, keys))
+}
+
+fn refused_or_harmless_by(
+    image: &[u8],
+    plain: &[u8],
+    edits: Vec<(String, Edit)>,
+    open: impl Fn(&[u8]) -> Result<Volume<std::sync::Arc<TestDevice>>, Error>,
+) -> [usize; 2] {
     let mut count = [0; 2];
     for (what, edit) in edits {
         let mut edited = image.to_vec();
         header::edit_json(&mut edited, &edit);
         let start = Instant::now();
-        match open(&edited, keys) {
+        match open(&edited) {
             Err(Error::TamperedHeader | Error::InvalidHeader(_) | Error::UnsupportedHeader(_)) => count[0] += 1,
             // An area that is as large as a device, a digest of nobody.
             Err(Error::DeviceTooSmall { .. } | Error::WrongPassphrase | Error::NoSuchProtector(_)) => count[0] += 1,
@@ -269,6 +332,50 @@ fn how_far_a_reencryption_is_isnt_proven_without_a_token_and_does_no_more_harm()
             assert!(start.elapsed() < Duration::from_secs(10), "{what} took {:?}", start.elapsed());
         }
         println!("{opened} edits opened");
+    }
+}
+
+/// The header of a decryption that goes forward over its own place.
+#[test]
+fn the_header_of_a_decryption_that_a_vault_proves_is_refused_after_any_edit() {
+    let keys = Keys::vaults();
+    for torn in [false, true] {
+        let half = Decryption::half_done(&keys, torn);
+        assert!(content(&half.open(&half.header, &keys).unwrap()) == half.plain);
+        let json = header::json(&half.header, 0);
+        let mut edits = edits_of_segments(&json, false);
+        edits.extend(edits_of_the_plan(&json));
+        edits.extend(edits_of_digests(&json));
+        let open = |edited: &[u8]| half.open(edited, &keys);
+        let [refused, harmless] = refused_or_harmless_by(&half.header, &half.plain, edits, open);
+        println!("{refused} edits refused, {harmless} harmless");
+        assert!(refused > 200 && harmless < 10, "{refused} {harmless}");
+    }
+}
+
+#[test]
+fn how_a_decryption_is_done_is_proven_by_a_passphrase_too() {
+    let keys = Keys::Passphrases;
+    for torn in [false, true] {
+        let half = Decryption::half_done(&keys, torn);
+        let json = header::json(&half.header, 0);
+        let mut edits = edits_of_the_plan(&json);
+        edits.extend(edits_of_digests(&json));
+        let open = |edited: &[u8]| half.open(edited, &keys);
+        let [refused, harmless] = refused_or_harmless_by(&half.header, &half.plain, edits, open);
+        println!("{refused} edits refused, {harmless} harmless");
+        assert!(refused > 120 && harmless < 10, "{refused} {harmless}");
+        // How far it is isn't proven: nothing panics or hangs.
+        for (what, edit) in edits_of_segments(&json, false) {
+            let mut edited = half.header.clone();
+            header::edit_json(&mut edited, &edit);
+            let start = Instant::now();
+            if let Ok(volume) = half.open(&edited, &keys) {
+                let _ = volume.read_at(0, &mut vec![0; volume.size() as usize]);
+                while volume.reencrypt_step(1 << 20).is_ok_and(|progress| !progress.is_finished()) {}
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "{what} took {:?}", start.elapsed());
+        }
     }
 }
 
