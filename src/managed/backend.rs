@@ -1,5 +1,6 @@
 //! The interfaces that an embedding service implements: the places of disks, and the access to vaults.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,11 +58,32 @@ pub trait DiskBackend: Send + Sync {
     }
 }
 
+/// A device that refuses writes.
+pub(super) struct ReadOnly(pub(super) Arc<dyn BlockDevice>);
+
+impl BlockDevice for ReadOnly {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Whether a backend says that there is no such device.
 pub(super) fn is_absent(error: &Error) -> bool {
     match error {
         Error::NotFound { .. } => true,
-        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
         _ => false,
     }
 }
@@ -139,9 +161,7 @@ impl DiskBackend for DiskFolder {
     fn remove(&self, _: &str, id: &str) -> Result<()> {
         let path = self.path(id);
         match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("removing {}", path.display()), e))
-            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(format!("removing {}", path.display()), e)),
             Err(_) => Ok(()),
             // Once the store forgets the disk, its file must not reappear.
             Ok(()) => crate::fs::sync(&path).map_err(|e| Error::io(format!("removing {}", path.display()), e)),

@@ -2,12 +2,12 @@
 
 use core::ops::ControlFlow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use base64ct::{Base64, Encoding};
 
+use super::backend::ReadOnly;
 use super::chunk_map::ChunkMap;
 use super::keys::{Vaults, not_ours};
 use super::layers::lower_context;
@@ -487,25 +487,4 @@ fn read_map(volume: &dyn BlockDevice, size: u64) -> Result<ChunkMap> {
     let mut bytes = vec![0; ChunkMap::stored_len(size) as usize];
     volume.read_at(size, &mut bytes).map_err(|e| Error::io("reading the map of an incremental snapshot", e))?;
     ChunkMap::from_bytes(&bytes, size)
-}
-
-/// A device that refuses writes.
-struct ReadOnly(Arc<dyn BlockDevice>);
-
-impl BlockDevice for ReadOnly {
-    fn size(&self) -> io::Result<u64> {
-        self.0.size()
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, bytes)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
 }
