@@ -64,8 +64,13 @@ impl Rekey {
         let goes_on = format!("`atrest fleet disk rekey {} --resume` goes on", quoted(&self.name));
         if self.cancel {
             let total = service.resource(&name)?.size;
+            let ordered = service.reencrypting()?.contains(&self.name);
             service.cancel_reencryption(&self.name).map_err(|e| match e {
-                e @ Error::InvalidOption(_) => Failure::refused(e.to_string()).about(name),
+                Error::InvalidOption(_) if ordered => Failure::refused(format!(
+                    "what has begun, or came with the disk's adoption, can't be withdrawn; it pauses until {goes_on}"
+                ))
+                .about(name),
+                Error::InvalidOption(_) => Failure::refused("there is no order that could be withdrawn").about(name),
                 e => e.into(),
             })?;
             return output.answer(&Rekeyed { disk: self.name, withdrawn: true, finished: false, done: 0, total });
