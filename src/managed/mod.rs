@@ -61,7 +61,9 @@ mod rotation;
 mod rounds;
 mod service;
 mod sets;
+mod shared_end;
 mod shared_rotation;
+mod shared_round;
 mod snapshots;
 mod under_way;
 

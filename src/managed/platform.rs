@@ -71,7 +71,7 @@ impl DiskService {
                 if !inner.is_under_platform(&resource) {
                     return Ok(true);
                 }
-                active.map_or(Ok(false), |key| live.bottom_is_under(&resource, key))
+                active.map_or(Ok(false), |key| live.bottom_is_told_under(&resource, key))
             })
         };
         let (mut waiting, mut total, mut after) = (Vec::new(), 0, None);
@@ -117,24 +117,33 @@ impl Inner {
     fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let chosen_over = self.store.platform()?;
         let key = self.latest_platform_key(chosen_over.as_ref())?;
+        let again = chosen_over.as_ref().is_some_and(|keys| keys.active_key == key && keys.previous_keys.is_empty());
+        // Another host has gone over to it, or it is continued.
+        let is_under_way =
+            chosen_over.as_ref().is_some_and(|keys| keys.active_key == key && keys.rotation_error.is_none());
         let (chosen_over, failures) = (chosen_over.map(|keys| keys.active_key), self.failures());
         let kek = self.keys.vaults.platform_version(key.clone());
         kek.try_out()?;
-        self.store.write(|tables| {
-            let active = tables.platform()?.map(|keys| keys.active_key);
-            if active.as_ref() != Some(&key) && active != chosen_over {
-                // Perhaps to a still newer one.
-                return Err(changed());
-            }
-            let mut keys = tables.go_over_to(&key)?;
-            keys.rotation_error = None;
-            tables.put_platform(&keys)
-        })?;
+        let go_over = || {
+            self.store.write(|tables| {
+                let active = tables.platform()?.map(|keys| keys.active_key);
+                if active.as_ref() != Some(&key) && active != chosen_over {
+                    // Perhaps to a still newer one.
+                    return Err(changed());
+                }
+                let mut keys = tables.go_over_to(&key)?;
+                keys.rotation_error = None;
+                tables.put_platform(&keys)
+            })
+        };
+        if !is_under_way {
+            go_over()?;
+        }
         let finish = |rewrapped| self.finish_platform(&key, rewrapped);
         let ours = |resource: &Resource| self.is_under_platform(resource);
         let rewrap = |name: &ResourceName, notes: &Notes<'_>| self.rewrap_bottom(name, &kek, &key, notes);
         let rewrapped = match &self.keys.fleet {
-            Some(fleet) => self.rotate_shared(fleet, Goal::Platform(&kek, &key), progress, finish),
+            Some(fleet) => self.rotate_shared(fleet, Goal::Platform(&kek, &key), again, progress, finish),
             None => {
                 until_finished(|| self.rewrap_all(&Queue::Platform, ours, rewrap, progress), &Left::default(), finish)
             }

@@ -228,7 +228,7 @@ impl Inner {
                 if resource.set.as_ref() != Some(&set.name) {
                     return Ok(true);
                 }
-                Ok(resource.joining.is_none() && live.is_under(&resource, &set.active_key)?)
+                Ok(resource.joining.is_none() && live.is_told_under(&resource, &set.active_key)?)
             })
         });
         Ok(SetPage { members: members.len(), waiting, last: members.last().cloned() })

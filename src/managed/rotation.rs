@@ -278,28 +278,33 @@ impl Inner {
         key: KeyId,
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<Rotation> {
-        let name = &set.name;
+        let name = &set.name.clone();
         // Find an unusable key before anything is put under it.
         let vault = self.keys.vault_of(&set, &key)?;
         self.keys.leases.of(name, &key).renew_now(self.keys.now(), &*vault)?;
         if set.active_key != key {
             Kek { vault, key: Wanted::Version(key.clone()) }.try_out()?;
         }
+        let again = set.active_key == key && set.previous_keys.is_empty();
         let (chosen_over, failures) = (set.active_key.clone(), self.failures());
-        let set = self.store.write(|tables| {
-            let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;
-            if set.active_key != key {
-                // The key was chosen as a newer one than that. Another host may have gone over to a still newer one.
-                tables.check_active(name, &chosen_over)?;
-                // Record first that members may be under either key, whatever happens next.
-                let old = core::mem::replace(&mut set.active_key, key.clone());
-                set.former_keys.retain(|key| *key != set.active_key);
-                set.previous_keys.retain(|key| *key != set.active_key);
-                set.previous_keys.push(old);
-            }
-            tables.put_set(&set)?;
-            Ok(set)
-        })?;
+        let go_over = || {
+            self.store.write(|tables| {
+                let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;
+                if set.active_key != key {
+                    // The key was chosen as a newer one than that. Another host may have gone over to a still newer one.
+                    tables.check_active(name, &chosen_over)?;
+                    // Record first that members may be under either key, whatever happens next.
+                    let old = core::mem::replace(&mut set.active_key, key.clone());
+                    set.former_keys.retain(|key| *key != set.active_key);
+                    set.previous_keys.retain(|key| *key != set.active_key);
+                    set.previous_keys.push(old);
+                    tables.put_set(&set)?;
+                }
+                Ok(set)
+            })
+        };
+        // Another host has gone over to it, or it is continued: then nothing is written.
+        let set = if set.active_key == key { set } else { go_over()? };
         let round = || {
             // Members that are leaving are among them: they may still be under this set's old key.
             let queue = Queue::Set(set.name.clone());
@@ -307,7 +312,7 @@ impl Inner {
         };
         let finish = |rewrapped| self.finish(&set, rewrapped);
         let rewrapped = match &self.keys.fleet {
-            Some(fleet) => self.rotate_shared(fleet, Goal::Set(&set), progress, finish),
+            Some(fleet) => self.rotate_shared(fleet, Goal::Set(&set), again, progress, finish),
             None => until_finished(round, &Left::default(), finish),
         };
         let rewrapped = rewrapped.map_err(|(at, e)| self.stopped(name, at.as_ref(), e, failures))?;

@@ -4,9 +4,12 @@
 //! Of a part a host takes batches by attaching their devices, which is as good as a lease: a host that dies loses them, and the part.
 //! The host that finds all parts done looks at all members once more, and ends the rotation if they are proved to be under the key.
 //! What it meets that another host has open it leaves to that one; the next host goes on from there.
+//!
+//! A proof tells what was, and a header may have been replaced since. So a member that is proved to be under the key is done when its
+//! header says so as well: of what is open here whenever this host looks, of the rest in their part, and once more at the end unless
+//! the rotation was begun just before. What another host has open, that one looks at.
 
 use core::ops::ControlFlow;
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,71 +22,13 @@ use super::records::{Resource, ResourceName};
 use super::rotation::RotationProgress;
 use super::rounds::{Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner};
+use super::shared_round::{Round, State, is_done};
 use super::store::{Claim, MAX_PAGE, PART, Queue};
 use super::sync::lock;
-use crate::key::KeyId;
 use crate::{Error, Result};
 
 /// The most records of resources that are read at once.
-const READ: usize = 60;
-
-/// What is known of a resource from its record.
-#[derive(PartialEq, Eq)]
-enum State {
-    /// It is proved to be under the key.
-    Done,
-    Waiting,
-    /// It has nothing to do with this rotation.
-    Others,
-}
-
-/// One host's part of a rotation.
-struct Round<'r> {
-    goal: Goal<'r>,
-    queue: Queue,
-    left: Left,
-    total: usize,
-    /// Those that are open here, and were told of as done.
-    open: Mutex<BTreeSet<ResourceName>>,
-    /// The host that has the last parts.
-    other: Mutex<Option<String>>,
-    done: AtomicUsize,
-    moved: AtomicUsize,
-    failure: Mutex<Option<Stopped>>,
-    progress: &'r (dyn Fn(RotationProgress) + Sync),
-}
-
-impl Round<'_> {
-    /// One of a part is under the key. What was told of before isn't told again.
-    fn done(&self, name: &ResourceName) {
-        if !lock(&self.open).contains(name) {
-            self.tell();
-        }
-    }
-
-    fn tell(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        // Others may have joined since they were counted.
-        (self.progress)(RotationProgress { done, total: self.total.max(done) });
-    }
-
-    fn leave(&self, name: &ResourceName, why: Error) {
-        let mut left = lock(&self.left);
-        // Threads leave several at once, and the first of them is told of.
-        if left.as_ref().is_none_or(|(first, _)| name < first) {
-            *left = Some((name.clone(), why));
-        }
-    }
-
-    fn fail(&self, at: Option<&ResourceName>, error: Error) -> ControlFlow<()> {
-        lock(&self.failure).get_or_insert((at.cloned(), error));
-        ControlFlow::Break(())
-    }
-
-    fn has_failed(&self) -> bool {
-        lock(&self.failure).is_some()
-    }
-}
+pub(super) const READ: usize = 60;
 
 impl DiskService {
     /// How far a set's members are under its active key, by their proofs. On whatever host it is asked, it is so at this moment;
@@ -114,31 +59,31 @@ impl DiskService {
     }
 }
 
-/// Whether a member is proved to be under the key, and stays in the set.
-fn is_done(resource: &Resource, set: &str, key: &KeyId) -> bool {
-    resource.proven_key(0) == Some(key) && resource.set.as_deref() == Some(set) && resource.joining.is_none()
-}
-
 impl Inner {
     /// Rotates together with other hosts, and ends the rotation by `finish`, which names one that isn't proved to be under the key.
-    /// Returns how many this host moved.
+    /// Returns how many this host moved. `again` says that it had ended before: then headers are looked at for those that were
+    /// replaced since.
     pub(super) fn rotate_shared(
         &self,
         fleet: &Arc<Fleet>,
         goal: Goal<'_>,
+        again: bool,
         progress: &(dyn Fn(RotationProgress) + Sync),
         finish: impl Fn(usize) -> Result<Option<ResourceName>>,
     ) -> Result<usize, Stopped> {
         let queue = goal.queue();
         let ours = |resource: &Resource| matches!(goal, Goal::Set(_)) || self.is_under_platform(resource);
-        let total =
+        let turn =
             self.store.begin_turn(&queue, goal.key(), || self.store.count(&queue, &ours)).map_err(|e| (None, e))?;
         let round = Round {
             goal,
             queue,
             left: Left::default(),
-            total,
+            total: turn.total,
+            looks: !turn.is_new && (again || !turn.has_ended),
             open: Mutex::default(),
+            seen: Mutex::default(),
+            replaced: Mutex::default(),
             other: Mutex::default(),
             done: AtomicUsize::new(0),
             moved: AtomicUsize::new(0),
@@ -164,7 +109,8 @@ impl Inner {
                 round.tell();
             }
         };
-        self.rotate_some(fleet, round, &open, done).map_err(failed)?;
+        lock(&round.replaced).take();
+        self.rotate_open(fleet, round, &open, done)?;
         let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
         while !round.has_failed() {
             match parts.claim().map_err(failed)? {
@@ -196,7 +142,7 @@ impl Inner {
     ) -> Result<()> {
         while !round.has_failed() {
             let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), until, PART, &|_| true)?;
-            self.rotate_some(fleet, round, &names, |name| round.done(name))?;
+            self.rotate_some(fleet, round, &names)?;
             match next {
                 Some(next) => after = Some(next),
                 None => break,
@@ -205,19 +151,27 @@ impl Inner {
         Ok(())
     }
 
-    /// Moves those of these that aren't under the key, and calls `done` for each that is then.
-    fn rotate_some(
+    /// Moves those of these that are open here and aren't under the key, and calls `done` for each that is then. Those that are proved
+    /// to be under it need no batch: their headers can be looked at as it is.
+    fn rotate_open(
         &self,
         fleet: &Arc<Fleet>,
         round: &Round<'_>,
         names: &[ResourceName],
         done: impl Fn(&ResourceName) + Sync,
-    ) -> Result<()> {
+    ) -> Result<(), Stopped> {
         let mut waiting = Vec::new();
         for names in names.chunks(READ) {
-            for resource in self.store.resources_of(names)?.into_iter().flatten() {
+            for resource in self.store.resources_of(names).map_err(|e| (None, e))?.into_iter().flatten() {
+                let name = resource.full_name();
                 match self.state(&round.goal, &resource) {
-                    State::Done => done(&resource.full_name()),
+                    State::Done => match self.names_key(round, &resource) {
+                        Ok(true) => done(&name),
+                        // Another host may have it by now.
+                        Ok(false) | Err(Error::Busy { .. }) => waiting.push(resource),
+                        Err(Error::NoSuchResource(_)) => {}
+                        Err(e) => return Err((Some(name), e)),
+                    },
                     State::Waiting => waiting.push(resource),
                     State::Others => {}
                 }
@@ -227,7 +181,32 @@ impl Inner {
         Ok(())
     }
 
-    fn rotate_batches(
+    /// Whether one that is proved to be under the key has a header that says so.
+    fn names_key(&self, round: &Round<'_>, resource: &Resource) -> Result<bool> {
+        let live = self.registry.of(resource);
+        match round.goal {
+            Goal::Set(set) => live.is_under(resource, &set.active_key),
+            Goal::Platform(_, key) => live.bottom_is_under(resource, key),
+        }
+    }
+
+    /// Moves those of these that aren't under the key, and looks at the headers of those that are proved to be, but for what is open
+    /// here.
+    fn rotate_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, names: &[ResourceName]) -> Result<()> {
+        let mut waiting = Vec::new();
+        for names in names.chunks(READ) {
+            let found = self.store.resources_of(names)?.into_iter().flatten();
+            waiting.extend(found.filter(|resource| match self.state(&round.goal, resource) {
+                State::Done => !round.has_seen(&resource.full_name()),
+                State::Waiting => true,
+                State::Others => false,
+            }));
+        }
+        self.rotate_batches(fleet, round, &waiting, |name| round.done(name));
+        Ok(())
+    }
+
+    pub(super) fn rotate_batches(
         &self,
         fleet: &Arc<Fleet>,
         round: &Round<'_>,
@@ -237,19 +216,6 @@ impl Inner {
         let size = waiting.len().div_ceil(self.parallel).clamp(1, Batch::MOST);
         let batches: Vec<&[Resource]> = waiting.chunks(size).collect();
         parallel::for_each(self.parallel, &batches, |batch| self.rotate_batch(fleet, round, batch, &done));
-    }
-
-    fn state(&self, goal: &Goal<'_>, resource: &Resource) -> State {
-        match goal {
-            Goal::Set(set) if is_done(resource, &set.name, &set.active_key) => State::Done,
-            Goal::Set(set) if resource.set.as_ref() == Some(&set.name) => State::Waiting,
-            Goal::Set(set) if resource.leaving() == Some(&set.name) => State::Waiting,
-            Goal::Platform(_, key) if self.is_under_platform(resource) => match resource.platform_key() == Some(key) {
-                true => State::Done,
-                false => State::Waiting,
-            },
-            _ => State::Others,
-        }
     }
 
     fn rotate_batch(
@@ -293,6 +259,11 @@ impl Inner {
             let name = before.full_name();
             let resource = match attached {
                 Attached::Here(resource) => resource,
+                // Its host looks at it.
+                Attached::Elsewhere if self.state(&round.goal, before) == State::Done => {
+                    done(&name);
+                    continue;
+                }
                 Attached::Elsewhere => {
                     let what = format!("the {name}, which another host has open,");
                     round.leave(&name, Error::Busy { what });
@@ -300,14 +271,17 @@ impl Inner {
                 }
                 Attached::Gone => continue,
             };
+            let was_proved = self.state(&round.goal, &resource) == State::Done;
             match self.rotate_one(round, notes, &seen, *resource) {
                 Ok(moved) => {
+                    round.note_seen(&name);
                     if moved {
                         round.moved.fetch_add(1, Ordering::Relaxed);
                         self.store.counters.moved.add();
                     }
                     done(&name);
                 }
+                Err(why @ Error::Busy { .. }) if was_proved => round.note_replaced(&name, why),
                 Err(why @ Error::Busy { .. }) => round.leave(&name, why),
                 Err(Error::NoSuchResource(_)) => {}
                 Err(e) => return round.fail(Some(&name), e),
@@ -328,79 +302,6 @@ impl Inner {
                 self.rewrap_known_bottom(live, &now, Some(&now), (kek, key), notes)
             }),
             Goal::Platform(kek, key) => self.rewrap_bottom(&resource.full_name(), kek, key, notes),
-        }
-    }
-
-    /// Ends the rotation if all are under the key, or names one that isn't. One host at a time looks at all, and goes on where the one
-    /// before met one that another host had open.
-    fn finish_shared(
-        &self,
-        fleet: &Arc<Fleet>,
-        round: &Round<'_>,
-        finish: impl Fn(usize) -> Result<Option<ResourceName>>,
-    ) -> Result<Option<ResourceName>> {
-        let busy =
-            |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
-        // Others have parts of it, and the last of them ends it.
-        if let Some(host) = lock(&round.other).take() {
-            return Err(busy(&host));
-        }
-        let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
-        let (last, swept) = match parts.claim_last()? {
-            Ok(claimed) => claimed,
-            Err(host) => return Err(busy(&host)),
-        };
-        let waiting = match swept {
-            Some(swept) => self.sweep(fleet, round, swept),
-            None => Ok(None),
-        };
-        let waiting = match waiting {
-            Ok(None) => finish(round.moved.load(Ordering::Relaxed)),
-            waiting => waiting,
-        };
-        match waiting {
-            Ok(waiting) => {
-                parts.end_last(&last, waiting.as_ref())?;
-                Ok(waiting)
-            }
-            Err(e) => {
-                let _ = parts.give_back(&last, true);
-                Err(e)
-            }
-        }
-    }
-
-    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then.
-    fn sweep(&self, fleet: &Arc<Fleet>, round: &Round<'_>, swept: String) -> Result<Option<ResourceName>> {
-        let waits = |resource: &Resource| match &round.goal {
-            Goal::Set(set) => set.waits_for(resource),
-            goal => self.state(goal, resource) == State::Waiting,
-        };
-        let mut after = Some(swept);
-        loop {
-            let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
-            for names in names.chunks(READ) {
-                // What was left before may have been let go since.
-                lock(&round.left).take();
-                let found: Vec<Resource> =
-                    self.store.resources_of(names)?.into_iter().flatten().filter(waits).collect();
-                if found.is_empty() {
-                    continue;
-                }
-                self.rotate_batches(fleet, round, &found, |_| {});
-                if let Some((_, e)) = lock(&round.failure).take() {
-                    return Err(e);
-                }
-                let names: Vec<ResourceName> = found.iter().map(Resource::full_name).collect();
-                if let Some(waiting) = self.store.resources_of(&names)?.iter().flatten().find(|&of| waits(of)) {
-                    return Ok(Some(waiting.full_name()));
-                }
-            }
-            lock(&round.left).take();
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(None),
-            }
         }
     }
 }

@@ -29,14 +29,13 @@ impl LiveResource {
     }
 
     /// The keys that the header directly on its device names (the lower of two layers). No vault is asked.
-    pub(in crate::managed) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
+    fn bottom_keys(&self, resource: &Resource) -> Result<Vec<KeyId>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         match open {
             Some(layers) => keys_in(layers.bottom().device()),
             None => {
                 self.finish_closing();
-                let resource = self.record()?;
                 keys_in(&self.access.backend.open(&resource.region, &resource.id)?)
             }
         }
@@ -45,10 +44,13 @@ impl LiveResource {
     /// Whether the upper layer is proven to be under this key, and its header names only this key.
     pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
-        if resource.proven_key(0) != Some(key) || self.is_left_closed() {
-            return Ok(resource.proven_key(0) == Some(key));
-        }
-        Ok(self.keys_by(Some(resource))?.first().is_some_and(says_so))
+        Ok(resource.proven_key(0) == Some(key) && self.keys_by(Some(resource))?.first().is_some_and(says_so))
+    }
+
+    /// The same for a report, which on a shared store goes by the proof alone while it is closed.
+    pub(in crate::managed) fn is_told_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        let proven = resource.proven_key(0) == Some(key);
+        if proven && !self.is_left_closed() { self.is_under(resource, key) } else { Ok(proven) }
     }
 
     /// Whether it is closed, and not opened for a look at its header: for other hosts it would be busy meanwhile.
@@ -56,11 +58,14 @@ impl LiveResource {
         self.access.fleet.is_some() && self.read().layers.is_none()
     }
 
-    /// The same for the layer under the platform's key.
+    /// As [`is_under`](Self::is_under), for the layer under the platform's key.
     pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
-        if resource.platform_key() != Some(key) || self.is_left_closed() {
-            return Ok(resource.platform_key() == Some(key));
-        }
-        Ok(self.bottom_keys()? == core::slice::from_ref(key))
+        Ok(resource.platform_key() == Some(key) && self.bottom_keys(resource)? == core::slice::from_ref(key))
+    }
+
+    /// As [`is_told_under`](Self::is_told_under), for the layer under the platform's key.
+    pub(in crate::managed) fn bottom_is_told_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        let proven = resource.platform_key() == Some(key);
+        if proven && !self.is_left_closed() { self.bottom_is_under(resource, key) } else { Ok(proven) }
     }
 }

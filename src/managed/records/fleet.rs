@@ -56,6 +56,9 @@ pub(in crate::managed) struct Turn {
     /// The look at all members at the end has proved all up to this key of the store, and met one that another host has open.
     #[serde(default)]
     pub(in crate::managed) swept: Option<String>,
+    /// All were proved to be under the key.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(in crate::managed) ended: bool,
 }
 
 /// A part of a rotation that was given out and isn't done.

@@ -43,6 +43,16 @@ pub(in crate::managed) enum Claim {
     Nothing,
 }
 
+/// A rotation that hosts share, as it was when one came to it.
+pub(in crate::managed) struct Begun {
+    /// How many members there were when it began.
+    pub(in crate::managed) total: usize,
+    /// Nobody had begun it.
+    pub(in crate::managed) is_new: bool,
+    /// All were proved to be under the key.
+    pub(in crate::managed) has_ended: bool,
+}
+
 /// A part that is this host's.
 pub(in crate::managed) struct Claimed {
     place: Place,
@@ -200,22 +210,26 @@ impl Tables<'_> {
 }
 
 impl Records {
-    /// Begins to give out the members for a rotation to `key`, unless that has begun. Returns how many there were then, by `count`.
+    /// Begins to give out the members for a rotation to `key`, unless that has begun. How many there are then, `count` tells.
     pub(in crate::managed) fn begin_turn(
         &self,
         queue: &Queue,
         key: &KeyId,
         count: impl FnOnce() -> Result<usize>,
-    ) -> Result<usize> {
-        let total = |turn: &Turn| usize::try_from(turn.total).unwrap_or(usize::MAX);
+    ) -> Result<Begun> {
+        let known = |turn: &Turn| Begun {
+            total: usize::try_from(turn.total).unwrap_or(usize::MAX),
+            is_new: false,
+            has_ended: turn.ended,
+        };
         if let Some(turn) = self.one::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) {
-            return Ok(total(&turn));
+            return Ok(known(&turn));
         }
         let count = count()?;
         self.write(|tables| {
             let before = tables.read::<Turn>(&queue.turn())?;
             if let Some(turn) = before.as_ref().filter(|turn| turn.key == *key) {
-                return Ok(total(turn));
+                return Ok(known(turn));
             }
             tables.check_rotated_to(queue, key)?;
             let round = before.map_or(0, |turn| turn.round.wrapping_add(1));
@@ -227,9 +241,10 @@ impl Records {
                 given_out: false,
                 next: 0,
                 swept: None,
+                ended: false,
             };
             tables.put(&queue.turn(), &turn)?;
-            Ok(count)
+            Ok(Begun { total: count, is_new: true, has_ended: false })
         })
     }
 
@@ -348,7 +363,7 @@ impl Records {
             tables.transaction.remove(&last.place.key())?;
             let Some(turn) = tables.read::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) else { return Ok(()) };
             // It stays, so that who comes late sees that all was given out, and the rounds are counted on.
-            tables.put(&queue.turn(), &Turn { swept: swept.clone(), ..turn })
+            tables.put(&queue.turn(), &Turn { ended: swept.is_none(), swept: swept.clone(), ..turn })
         })
     }
 }

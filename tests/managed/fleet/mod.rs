@@ -6,6 +6,7 @@ mod deaths;
 mod moving;
 mod operations;
 mod parts;
+mod replaced;
 mod rotation;
 mod scale;
 mod shared_work;

@@ -1,0 +1,127 @@
+//! The end of a rotation that hosts share: one of them looks at all members once more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::fleet::{Batch, Fleet};
+use super::parts::Parts;
+use super::records::{Resource, ResourceName};
+use super::rounds::Goal;
+use super::service::Inner;
+use super::shared_rotation::READ;
+use super::shared_round::{Round, State};
+use super::store::MAX_PAGE;
+use super::sync::lock;
+use crate::{Error, Result};
+
+/// The most whose headers are looked at in one go: some full batches.
+const LOOK: usize = 3 * Batch::MOST;
+
+impl Inner {
+    /// Ends the rotation if all are under the key, or names one that isn't. One host at a time looks at all, and goes on where the one
+    /// before met one that another host had open.
+    pub(super) fn finish_shared(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        finish: impl Fn(usize) -> Result<Option<ResourceName>>,
+    ) -> Result<Option<ResourceName>> {
+        let busy =
+            |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
+        if let Some((name, why)) = lock(&round.replaced).take() {
+            return Err(replaced(&name, &why));
+        }
+        // Others have parts of it, and the last of them ends it.
+        if let Some(host) = lock(&round.other).take() {
+            return Err(busy(&host));
+        }
+        let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
+        let (last, swept) = match parts.claim_last()? {
+            Ok(claimed) => claimed,
+            Err(host) => return Err(busy(&host)),
+        };
+        let waiting = match swept {
+            Some(swept) => self.sweep(fleet, round, swept),
+            None => Ok(None),
+        };
+        let waiting = match waiting {
+            Ok(None) if round.looks => self.look_at_all(fleet, round).map(|()| None),
+            waiting => waiting,
+        };
+        let waiting = match waiting {
+            Ok(None) => finish(round.moved.load(Ordering::Relaxed)),
+            waiting => waiting,
+        };
+        match waiting {
+            Ok(waiting) => {
+                parts.end_last(&last, waiting.as_ref())?;
+                Ok(waiting)
+            }
+            Err(e) => {
+                let _ = parts.give_back(&last, true);
+                Err(e)
+            }
+        }
+    }
+
+    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then.
+    fn sweep(&self, fleet: &Arc<Fleet>, round: &Round<'_>, swept: String) -> Result<Option<ResourceName>> {
+        let waits = |resource: &Resource| match &round.goal {
+            Goal::Set(set) => set.waits_for(resource),
+            goal => self.state(goal, resource) == State::Waiting,
+        };
+        let mut after = Some(swept);
+        loop {
+            let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
+            for names in names.chunks(READ) {
+                // What was left before may have been let go since.
+                lock(&round.left).take();
+                let found: Vec<Resource> =
+                    self.store.resources_of(names)?.into_iter().flatten().filter(waits).collect();
+                if found.is_empty() {
+                    continue;
+                }
+                self.sweep_some(fleet, round, &found)?;
+                let names: Vec<ResourceName> = found.iter().map(Resource::full_name).collect();
+                if let Some(waiting) = self.store.resources_of(&names)?.iter().flatten().find(|&of| waits(of)) {
+                    return Ok(Some(waiting.full_name()));
+                }
+            }
+            lock(&round.left).take();
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Looks at the headers of all that are proved to be under the key, as far as no other host has them, and moves those that aren't.
+    fn look_at_all(&self, fleet: &Arc<Fleet>, round: &Round<'_>) -> Result<()> {
+        let is_proved = |of: &Resource| self.state(&round.goal, of) == State::Done && !round.has_seen(&of.full_name());
+        let mut after = None;
+        loop {
+            let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
+            for names in names.chunks(LOOK) {
+                let found = self.store.resources_of(names)?.into_iter().flatten();
+                self.sweep_some(fleet, round, &found.filter(is_proved).collect::<Vec<_>>())?;
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn sweep_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, these: &[Resource]) -> Result<()> {
+        self.rotate_batches(fleet, round, these, |_| {});
+        if let Some((_, e)) = lock(&round.failure).take() {
+            return Err(e);
+        }
+        lock(&round.replaced).take().map_or(Ok(()), |(name, why)| Err(replaced(&name, &why)))
+    }
+}
+
+/// The error for one whose header isn't the one that was proved, and couldn't be moved.
+fn replaced(name: &ResourceName, why: &Error) -> Error {
+    Error::Busy { what: format!("the {name}, whose header was replaced since it was put under the key ({why}),") }
+}

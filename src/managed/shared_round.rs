@@ -1,0 +1,121 @@
+//! What one host knows of a rotation that hosts share, while it takes part.
+
+use core::ops::ControlFlow;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::records::{Resource, ResourceName};
+use super::rotation::RotationProgress;
+use super::rounds::{Goal, Left, Stopped};
+use super::service::Inner;
+use super::store::Queue;
+use super::sync::lock;
+use crate::Error;
+use crate::key::KeyId;
+
+/// The most members of which it is remembered that they were looked at.
+const MOST_SEEN: usize = 4096;
+
+/// What is known of a resource from its record.
+#[derive(PartialEq, Eq)]
+pub(super) enum State {
+    /// It is proved to be under the key.
+    Done,
+    Waiting,
+    /// It has nothing to do with this rotation.
+    Others,
+}
+
+/// One host's part of a rotation.
+pub(super) struct Round<'r> {
+    pub(super) goal: Goal<'r>,
+    pub(super) queue: Queue,
+    pub(super) left: Left,
+    pub(super) total: usize,
+    /// Whether the look at all members at the end is at their headers, too: some were moved by others, or long ago.
+    pub(super) looks: bool,
+    /// Those that are open here, and were told of as done.
+    pub(super) open: Mutex<BTreeSet<ResourceName>>,
+    /// Some of those that this host has moved, or whose headers it has looked at.
+    pub(super) seen: Mutex<BTreeSet<ResourceName>>,
+    /// The first of those that were proved to be under the key, and whose header isn't, that couldn't be moved.
+    pub(super) replaced: Mutex<Option<(ResourceName, Error)>>,
+    /// The host that has the last parts.
+    pub(super) other: Mutex<Option<String>>,
+    pub(super) done: AtomicUsize,
+    pub(super) moved: AtomicUsize,
+    pub(super) failure: Mutex<Option<Stopped>>,
+    pub(super) progress: &'r (dyn Fn(RotationProgress) + Sync),
+}
+
+impl Round<'_> {
+    /// One of a part is under the key. What was told of before isn't told again.
+    pub(super) fn done(&self, name: &ResourceName) {
+        if !lock(&self.open).contains(name) {
+            self.tell();
+        }
+    }
+
+    /// Notes that this host has looked at one, so that it needn't again at the end. Memory doesn't grow with the set.
+    pub(super) fn note_seen(&self, name: &ResourceName) {
+        let mut seen = lock(&self.seen);
+        if seen.len() < MOST_SEEN {
+            seen.insert(name.clone());
+        }
+    }
+
+    /// Whether it is known that this host has looked at one.
+    pub(super) fn has_seen(&self, name: &ResourceName) -> bool {
+        lock(&self.open).contains(name) || lock(&self.seen).contains(name)
+    }
+
+    pub(super) fn tell(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        // Others may have joined since they were counted.
+        (self.progress)(RotationProgress { done, total: self.total.max(done) });
+    }
+
+    pub(super) fn leave(&self, name: &ResourceName, why: Error) {
+        let mut left = lock(&self.left);
+        // Threads leave several at once, and the first of them is told of.
+        if left.as_ref().is_none_or(|(first, _)| name < first) {
+            *left = Some((name.clone(), why));
+        }
+    }
+
+    /// One is proved to be under the key, and its header isn't, so that the rotation doesn't end.
+    pub(super) fn note_replaced(&self, name: &ResourceName, why: Error) {
+        lock(&self.replaced).get_or_insert((name.clone(), why));
+    }
+
+    pub(super) fn fail(&self, at: Option<&ResourceName>, error: Error) -> ControlFlow<()> {
+        lock(&self.failure).get_or_insert((at.cloned(), error));
+        ControlFlow::Break(())
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.failure).is_some()
+    }
+}
+
+/// Whether a member is proved to be under the key, and stays in the set.
+pub(super) fn is_done(resource: &Resource, set: &str, key: &KeyId) -> bool {
+    resource.proven_key(0) == Some(key) && resource.set.as_deref() == Some(set) && resource.joining.is_none()
+}
+
+impl Inner {
+    /// What a record tells.
+    pub(super) fn state(&self, goal: &Goal<'_>, resource: &Resource) -> State {
+        match goal {
+            Goal::Set(set) if is_done(resource, &set.name, &set.active_key) => State::Done,
+            Goal::Set(set) if resource.set.as_ref() == Some(&set.name) => State::Waiting,
+            Goal::Set(set) if resource.leaving() == Some(&set.name) => State::Waiting,
+            Goal::Platform(_, key) if self.is_under_platform(resource) => match resource.platform_key() == Some(key) {
+                true => State::Done,
+                false => State::Waiting,
+            },
+            _ => State::Others,
+        }
+    }
+}

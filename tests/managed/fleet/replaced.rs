@@ -1,0 +1,162 @@
+//! A header that is replaced by an older one while hosts share a rotation: the key that it names isn't given up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use atrest::managed::{ProtectionStatus, ResourceName};
+use atrest::{EncryptionType, Error, Result};
+
+use super::world::{Fleet, Host};
+use crate::common::device::TestDevice;
+use crate::common::world::{VAULT, new_disk, quiet, text};
+
+const HEADER: usize = 1 << 20;
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn device(fleet: &Fleet, host: &Host, name: &str) -> Arc<TestDevice> {
+    let id = host.resource(&ResourceName::disk(name)).unwrap().id;
+    fleet.disks.devices.lock().unwrap()[&id].clone()
+}
+
+fn header_of(device: &TestDevice) -> Vec<u8> {
+    device.bytes()[..HEADER].to_vec()
+}
+
+fn put_back(device: &TestDevice, header: &[u8]) {
+    device.edit(|image| image[..HEADER].copy_from_slice(header));
+}
+
+fn read(host: &Host, name: &str) -> Result<()> {
+    let mut bytes = vec![0; text(1).len()];
+    host.open_disk(name)?.read_at(0, &mut bytes)?;
+    assert!(bytes == text(1), "{name}");
+    Ok(())
+}
+
+/// Three disks of a set, written, and two hosts.
+fn two_hosts() -> (Fleet, [Host; 2]) {
+    let fleet = Fleet::new();
+    let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
+    fleet.world.set(&hosts[0], "set", EncryptionType::CustomerKey);
+    for name in NAMES {
+        hosts[0].create_disk(&new_disk(name, Some("set"))).unwrap();
+        hosts[0].open_disk(name).unwrap().write_at(0, &text(1)).unwrap();
+    }
+    (fleet, hosts)
+}
+
+/// Rotates until the third disk is to be moved, which fails.
+fn stopped_half_way(fleet: &Fleet, host: &Host) {
+    let customer = fleet.world.customer(VAULT);
+    customer.rotate();
+    // The first wrap is a trial.
+    customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 4, Ordering::Relaxed);
+    host.rotate_set("set", &quiet).unwrap_err();
+    customer.fail_wrap_at.store(usize::MAX / 2, Ordering::Relaxed);
+    host.clear_rotation_error("set").unwrap();
+}
+
+/// The name of a disk that was moved.
+fn moved(host: &Host) -> &'static str {
+    let is_moved =
+        |name: &&str| host.resource(&ResourceName::disk(*name)).unwrap().proven.unwrap().key.version() == "2";
+    NAMES.into_iter().find(is_moved).expect("two were moved")
+}
+
+/// Whoever goes on with the rotation finds a closed disk that was put back, and moves it again.
+#[test]
+fn a_header_put_back_in_a_rotation_that_was_stopped_is_moved_again() {
+    for goes_on in [0, 1] {
+        let (fleet, hosts) = two_hosts();
+        let old = NAMES.map(|name| header_of(&device(&fleet, &hosts[0], name)));
+        stopped_half_way(&fleet, &hosts[0]);
+        let name = moved(&hosts[0]);
+        let at = NAMES.iter().position(|other| *other == name).unwrap();
+        put_back(&device(&fleet, &hosts[0], name), &old[at]);
+        hosts[goes_on].rotate_set("set", &quiet).unwrap();
+        let set = hosts[0].encryption_set("set").unwrap();
+        assert!(set.previous_keys.is_empty(), "{set:?}");
+        // The customer gives the older version up.
+        fleet.world.customer(VAULT).off.lock().unwrap().insert(1);
+        NAMES.iter().for_each(|name| read(&hosts[1], name).unwrap_or_else(|e| panic!("{name}: {e}")));
+    }
+}
+
+/// One that is open can't be moved, for its header isn't the one that it was opened by. The older key stays.
+#[test]
+fn a_header_put_back_under_a_disk_in_use_keeps_the_rotation_from_its_end() {
+    let (fleet, hosts) = two_hosts();
+    let old = NAMES.map(|name| header_of(&device(&fleet, &hosts[0], name)));
+    let mut open = NAMES.map(|name| Some(hosts[0].open_disk(name).unwrap()));
+    stopped_half_way(&fleet, &hosts[0]);
+    let name = moved(&hosts[0]);
+    let at = NAMES.iter().position(|other| *other == name).unwrap();
+    put_back(&device(&fleet, &hosts[0], name), &old[at]);
+    for _ in 0..2 {
+        let told = hosts[0].rotate_set("set", &quiet).unwrap_err();
+        assert!(matches!(told, Error::Busy { .. }) && told.to_string().contains(name), "{told:?}");
+        let set = hosts[0].encryption_set("set").unwrap();
+        assert_eq!(set.previous_keys, [fleet.world.customer(VAULT).key(1)]);
+    }
+    assert_eq!(hosts[0].report(&ResourceName::disk(name)).unwrap().status, ProtectionStatus::HeaderChanged);
+    // Once it is closed, the next one moves it.
+    open[at] = None;
+    hosts[0].rotate_set("set", &quiet).unwrap();
+    assert!(hosts[0].encryption_set("set").unwrap().previous_keys.is_empty());
+    drop(open);
+    fleet.world.customer(VAULT).off.lock().unwrap().insert(1);
+    NAMES.iter().for_each(|name| read(&hosts[1], name).unwrap_or_else(|e| panic!("{name}: {e}")));
+}
+
+/// A closed disk whose header was put back after the rotation opens nowhere. A rotation takes it up, on any host.
+#[test]
+fn a_rotation_takes_up_what_was_put_back_after_it() {
+    let (fleet, hosts) = two_hosts();
+    let device = device(&fleet, &hosts[0], "b");
+    let old = header_of(&device);
+    fleet.world.customer(VAULT).rotate();
+    assert_eq!(hosts[0].rotate_set("set", &quiet).unwrap().rewrapped, 3);
+    for host in &hosts {
+        put_back(&device, &old);
+        assert!(matches!(read(host, "b"), Err(Error::OlderHeader { .. })));
+        // What nobody ordered looks at no header.
+        assert!(host.auto_rotate(&quiet).unwrap().is_empty());
+        // Only the key of before opens it.
+        fleet.world.customer(VAULT).off.lock().unwrap().insert(1);
+        assert!(matches!(host.rotate_set("set", &quiet), Err(Error::KeyRefused { .. })));
+        host.clear_rotation_error("set").unwrap();
+        fleet.world.customer(VAULT).off.lock().unwrap().clear();
+        assert_eq!(host.rotate_set("set", &quiet).unwrap().rewrapped, 1);
+        read(host, "b").unwrap();
+    }
+}
+
+#[test]
+fn the_same_is_so_of_the_platforms_key() {
+    let fleet = Fleet::new();
+    let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
+    for name in NAMES {
+        hosts[0].create_disk(&new_disk(name, None)).unwrap();
+        hosts[0].open_disk(name).unwrap().write_at(0, &text(1)).unwrap();
+    }
+    let device = device(&fleet, &hosts[0], "b");
+    let old = header_of(&device);
+    let keys = |host: &Host| host.report_platform().unwrap().keys.unwrap();
+    fleet.world.platform.rotate();
+    let elsewhere = hosts[1].open_disk("c").unwrap();
+    // What another host has open keeps it from its end.
+    assert!(matches!(hosts[0].rotate_platform(&quiet), Err(Error::Busy { .. })));
+    put_back(&device, &old);
+    hosts[1].rotate_platform(&quiet).unwrap();
+    assert!(keys(&hosts[1]).previous_keys.is_empty());
+    drop(elsewhere);
+    read(&hosts[1], "b").unwrap();
+    // Under a disk in use.
+    let open = hosts[0].open_disk("b").unwrap();
+    put_back(&device, &old);
+    let told = hosts[0].rotate_platform(&quiet).unwrap_err();
+    assert!(matches!(told, Error::Busy { .. }) && told.to_string().contains("\"b\""), "{told:?}");
+    drop(open);
+    assert_eq!(hosts[0].rotate_platform(&quiet).unwrap().rewrapped, 1);
+    read(&hosts[1], "b").unwrap();
+}
