@@ -220,6 +220,13 @@ impl DiskService {
     }
 }
 
+#[cfg(test)]
+impl DiskService {
+    pub(super) fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+}
+
 impl Inner {
     /// A name that was never used before.
     pub(super) fn new_id(&self) -> Result<String> {

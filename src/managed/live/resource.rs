@@ -368,7 +368,10 @@ impl LiveResource {
         let was_elsewhere =
             here.as_ref().is_some_and(|here| self.attached_as.swap(here.number(), Ordering::SeqCst) != here.number());
         if was_elsewhere {
-            self.set_lease(&mut self.write(), None);
+            // Nor is anything open that was opened before it was this host's: the device would be open twice.
+            let mut held = self.write();
+            self.take_layers(&mut held);
+            self.set_lease(&mut held, None);
         }
         let (open, lease) = {
             let held = self.read();
@@ -447,3 +450,6 @@ impl Drop for LiveResource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
