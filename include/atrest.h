@@ -4256,7 +4256,7 @@ atrest_status atrest_disk_service_reencrypting(const atrest_disk_service *servic
 // It is proven to be under its configured key, and its header names no other.
 #define ATREST_PROTECTION_FINISHED 1
 
-// It was put into its set, but is still under its previous key.
+// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by what opened it before.
 #define ATREST_PROTECTION_JOINING 2
 
 // Its set or the platform is being rotated, and it is still under an older key.

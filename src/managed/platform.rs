@@ -71,6 +71,7 @@ impl DiskService {
                 if !inner.is_under_platform(&resource) {
                     return Ok(true);
                 }
+                let active = active.filter(|_| resource.adopting.is_none());
                 active.map_or(Ok(false), |key| live.bottom_is_told_under(&resource, key))
             })
         };
@@ -170,7 +171,8 @@ impl Inner {
         self.store.write(|tables| {
             // First: whatever comes under a key of the platform demands this record unchanged, and that the key is the active one.
             let mut keys = tables.platform()?.filter(|keys| keys.active_key == *key).ok_or_else(changed)?;
-            let waiting = tables.find(|of| self.is_under_platform(of) && of.platform_key() != Some(key))?;
+            let waiting = tables
+                .find(|of| self.is_under_platform(of) && (of.platform_key() != Some(key) || of.adopting.is_some()))?;
             if waiting.is_none() && (rewrapped > 0 || !keys.previous_keys.is_empty()) {
                 retire(&mut keys.previous_keys, &mut keys.former_keys);
                 keys.last_key_rotation_timestamp = Some(now);

@@ -107,7 +107,8 @@ pub struct ReencryptionReport {
 pub struct SetReport {
     /// Its configuration.
     pub set: EncryptionSet,
-    /// Whether all members are proven to be under its active key.
+    /// Whether all members are proven to be under its active key, and none is being adopted: that one may still open by what opened it
+    /// before.
     pub finished: bool,
     /// How many are.
     pub progress: RotationProgress,
@@ -121,7 +122,7 @@ pub struct SetReport {
 pub struct SetPage {
     /// How many members it reports on.
     pub members: usize,
-    /// Those that are not proven to be under the set's active key.
+    /// Those that are not proven to be under the set's active key, or are being adopted.
     pub waiting: Vec<ResourceName>,
     /// The last member of the page, after which the next one begins; `None` if it is empty.
     pub last: Option<ResourceName>,
@@ -228,7 +229,8 @@ impl Inner {
                 if resource.set.as_ref() != Some(&set.name) {
                     return Ok(true);
                 }
-                Ok(resource.joining.is_none() && live.is_told_under(&resource, &set.active_key)?)
+                let is_whole = resource.joining.is_none() && resource.adopting.is_none();
+                Ok(is_whole && live.is_told_under(&resource, &set.active_key)?)
             })
         });
         Ok(SetPage { members: members.len(), waiting, last: members.last().cloned() })

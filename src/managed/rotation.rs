@@ -413,8 +413,12 @@ impl Inner {
 }
 
 impl EncryptionSet {
-    /// Whether a member, also one that is leaving, isn't proved to be under the active key.
+    /// Whether a member, also one that is leaving, isn't proved to be under the active key, or is half adopted.
     pub(super) fn waits_for(&self, member: &Resource) -> bool {
+        if member.adopting.is_some() {
+            // It may still open by what opened it before.
+            return true;
+        }
         match member.proven_key(0) {
             Some(key) if member.set.as_ref() == Some(&self.name) && member.joining.is_none() => *key != self.active_key,
             // A member that is joining this set may have been moved to a former key of it, which nobody has noted yet.

@@ -14,7 +14,7 @@ use crate::common::world::{OTHER_VAULT, VAULT, World, new_disk, quiet};
 use atrest::EncryptionType::CustomerKey;
 use atrest::key::{KeyId, WrappedDek};
 use atrest::managed::{
-    AdoptOptions, DiskService, ProtectionStatus, RebuildSources, ResourceKind, ResourceName, rebuild,
+    AdoptOptions, DiskService, ProtectionStatus, RebuildSources, ResourceKind, ResourceName, RotationProgress, rebuild,
 };
 use atrest::volume::{Header, ProtectorId};
 use atrest::{Error, KeyVault, OpenOptions, Protector, Result, Secret, Volume};
@@ -141,6 +141,37 @@ fn a_rotation_of_the_platform_moves_the_others_and_says_what_is_half_adopted() {
     service.rotate_platform(&quiet).unwrap();
     assert!(service.report_platform().unwrap().finished);
     assert!(read(&service, "d").unwrap() == data());
+}
+
+/// Its vault has opened it, and a passphrase still does.
+#[test]
+fn what_is_proved_and_half_adopted_is_not_done() {
+    for set in [Some("s"), None] {
+        let world = World::new();
+        let service = world.service();
+        world.set(&service, "s", CustomerKey);
+        drop(service);
+        give(&world, image());
+        // The first of the old ways in is gone.
+        let is_first = |image: &[u8]| json(image, 0)["keyslots"].as_object().unwrap().len() < 2;
+        let service = killed(&world, set, &AdoptOptions::new(), is_first);
+        assert!(service.resource(&name()).unwrap().proven.is_some());
+        assert_eq!(service.report(&name()).unwrap().status, ProtectionStatus::Joining);
+        let told = || {
+            let (of_set, of_platform) = (service.report_set("s").unwrap(), service.report_platform().unwrap());
+            match set {
+                Some(_) => (of_set.finished, of_set.progress, of_set.waiting),
+                None => (of_platform.finished, of_platform.progress, of_platform.waiting),
+            }
+        };
+        let all = |done| RotationProgress { done, total: 1 };
+        assert_eq!(told(), (false, all(0), vec![name().to_string()]), "{set:?}");
+        if set.is_some() {
+            assert_eq!(service.rotation_progress("s").unwrap(), all(0));
+        }
+        adopt(&service, set, &AdoptOptions::new()).unwrap();
+        assert_eq!(told(), (true, all(1), vec![]), "{set:?}");
+    }
 }
 
 /// What the vault opens already, a rotation finishes, also one to another vault.

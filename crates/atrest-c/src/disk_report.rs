@@ -20,7 +20,7 @@ use crate::structs::SizedStruct;
 
 /// It is proven to be under its configured key, and its header names no other.
 pub const ATREST_PROTECTION_FINISHED: u32 = 1;
-/// It was put into its set, but is still under its previous key.
+/// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by what opened it before.
 pub const ATREST_PROTECTION_JOINING: u32 = 2;
 /// Its set or the platform is being rotated, and it is still under an older key.
 pub const ATREST_PROTECTION_ROTATING: u32 = 3;
