@@ -67,6 +67,9 @@ pub struct KeyDescription {
     pub expires: Option<u64>,
     /// The time of creation, if the vault reports it. It orders versions by age.
     pub created: Option<u64>,
+    /// The place among the versions of its key, if the vault keeps one: a later version has a greater number. It tells apart versions
+    /// of one second, and doesn't depend on a clock.
+    pub sequence: Option<u64>,
     /// Whether the key only unwraps keys that were wrapped with a secret. Anyone with the public half of an RSA key can
     /// wrap under it, unless the vault demands a MAC of its own.
     pub authenticated: bool,
@@ -76,7 +79,23 @@ impl KeyDescription {
     /// A version that is enabled, and valid at any time.
     pub fn new(id: KeyId, kind: KeyKind) -> Self {
         let authenticated = kind == KeyKind::Aes256;
-        KeyDescription { id, kind, enabled: true, not_before: None, expires: None, created: None, authenticated }
+        KeyDescription {
+            id,
+            kind,
+            enabled: true,
+            not_before: None,
+            expires: None,
+            created: None,
+            sequence: None,
+            authenticated,
+        }
+    }
+
+    /// Whether this version of a key is later than another one, `Equal` if nothing tells: both were made within one second, and
+    /// the vault doesn't number them. `None` if the vault doesn't report their times either.
+    pub(crate) fn age(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        let numbered = self.sequence.zip(other.sequence);
+        numbered.or(self.created.zip(other.created)).map(|(ours, theirs)| ours.cmp(&theirs))
     }
 
     /// Whether the version has expired at `now`.

@@ -186,9 +186,9 @@ impl Inner {
         };
         let ours = vault.describe(active.key(), Some(active.version()))?;
         let known = known(&latest.id);
-        let newer = match ours.as_ref().and_then(|ours| ours.created).zip(latest.created) {
-            // If both were made in the same second, the one that was in use before is the older.
-            Some((ours, latest)) => latest > ours || latest == ours && !known,
+        let newer = match ours.as_ref().and_then(|ours| latest.age(ours)) {
+            // If both were made in the same second, and nothing else tells, the one that was in use before is the older.
+            Some(age) => age.is_gt() || age.is_eq() && !known,
             // It is unknown which is newer. Automatically, a set follows the vault only while its own version may be
             // used.
             None => !known && (!by_itself || ours.as_ref().is_some_and(|ours| ours.enabled)),

@@ -99,6 +99,7 @@ impl Body {
         let mut said = KeyDescription::new(self.id_of(name, record)?, record.kind);
         (said.enabled, said.not_before, said.expires) = (record.enabled, record.not_before, record.expires);
         (said.created, said.authenticated) = (Some(record.created), record.is_authenticated());
+        said.sequence = Some(record.version.into());
         Ok(said)
     }
 

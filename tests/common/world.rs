@@ -40,6 +40,8 @@ pub struct Customer {
     pub wraps: AtomicUsize,
     pub unwraps: AtomicUsize,
     pub looks: AtomicUsize,
+    /// All its versions were made within one second, and are numbered.
+    pub at_once: AtomicBool,
     pub fail_wrap_at: AtomicUsize,
     /// It never answers.
     pub hangs: AtomicBool,
@@ -67,6 +69,7 @@ impl Customer {
             wraps: AtomicUsize::new(0),
             unwraps: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
+            at_once: AtomicBool::new(false),
             fail_wrap_at: AtomicUsize::new(usize::MAX),
             hangs: AtomicBool::new(false),
             hangs_to_wrap: AtomicBool::new(false),
@@ -158,6 +161,9 @@ impl KeyVault for Asked {
         let version = version.map_or(latest, |version| version.parse().unwrap());
         let mut description = KeyDescription::new(self.customer.key(version), KeyKind::Aes256);
         description.created = Some(T + version as u64);
+        if self.customer.at_once.load(Ordering::Relaxed) {
+            (description.created, description.sequence) = (Some(T), Some(version as u64));
+        }
         description.enabled = !self.customer.is_disabled(&version.to_string());
         let told = [0, version].contains(&self.customer.expires_of.load(Ordering::Relaxed));
         description.expires = Some(self.customer.expires.load(Ordering::Relaxed)).filter(|&at| at != 0 && told);

@@ -317,7 +317,18 @@ fn both_layers_are_proved() {
 
 #[test]
 fn an_older_store_is_told_by_its_disks_and_catches_up() {
+    catches_up(false);
+}
+
+/// Their number tells versions apart that were made within one second.
+#[test]
+fn an_older_store_catches_up_with_a_version_of_the_same_second() {
+    catches_up(true);
+}
+
+fn catches_up(at_once: bool) {
     let (world, service, _) = three();
+    world.customer(VAULT).at_once.store(at_once, Relaxed);
     drop(service);
     let path = world.folder.path().join("store");
     let older = std::fs::read(&path).unwrap();

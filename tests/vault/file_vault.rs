@@ -45,6 +45,11 @@ fn what_was_made_is_there_after_a_reopen() {
             assert_eq!(version.id.vault(), vault.id());
             assert!((before..=before + 60).contains(&version.created), "{version:?}");
         }
+        // They were made within one second, and their numbers tell which is the later.
+        for version in &key.versions {
+            let described = again.describe(&key.name, Some(version.id.version())).unwrap().unwrap();
+            assert_eq!(described.sequence.unwrap().to_string(), version.id.version());
+        }
     }
 }
 

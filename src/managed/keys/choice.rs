@@ -1,5 +1,6 @@
 //! Chooses the key to ask for among those that a header names.
 
+use core::cmp::Ordering;
 use std::sync::Arc;
 
 use super::access::Access;
@@ -103,10 +104,11 @@ impl Access {
 
 /// Whether the vault says that version `key` was made after version `than`.
 fn is_later(vault: &dyn KeyVault, key: &KeyId, than: &KeyId) -> Result<bool> {
-    let created = |id: &KeyId| Ok(vault.describe(id.key(), Some(id.version()))?.and_then(|said| said.created));
+    let described = |id: &KeyId| vault.describe(id.key(), Some(id.version()));
     // A vault reports nothing about a version that is gone.
-    let before: Result<_> = created(than);
-    Ok(created(key)?.zip(before.unwrap_or(None)).is_some_and(|(key, than)| key > than))
+    let before = described(than).unwrap_or(None);
+    let age = described(key)?.zip(before).and_then(|(key, than)| key.age(&than));
+    Ok(age == Some(Ordering::Greater))
 }
 
 /// The error for a header that names none of the allowed keys.

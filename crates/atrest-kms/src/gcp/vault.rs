@@ -330,6 +330,7 @@ impl KeyVault for GcpKms {
         let id = KeyId::new(&self.id, key, self.number(key, &found).map_err(failed)?)?;
         let mut description = KeyDescription::new(id, KeyKind::Aes256);
         description.enabled = !disabled;
+        description.sequence = description.id.version().parse().ok();
         let created = found.create_time.as_deref().and_then(parse_iso_date);
         description.created = created.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|time| time.as_secs());
         Ok(Some(description))

@@ -254,6 +254,7 @@ impl KeyVault for TransitVault {
         }
         let mut description = KeyDescription::new(KeyId::new(&self.id, key, &number.to_string())?, KeyKind::Aes256);
         description.enabled = number >= found.min_decryption_version;
+        description.sequence = Some(number);
         description.created = found.keys.get(&number.to_string()).and_then(serde_json::Value::as_u64);
         Ok(Some(description))
     }
