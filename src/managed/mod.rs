@@ -39,6 +39,7 @@ mod care;
 mod chunk_map;
 mod copies;
 mod disks;
+mod due;
 mod expiring;
 mod fleet_view;
 mod hosts;

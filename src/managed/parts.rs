@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::fleet::Fleet;
-use super::records::ResourceName;
+use super::records::{LeftTo, ResourceName};
 use super::service::Inner;
-use super::store::{Claim, Claimed, Queue};
+use super::store::{Begun, Claim, Claimed, Queue, Tables};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::log::tell;
@@ -25,6 +25,13 @@ pub(super) struct Parts<'i> {
 impl<'i> Parts<'i> {
     pub(super) fn new(inner: &'i Inner, fleet: &Arc<Fleet>, queue: &'i Queue, key: &'i KeyId) -> Self {
         Parts { inner, fleet: fleet.clone(), queue, key, has: false }
+    }
+
+    /// Begins the rotation, unless that has begun. How many members there are then, `count` tells.
+    pub(super) fn begin(&mut self, count: impl FnOnce() -> Result<usize>) -> Result<Begun> {
+        let begun = self.certain(self.inner.store.begin_turn(self.queue, self.key, &self.fleet.own(), count))?;
+        self.has = begun.only.is_some();
+        Ok(begun)
     }
 
     /// The next part for this host.
@@ -47,14 +54,20 @@ impl<'i> Parts<'i> {
         Ok(claim)
     }
 
-    /// Ends it. All before `waiting` are proved.
-    pub(super) fn end_last(&mut self, last: &Claimed, waiting: Option<&ResourceName>) -> Result<()> {
+    /// Ends the look at all members, or the only part, in a transaction. All before `waiting` are proved.
+    pub(super) fn end_in(
+        &self,
+        tables: &mut Tables<'_>,
+        last: &Claimed,
+        waiting: Option<&ResourceName>,
+        left: Option<LeftTo>,
+    ) -> Result<()> {
         let swept = waiting.map(|name| self.queue.before(name));
-        let ended = self.inner.store.end_last(self.queue, self.key, last, swept);
-        self.ended(ended)
+        tables.end_last(self.queue, self.key, last, swept, left)
     }
 
-    fn ended(&mut self, ended: Result<()>) -> Result<()> {
+    /// What this host had is given back, if this went well.
+    pub(super) fn ended<T>(&mut self, ended: Result<T>) -> Result<T> {
         self.has = false;
         ended.inspect_err(|_| self.note())
     }

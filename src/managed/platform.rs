@@ -7,7 +7,7 @@ use super::keys::Notes;
 use super::live::LiveResource;
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
 use super::rotation::{Rotation, RotationProgress, retire};
-use super::rounds::{Goal, Left, until_finished};
+use super::rounds::{AtEnd, Goal, Left, until_finished};
 use super::service::{DiskService, Inner};
 use super::store::{MAX_PAGE, Queue};
 use super::sync::lock;
@@ -140,13 +140,14 @@ impl Inner {
         if !is_under_way {
             go_over()?;
         }
-        let finish = |rewrapped| self.finish_platform(&key, rewrapped);
+        let finish = |rewrapped, at_end: AtEnd<'_>| self.finish_platform(&key, rewrapped, at_end);
         let ours = |resource: &Resource| self.is_under_platform(resource);
         let rewrap = |name: &ResourceName, notes: &Notes<'_>| self.rewrap_bottom(name, &kek, &key, notes);
         let rewrapped = match &self.keys.fleet {
             Some(fleet) => self.rotate_shared(fleet, Goal::Platform(&kek, &key), again, progress, finish),
             None => {
-                until_finished(|| self.rewrap_all(&Queue::Platform, ours, rewrap, progress), &Left::default(), finish)
+                let round = || self.rewrap_all(&Queue::Platform, ours, rewrap, progress);
+                until_finished(round, &Left::default(), |rewrapped| finish(rewrapped, &|_, _| Ok(())))
             }
         };
         rewrapped.map(|rewrapped| Rotation { key, rewrapped }).map_err(|(at, error)| {
@@ -166,7 +167,7 @@ impl Inner {
 
     /// Notes that a rotation has ended, unless a resource isn't proven to be under the key: then it returns that
     /// resource's name.
-    fn finish_platform(&self, key: &KeyId, rewrapped: usize) -> Result<Option<ResourceName>> {
+    fn finish_platform(&self, key: &KeyId, rewrapped: usize, at_end: AtEnd<'_>) -> Result<Option<ResourceName>> {
         let now = self.clock.now();
         self.store.write(|tables| {
             // First: whatever comes under a key of the platform demands this record unchanged, and that the key is the active one.
@@ -178,6 +179,7 @@ impl Inner {
                 keys.last_key_rotation_timestamp = Some(now);
                 tables.put_platform(&keys)?;
             }
+            at_end(tables, waiting.as_ref())?;
             Ok(waiting)
         })
     }

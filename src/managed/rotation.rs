@@ -8,10 +8,10 @@ use super::kek::{Kek, Wanted};
 use super::keys::Notes;
 use super::parallel;
 use super::records::{EncryptionSet, Joining, Resource, ResourceName, RotationError};
-use super::rounds::{Goal, Left, Stopped, until_finished};
+use super::rounds::{AtEnd, Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner, no_set, not_allowed};
 use super::store::{MAX_PAGE, Queue};
-use super::sync::{into_inner, lock, try_lock};
+use super::sync::{into_inner, lock};
 use crate::error::Rule;
 use crate::key::KeyId;
 use crate::log::tell;
@@ -75,76 +75,6 @@ impl DiskService {
         self.inner.rotate(set, key.clone(), progress)
     }
 
-    /// Rotates the sets with auto-rotation whose vault has a newer version of the key, and continues killed rotations
-    /// (28). Call it every few minutes on its own thread: it returns when the rotations are done. A vault is asked at
-    /// most once per `rotation_interval`.
-    ///
-    /// It returns the result for each set that was due. A failed rotation is not retried until its error is cleared
-    /// (32); a vault that could not be asked is asked again after the next interval.
-    ///
-    /// # Errors
-    /// [`Error::Io`] from the store.
-    pub fn auto_rotate(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Vec<(String, Result<Rotation>)>> {
-        let mut rotated = Vec::new();
-        self.auto_rotate_each(progress, &mut |name, rotation| rotated.push((name.to_owned(), rotation)))?;
-        Ok(rotated)
-    }
-
-    /// As [`auto_rotate`](Self::auto_rotate), and tells of each set as soon as its rotation has ended, instead of making a list
-    /// of all. The sets are looked at in pages of 1000.
-    ///
-    /// # Errors
-    /// [`Error::Io`] from the store.
-    pub fn auto_rotate_each(
-        &self,
-        progress: &(dyn Fn(RotationProgress) + Sync),
-        ended: &mut dyn FnMut(&str, Result<Rotation>),
-    ) -> Result<()> {
-        self.inner.finish_all_joining()?;
-        let mut after = None;
-        loop {
-            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
-            for (name, key) in self.inner.find_newer(&sets) {
-                let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
-                rotation.transpose().into_iter().for_each(|rotation| ended(&name, rotation));
-            }
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Rotates a set to a key, unless another thread is rotating it.
-    fn auto_rotate_set(
-        &self,
-        name: &str,
-        key: &KeyId,
-        progress: &(dyn Fn(RotationProgress) + Sync),
-    ) -> Result<Option<Rotation>> {
-        let rotating = self.inner.rotating.of(name);
-        let Some(_alone) = try_lock(&rotating) else { return Ok(None) };
-        let set = match self.inner.store.set(name) {
-            Err(Error::NoSuchResource(_)) => return Ok(None),
-            set => set?,
-        };
-        // Another thread may have rotated it meanwhile.
-        let due = if set.rotates_by_itself() {
-            set.active_key != *key || !set.previous_keys.is_empty()
-        } else {
-            self.inner.was_ordered(&set) && set.active_key == *key
-        };
-        if !due {
-            return Ok(None);
-        }
-        let failures = self.inner.failures();
-        let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
-            // An outage will probably pass, so don't note it. A refusal is noted.
-            if e.is_revocation() { self.inner.stopped(name, None, e, failures) } else { e }
-        });
-        rotation.map(Some)
-    }
-
     /// Clears the error that stopped a rotation, so that it may be tried again (32).
     ///
     /// # Errors
@@ -166,7 +96,7 @@ impl Inner {
         Ok(set)
     }
 
-    fn latest(&self, set: &EncryptionSet, by_itself: bool) -> Result<KeyId> {
+    pub(super) fn latest(&self, set: &EncryptionSet, by_itself: bool) -> Result<KeyId> {
         let known = |key: &KeyId| set.former_keys.contains(key) || set.previous_keys.contains(key);
         self.latest_of(&*self.keys.vault_of(set, &set.active_key)?, &set.active_key, known, by_itself)
     }
@@ -196,44 +126,8 @@ impl Inner {
         Ok(if newer { latest.id } else { active.clone() })
     }
 
-    /// Those of these sets that are to be rotated, and their new keys.
-    fn find_newer(&self, sets: &[EncryptionSet]) -> Vec<(String, Result<KeyId>)> {
-        let found = Mutex::new(Vec::new());
-        parallel::for_each(self.parallel, sets, |set| {
-            if (set.rotates_by_itself() || self.was_ordered(set)) && self.should_look(&set.name) {
-                let latest = if set.rotates_by_itself() { self.latest(set, true) } else { Ok(set.active_key.clone()) };
-                let up_to_date = |latest: &KeyId| *latest == set.active_key && set.previous_keys.is_empty();
-                if !latest.as_ref().is_ok_and(up_to_date) {
-                    lock(&found).push((set.name.clone(), latest));
-                }
-            }
-            ControlFlow::Continue(())
-        });
-        let mut found = into_inner(found);
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        found
-    }
-
-    /// Whether a rotation of a set that doesn't rotate by itself was begun, and left disks to the hosts that have them open.
-    fn was_ordered(&self, set: &EncryptionSet) -> bool {
-        self.keys.fleet.is_some()
-            && !set.auto_rotation
-            && set.auto_key_rotation_error.is_none()
-            && !set.previous_keys.is_empty()
-    }
-
-    /// Whether a newer version of a set's key should be looked up now. If so, this records the lookup.
-    fn should_look(&self, set: &str) -> bool {
-        let (now, mut looked) = (self.keys.now(), lock(&self.looked));
-        let due = looked.get(set).is_none_or(|&at| now.is_past(at, self.rotation_interval.as_secs()));
-        if due {
-            looked.insert(set.into(), now);
-        }
-        due
-    }
-
     /// Notes the error that stopped a rotation.
-    fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error, failures: u64) -> Error {
+    pub(super) fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error, failures: u64) -> Error {
         tell!(warn, "the rotation of the set {set} stopped: {error}");
         if !self.stops_others(&error, failures) {
             return error;
@@ -268,7 +162,12 @@ impl Inner {
         self.store.failures() + self.keys.fleet.as_ref().map_or(0, |fleet| fleet.refused())
     }
 
-    fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+    pub(super) fn rotate(
+        &self,
+        set: EncryptionSet,
+        key: KeyId,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+    ) -> Result<Rotation> {
         self.store.counters.rotation(|| self.rotate_counted(set, key, progress))
     }
 
@@ -310,10 +209,10 @@ impl Inner {
             let queue = Queue::Set(set.name.clone());
             self.rewrap_all(&queue, |_| true, |name, notes| self.rewrap(&set, name, notes), progress)
         };
-        let finish = |rewrapped| self.finish(&set, rewrapped);
+        let finish = |rewrapped, at_end: AtEnd<'_>| self.finish(&set, rewrapped, at_end);
         let rewrapped = match &self.keys.fleet {
             Some(fleet) => self.rotate_shared(fleet, Goal::Set(&set), again, progress, finish),
-            None => until_finished(round, &Left::default(), finish),
+            None => until_finished(round, &Left::default(), |rewrapped| finish(rewrapped, &|_, _| Ok(()))),
         };
         let rewrapped = rewrapped.map_err(|(at, e)| self.stopped(name, at.as_ref(), e, failures))?;
         Ok(Rotation { key: set.active_key, rewrapped })
@@ -321,7 +220,7 @@ impl Inner {
 
     /// Notes that a rotation has ended, unless a member isn't proven to be under the active key: then it returns that
     /// member's name.
-    fn finish(&self, rotated: &EncryptionSet, rewrapped: usize) -> Result<Option<ResourceName>> {
+    fn finish(&self, rotated: &EncryptionSet, rewrapped: usize, at_end: AtEnd<'_>) -> Result<Option<ResourceName>> {
         let now = self.clock.now();
         self.store.write(|tables| {
             let mut set = tables.set(&rotated.name)?.ok_or_else(|| no_set(&rotated.name))?;
@@ -333,6 +232,7 @@ impl Inner {
                 set.last_key_rotation_timestamp = Some(now);
                 tables.put_set(&set)?;
             }
+            at_end(tables, waiting.as_ref())?;
             Ok(waiting)
         })
     }
@@ -429,7 +329,7 @@ impl EncryptionSet {
         }
     }
 
-    fn rotates_by_itself(&self) -> bool {
+    pub(super) fn rotates_by_itself(&self) -> bool {
         self.auto_rotation && self.auto_key_rotation_error.is_none()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::kek::Kek;
 use super::records::{EncryptionSet, ResourceName};
-use super::store::Queue;
+use super::store::{Queue, Tables};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result};
@@ -33,6 +33,9 @@ impl Goal<'_> {
         }
     }
 }
+
+/// What is changed in the transaction that ends a rotation, besides; it is told which member waits, if any does.
+pub(super) type AtEnd<'e> = &'e dyn Fn(&mut Tables<'_>, Option<&ResourceName>) -> Result<()>;
 
 /// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);

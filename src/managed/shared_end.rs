@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::fleet::{Batch, Fleet};
 use super::parts::Parts;
 use super::records::{Resource, ResourceName};
-use super::rounds::Goal;
+use super::rounds::{AtEnd, Goal};
 use super::service::Inner;
 use super::shared_rotation::READ;
 use super::shared_round::{Round, State};
@@ -24,18 +24,29 @@ impl Inner {
         &self,
         fleet: &Arc<Fleet>,
         round: &Round<'_>,
-        finish: impl Fn(usize) -> Result<Option<ResourceName>>,
+        parts: &mut Parts<'_>,
+        finish: impl Fn(usize, AtEnd<'_>) -> Result<Option<ResourceName>>,
     ) -> Result<Option<ResourceName>> {
         let busy =
             |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
         if let Some((name, why)) = lock(&round.replaced).take() {
             return Err(replaced(&name, &why));
         }
+        let left = || lock(&round.left_to).take();
+        let moved = round.moved.load(Ordering::Relaxed);
+        if let Some(only) = lock(&round.only).take() {
+            // It had all members, and they were looked at just now.
+            let left = left();
+            let ended = finish(moved, &|tables, waiting| parts.end_in(tables, &only, waiting, left.clone()));
+            if ended.is_err() {
+                let _ = parts.give_back(&only, false);
+            }
+            return parts.ended(ended);
+        }
         // Others have parts of it, and the last of them ends it.
         if let Some(host) = lock(&round.other).take() {
             return Err(busy(&host));
         }
-        let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
         let (last, swept) = match parts.claim_last()? {
             Ok(claimed) => claimed,
             Err(host) => return Err(busy(&host)),
@@ -48,20 +59,23 @@ impl Inner {
             Ok(None) if round.looks => self.look_at_all(fleet, round).map(|()| None),
             waiting => waiting,
         };
-        let waiting = match waiting {
-            Ok(None) => finish(round.moved.load(Ordering::Relaxed)),
-            waiting => waiting,
-        };
-        match waiting {
+        let left = left();
+        let moved = round.moved.load(Ordering::Relaxed);
+        let ended = match waiting {
+            Ok(None) => finish(moved, &|tables, waiting| parts.end_in(tables, &last, waiting, left.clone())),
             Ok(waiting) => {
-                parts.end_last(&last, waiting.as_ref())?;
-                Ok(waiting)
+                let noted = self.store.write(|tables| parts.end_in(tables, &last, waiting.as_ref(), left.clone()));
+                noted.map(|()| waiting)
             }
             Err(e) => {
                 let _ = parts.give_back(&last, true);
-                Err(e)
+                return Err(e);
             }
+        };
+        if ended.is_err() {
+            let _ = parts.give_back(&last, true);
         }
+        parts.ended(ended)
     }
 
     /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then.

@@ -10,17 +10,18 @@
 //! the rotation was begun just before. What another host has open, that one looks at.
 
 use core::ops::ControlFlow;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::fleet::{Attached, Batch, Fleet};
-use super::keys::{KeyLease, Notes};
+use super::keys::Notes;
 use super::live::{LiveResource, Registry, Seen};
 use super::parallel;
 use super::parts::Parts;
-use super::records::{Resource, ResourceName};
+use super::records::{LeftTo, Resource, ResourceName};
 use super::rotation::RotationProgress;
-use super::rounds::{Goal, Left, Stopped, until_finished};
+use super::rounds::{AtEnd, Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner};
 use super::shared_round::{Round, State, is_done};
 use super::store::{Claim, MAX_PAGE, PART, Queue};
@@ -69,39 +70,50 @@ impl Inner {
         goal: Goal<'_>,
         again: bool,
         progress: &(dyn Fn(RotationProgress) + Sync),
-        finish: impl Fn(usize) -> Result<Option<ResourceName>>,
+        finish: impl Fn(usize, AtEnd<'_>) -> Result<Option<ResourceName>>,
     ) -> Result<usize, Stopped> {
         let queue = goal.queue();
         let ours = |resource: &Resource| matches!(goal, Goal::Set(_)) || self.is_under_platform(resource);
-        let turn =
-            self.store.begin_turn(&queue, goal.key(), || self.store.count(&queue, &ours)).map_err(|e| (None, e))?;
+        let mut parts = Parts::new(self, fleet, &queue, goal.key());
+        let turn = parts.begin(|| self.store.count(&queue, &ours)).map_err(|e| (None, e))?;
         let round = Round {
             goal,
-            queue,
+            queue: queue.clone(),
             left: Left::default(),
             total: turn.total,
             looks: !turn.is_new && (again || !turn.has_ended),
             open: Mutex::default(),
             seen: Mutex::default(),
             replaced: Mutex::default(),
+            only: Mutex::new(turn.only),
+            left_to: Mutex::default(),
             other: Mutex::default(),
             done: AtomicUsize::new(0),
             moved: AtomicUsize::new(0),
             failure: Mutex::default(),
             progress,
         };
-        let act = || self.rotate_parts(fleet, &round).map(|()| 0);
-        until_finished(act, &round.left, |_| self.finish_shared(fleet, &round, &finish))?;
+        let parts = RefCell::new(parts);
+        let act = || self.rotate_parts(fleet, &round, &mut parts.borrow_mut()).map(|()| 0);
+        let end = |_| self.finish_shared(fleet, &round, &mut parts.borrow_mut(), &finish);
+        until_finished(act, &round.left, end)?;
         // With those that the look at the end moved.
         Ok(round.moved.load(Ordering::Relaxed))
     }
 
     /// Moves what is open here, and then all parts that no other host has.
-    fn rotate_parts(&self, fleet: &Arc<Fleet>, round: &Round<'_>) -> Result<(), Stopped> {
+    fn rotate_parts(&self, fleet: &Arc<Fleet>, round: &Round<'_>, parts: &mut Parts<'_>) -> Result<(), Stopped> {
         let failed = |e| (None, e);
+        if lock(&round.only).is_some() {
+            // It has what is open here, too.
+            self.rotate_range(fleet, round, None, None).map_err(failed)?;
+            return round.stopped();
+        }
         // A disk that is coming into the set may have the lease of another one; it is found in its part.
-        let is_others = |lease: Arc<KeyLease>| matches!(round.goal, Goal::Set(set) if lease.set != set.name);
-        let concerns = |live: &&Arc<LiveResource>| live.is_open() && !live.lease().is_some_and(is_others);
+        let concerns = |live: &&Arc<LiveResource>| match round.goal {
+            Goal::Set(set) => live.is_open() && live.lease().is_some_and(|lease| lease.set == set.name),
+            Goal::Platform(..) => live.is_open(),
+        };
         let open: Vec<ResourceName> =
             self.registry.all().iter().filter(concerns).map(|live| live.name.clone()).collect();
         let done = |name: &ResourceName| {
@@ -111,7 +123,6 @@ impl Inner {
         };
         lock(&round.replaced).take();
         self.rotate_open(fleet, round, &open, done)?;
-        let mut parts = Parts::new(self, fleet, &round.queue, round.goal.key());
         while !round.has_failed() {
             match parts.claim().map_err(failed)? {
                 Claim::Members(part) => {
@@ -127,10 +138,7 @@ impl Inner {
                 Claim::Nothing => break,
             }
         }
-        match lock(&round.failure).take() {
-            Some(stopped) => Err(stopped),
-            None => Ok(()),
-        }
+        round.stopped()
     }
 
     fn rotate_range(
@@ -213,9 +221,11 @@ impl Inner {
         waiting: &[Resource],
         done: impl Fn(&ResourceName) + Sync,
     ) {
-        let size = waiting.len().div_ceil(self.parallel).clamp(1, Batch::MOST);
-        let batches: Vec<&[Resource]> = waiting.chunks(size).collect();
-        parallel::for_each(self.parallel, &batches, |batch| self.rotate_batch(fleet, round, batch, &done));
+        // Few and full ones, for the store. The vault is asked as often at once, whatever they are.
+        let count = waiting.len().div_ceil(Batch::MOST).max(1);
+        let batches: Vec<&[Resource]> = waiting.chunks(waiting.len().div_ceil(count).max(1)).collect();
+        let each = (self.parallel / count).max(1);
+        parallel::for_each(self.parallel, &batches, |batch| self.rotate_batch(fleet, round, batch, each, &done));
     }
 
     fn rotate_batch(
@@ -223,6 +233,7 @@ impl Inner {
         fleet: &Arc<Fleet>,
         round: &Round<'_>,
         batch: &[Resource],
+        at_once: usize,
         done: &(impl Fn(&ResourceName) + Sync),
     ) -> ControlFlow<()> {
         let mut left = batch;
@@ -235,57 +246,63 @@ impl Inner {
             let (these, others) = left.split_at(attached.len());
             left = others;
             let notes = Notes::new(&self.keys);
-            let moved = self.rotate_attached(round, &notes, attached, these.iter().zip(seen), done);
+            let batch: Vec<_> = attached.into_iter().zip(these).zip(seen).collect();
+            parallel::for_each(at_once, &batch, |((attached, before), seen)| {
+                self.rotate_attached(round, &notes, attached, before, seen, done)
+            });
             // Before others can open them, who would move them again. Also if some failed.
             let noted = notes.write();
             drop(here);
             match noted {
-                Ok(()) => moved?,
+                Ok(()) if round.has_failed() => return ControlFlow::Break(()),
+                Ok(()) => {}
                 Err(e) => return round.fail(None, e),
             }
         }
         ControlFlow::Continue(())
     }
 
-    fn rotate_attached<'r>(
+    fn rotate_attached(
         &self,
         round: &Round<'_>,
         notes: &Notes<'_>,
-        attached: Vec<Attached>,
-        batch: impl Iterator<Item = (&'r Resource, Seen)>,
+        attached: &Attached,
+        before: &Resource,
+        seen: &Seen,
         done: &(impl Fn(&ResourceName) + Sync),
     ) -> ControlFlow<()> {
-        for (attached, (before, seen)) in attached.into_iter().zip(batch) {
-            let name = before.full_name();
-            let resource = match attached {
-                Attached::Here(resource) => resource,
-                // Its host looks at it.
-                Attached::Elsewhere if self.state(&round.goal, before) == State::Done => {
-                    done(&name);
-                    continue;
-                }
-                Attached::Elsewhere => {
-                    let what = format!("the {name}, which another host has open,");
-                    round.leave(&name, Error::Busy { what });
-                    continue;
-                }
-                Attached::Gone => continue,
-            };
-            let was_proved = self.state(&round.goal, &resource) == State::Done;
-            match self.rotate_one(round, notes, &seen, *resource) {
-                Ok(moved) => {
-                    round.note_seen(&name);
-                    if moved {
-                        round.moved.fetch_add(1, Ordering::Relaxed);
-                        self.store.counters.moved.add();
-                    }
-                    done(&name);
-                }
-                Err(why @ Error::Busy { .. }) if was_proved => round.note_replaced(&name, why),
-                Err(why @ Error::Busy { .. }) => round.leave(&name, why),
-                Err(Error::NoSuchResource(_)) => {}
-                Err(e) => return round.fail(Some(&name), e),
+        let name = before.full_name();
+        let resource = match attached {
+            Attached::Here(resource) => resource,
+            // Its host looks at it.
+            Attached::Elsewhere(_) if self.state(&round.goal, before) == State::Done => {
+                done(&name);
+                return ControlFlow::Continue(());
             }
+            Attached::Elsewhere(holder) => {
+                if let Some(holder) = holder.clone() {
+                    *lock(&round.left_to) = Some(LeftTo { device: before.id.clone(), holder });
+                }
+                let what = format!("the {name}, which another host has open,");
+                round.leave(&name, Error::Busy { what });
+                return ControlFlow::Continue(());
+            }
+            Attached::Gone => return ControlFlow::Continue(()),
+        };
+        let was_proved = self.state(&round.goal, resource) == State::Done;
+        match self.rotate_one(round, notes, seen, (**resource).clone()) {
+            Ok(moved) => {
+                round.note_seen(&name);
+                if moved {
+                    round.moved.fetch_add(1, Ordering::Relaxed);
+                    self.store.counters.moved.add();
+                }
+                done(&name);
+            }
+            Err(why @ Error::Busy { .. }) if was_proved => round.note_replaced(&name, why),
+            Err(why @ Error::Busy { .. }) => round.leave(&name, why),
+            Err(Error::NoSuchResource(_)) => {}
+            Err(e) => return round.fail(Some(&name), e),
         }
         if round.has_failed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::records::{Resource, ResourceName};
+use super::records::{LeftTo, Resource, ResourceName};
 use super::rotation::RotationProgress;
 use super::rounds::{Goal, Left, Stopped};
 use super::service::Inner;
-use super::store::Queue;
+use super::store::{Claimed, Queue};
 use super::sync::lock;
-use crate::Error;
 use crate::key::KeyId;
+use crate::{Error, Result};
 
 /// The most members of which it is remembered that they were looked at.
 const MOST_SEEN: usize = 4096;
@@ -41,6 +41,10 @@ pub(super) struct Round<'r> {
     pub(super) seen: Mutex<BTreeSet<ResourceName>>,
     /// The first of those that were proved to be under the key, and whose header isn't, that couldn't be moved.
     pub(super) replaced: Mutex<Option<(ResourceName, Error)>>,
+    /// The only part, which is this host's until the rotation ends.
+    pub(super) only: Mutex<Option<Claimed>>,
+    /// One that was left to the host that has it open.
+    pub(super) left_to: Mutex<Option<LeftTo>>,
     /// The host that has the last parts.
     pub(super) other: Mutex<Option<String>>,
     pub(super) done: AtomicUsize,
@@ -92,6 +96,11 @@ impl Round<'_> {
     pub(super) fn fail(&self, at: Option<&ResourceName>, error: Error) -> ControlFlow<()> {
         lock(&self.failure).get_or_insert((at.cloned(), error));
         ControlFlow::Break(())
+    }
+
+    /// What stopped it, if anything did.
+    pub(super) fn stopped(&self) -> Result<(), Stopped> {
+        lock(&self.failure).take().map_or(Ok(()), Err)
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -21,8 +21,8 @@ pub(in crate::managed) struct Batch {
 pub(in crate::managed) enum Attached {
     /// It is this host's, with its record as of then. What needs its device doesn't change meanwhile.
     Here(Box<Resource>),
-    /// Another host has it.
-    Elsewhere,
+    /// Another host has it, or is to get it: the one that has it, if any.
+    Elsewhere(Option<Holder>),
     /// There is none of this name and id any more.
     Gone,
 }
@@ -94,7 +94,8 @@ impl Fleet {
                     continue;
                 }
                 if found.as_ref().is_some_and(|found| tables.is_elsewhere(found, &living)) {
-                    done.push((Attached::Elsewhere, Open::default()));
+                    let holder = found.and_then(|found| found.holder);
+                    done.push((Attached::Elsewhere(holder), Open::default()));
                     continue;
                 }
                 if !done.is_empty() && !tables.has_room_for(found.as_ref()) {

@@ -59,6 +59,16 @@ pub(in crate::managed) struct Turn {
     /// All were proved to be under the key.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(in crate::managed) ended: bool,
+    /// One that waited when it was looked at last, and another host had open. Until that one lets it go, nobody else can end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::managed) left: Option<LeftTo>,
+}
+
+/// A device that was left to the host that has it open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::managed) struct LeftTo {
+    pub(in crate::managed) device: String,
+    pub(in crate::managed) holder: Holder,
 }
 
 /// A part of a rotation that was given out and isn't done.

@@ -7,7 +7,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::fleet::{Attachment, Holder, HostRecord, Part, Turn};
+pub(super) use self::fleet::{Attachment, Holder, HostRecord, LeftTo, Part, Turn};
 pub(super) use self::keys::{is_platforms, is_same};
 pub use self::reencryption::{Reencryption, ReencryptionKind};
 use crate::key::{EncryptionType, Fingerprint, KeyId};

@@ -14,7 +14,7 @@ use super::shared::MAX_PAGE;
 use super::tables::Tables;
 use super::transaction::opened;
 use crate::key::KeyId;
-use crate::managed::records::{Holder, Part, Resource, ResourceName, Turn};
+use crate::managed::records::{Holder, LeftTo, Part, Resource, ResourceName, Turn};
 use crate::{Error, Result};
 
 /// What is rotated.
@@ -29,7 +29,7 @@ pub(in crate::managed) enum Queue {
 /// How many members a part has at most. A part takes five operations of the store besides those for its members.
 pub(in crate::managed) const PART: usize = 240;
 /// The number of the part that is the look at all members at the end.
-const LAST: u64 = u64::MAX;
+pub(super) const LAST: u64 = u64::MAX;
 /// The most parts of an earlier rotation that are removed at once.
 const MOST_STALE: usize = 16;
 
@@ -51,6 +51,8 @@ pub(in crate::managed) struct Begun {
     pub(in crate::managed) is_new: bool,
     /// All were proved to be under the key.
     pub(in crate::managed) has_ended: bool,
+    /// The only part, if it is a new one of a small set: it has all members, and is this host's.
+    pub(in crate::managed) only: Option<Claimed>,
 }
 
 /// A part that is this host's.
@@ -77,7 +79,7 @@ impl Queue {
         }
     }
 
-    fn turn(&self) -> Place {
+    pub(super) fn turn(&self) -> Place {
         Place::Turn(self.name().into())
     }
 
@@ -147,12 +149,46 @@ impl Tables<'_> {
         let page = self.transaction.page(&queue.prefix(), turn.after.as_deref(), PART)?;
         // The last part has no end: who joins later belongs to it.
         let until = page.last().filter(|_| page.len() == PART).map(|last| last.key.clone());
-        let place = Place::Part(queue.name().into(), turn.round, turn.next);
-        let part = Part { from: turn.after.clone(), until: until.clone(), holder: Some(own.clone()) };
-        self.put(&place, &part)?;
+        let part = self.put_part(queue, &turn, until.clone(), own)?;
         let given_out = until.is_none();
-        self.put(&queue.turn(), &Turn { after: until.clone(), given_out, next: turn.next + 1, ..turn })?;
-        Ok(Claim::Members(Claimed { place, from: part.from, until }))
+        self.put(&queue.turn(), &Turn { after: until, given_out, next: turn.next + 1, ..turn })?;
+        Ok(Claim::Members(part))
+    }
+
+    /// Notes that the next part is this host's.
+    fn put_part(&mut self, queue: &Queue, turn: &Turn, until: Option<String>, own: &Holder) -> Result<Claimed> {
+        let place = Place::Part(queue.name().into(), turn.round, turn.next);
+        let part = Part { from: turn.after.clone(), until, holder: Some(own.clone()) };
+        self.put(&place, &part)?;
+        Ok(Claimed { place, from: part.from, until: part.until })
+    }
+
+    /// Reads what a rotation begins with, at once.
+    fn load_for(&mut self, queue: &Queue, round: u64) -> Result<()> {
+        let own = self.run.clone().map(Place::Host);
+        let places = [queue.turn(), queue.keys(), Place::Part(queue.name().into(), round, 0)].into_iter().chain(own);
+        self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
+    }
+
+    /// Ends the look at all members, or the only part. `swept` is the key up to which all are proved; without it the rotation has ended.
+    pub(in crate::managed) fn end_last(
+        &mut self,
+        queue: &Queue,
+        key: &KeyId,
+        last: &Claimed,
+        swept: Option<String>,
+        left: Option<LeftTo>,
+    ) -> Result<()> {
+        let own = self.run.clone().map(|run| Place::Host(run).key());
+        let keys = [queue.turn().key(), last.place.key()];
+        self.transaction.load(&keys.into_iter().chain(own).collect::<Vec<_>>())?;
+        // Who was taken for lost since it looked knows nothing of what happened since.
+        self.check_alive()?;
+        self.transaction.remove(&last.place.key())?;
+        let Some(turn) = self.read::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) else { return Ok(()) };
+        // It stays, so that who comes late sees that all was given out, and the rounds are counted on.
+        let left = left.filter(|_| swept.is_some());
+        self.put(&queue.turn(), &Turn { ended: swept.is_none(), swept, left, ..turn })
     }
 
     /// The same where all was given out: a part that a host didn't end, and is gone.
@@ -215,23 +251,29 @@ impl Records {
         &self,
         queue: &Queue,
         key: &KeyId,
+        own: &Holder,
         count: impl FnOnce() -> Result<usize>,
     ) -> Result<Begun> {
         let known = |turn: &Turn| Begun {
             total: usize::try_from(turn.total).unwrap_or(usize::MAX),
             is_new: false,
             has_ended: turn.ended,
+            only: None,
         };
-        if let Some(turn) = self.one::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) {
-            return Ok(known(&turn));
+        let found = self.one::<Turn>(&queue.turn())?;
+        if let Some(turn) = found.as_ref().filter(|turn| turn.key == *key) {
+            return Ok(known(turn));
         }
+        let round = found.map_or(0, |turn| turn.round.wrapping_add(1));
         let count = count()?;
         self.write(|tables| {
+            tables.load_for(queue, round)?;
             let before = tables.read::<Turn>(&queue.turn())?;
             if let Some(turn) = before.as_ref().filter(|turn| turn.key == *key) {
                 return Ok(known(turn));
             }
             tables.check_rotated_to(queue, key)?;
+            tables.check_alive()?;
             let round = before.map_or(0, |turn| turn.round.wrapping_add(1));
             let turn = Turn {
                 key: key.clone(),
@@ -242,9 +284,17 @@ impl Records {
                 next: 0,
                 swept: None,
                 ended: false,
+                left: None,
             };
-            tables.put(&queue.turn(), &turn)?;
-            Ok(Begun { total: count, is_new: true, has_ended: false })
+            let mut begun = Begun { total: count, is_new: true, has_ended: false, only: None };
+            // Of the platform's, others than those that were counted are looked at.
+            let is_small = count < PART && *queue != Queue::Platform;
+            if is_small {
+                begun.only = Some(tables.put_part(queue, &turn, None, own)?);
+            }
+            let next = u64::from(is_small);
+            tables.put(&queue.turn(), &Turn { given_out: is_small, next, ..turn })?;
+            Ok(begun)
         })
     }
 
@@ -347,23 +397,6 @@ impl Records {
             }
             tables.put(&place, &Part { from: None, until: None, holder: Some(own.clone()) })?;
             Ok(Ok((Claimed { place, from: None, until: None }, turn.swept)))
-        })
-    }
-
-    /// Ends it. `swept` is the key up to which all are proved; without it the rotation has ended, and its records go.
-    pub(in crate::managed) fn end_last(
-        &self,
-        queue: &Queue,
-        key: &KeyId,
-        last: &Claimed,
-        swept: Option<String>,
-    ) -> Result<()> {
-        self.write(|tables| {
-            tables.transaction.load(&[queue.turn().key(), last.place.key()])?;
-            tables.transaction.remove(&last.place.key())?;
-            let Some(turn) = tables.read::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) else { return Ok(()) };
-            // It stays, so that who comes late sees that all was given out, and the rounds are counted on.
-            tables.put(&queue.turn(), &Turn { ended: swept.is_none(), swept: swept.clone(), ..turn })
         })
     }
 }

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use atrest::managed::store::Store;
 use atrest::managed::{OpenDisk, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error};
 
+use super::shared_work::sealed;
 use super::world::{Fleet, Host, LEASE};
 use crate::common::world::{VAULT, new_disk, quiet};
 
@@ -245,4 +247,114 @@ fn members_and_reports_come_in_pages_and_sets_one_by_one() {
     assert_eq!(fleet.keys("turn/"), ["turn/a", "turn/b", "turn/c"]);
     host.delete_set("a").unwrap();
     assert_eq!(fleet.keys("turn/"), ["turn/b", "turn/c"]);
+}
+
+/// All live for so long, side by side.
+fn live_together(hosts: &[&Host], minutes: u64) {
+    for _ in 0..minutes * 4 {
+        hosts.iter().for_each(|host| host.live(LEASE / 4));
+    }
+}
+
+/// How many a host has moved. What is busy, others have.
+fn auto_rotated(host: &Host) -> Result<usize, Error> {
+    let mut moved = 0;
+    for (_, rotation) in host.auto_rotate(&quiet)? {
+        match rotation {
+            Ok(rotation) => moved += rotation.rewrapped,
+            Err(Error::Busy { .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(moved)
+}
+
+/// Many hosts find many small sets to rotate at the same time. A quarter of each set's disks is open on one of them.
+#[test]
+fn many_small_sets_take_at_most_three_operations_of_the_store_for_a_disk() {
+    let (fleet, sets, disks) = (Fleet::new(), 48, 12);
+    let count = sets * disks;
+    let maker = fleet.host("maker", 0);
+    for set in 0..sets {
+        let name = format!("s{set:02}");
+        fleet.world.set(&maker, &name, EncryptionType::CustomerKey);
+        (0..disks).for_each(|n| drop(maker.create_disk(&new_disk(&format!("{name}-{n}"), Some(&name))).unwrap()));
+    }
+    drop(maker);
+    let hosts: Vec<Host> = (0..16).map(|n| fleet.host(&format!("host-{n}"), n as u64)).collect();
+    let is_open = |n: &usize| n % disks < disks / 4;
+    let open: Vec<OpenDisk> = (0..count)
+        .filter(is_open)
+        .map(|n| hosts[n / disks % hosts.len()].open_disk(&format!("s{:02}-{}", n / disks, n % disks)).unwrap())
+        .collect();
+    fleet.world.customer(VAULT).rotate();
+    let before = asked(&hosts, 0);
+    let mut moved = all_at_once(&hosts, auto_rotated);
+    let first = asked(&hosts, before);
+    let ended = || {
+        (0..sets).filter(|set| hosts[0].encryption_set(&format!("s{set:02}")).unwrap().previous_keys.is_empty()).count()
+    };
+    let at_once = ended();
+    // They look again after a quarter of an hour.
+    live_together(&hosts.iter().collect::<Vec<_>>(), 16);
+    let before = asked(&hosts, 0);
+    moved += hosts.iter().map(|host| auto_rotated(host).unwrap()).sum::<usize>();
+    let all = first + asked(&hosts, before);
+    println!(
+        "{sets} sets of {disks} disks, {} hosts: {first} operations, {at_once} ended, {all} with the second look; {moved} told as moved",
+        hosts.len()
+    );
+    assert_eq!(ended(), sets);
+    assert!(all <= 3 * count, "{all} operations for {count} disks");
+    drop(open);
+}
+
+/// A set that has nothing to do but for the host that has a disk of it open costs the others next to nothing, until that disk is closed.
+#[test]
+fn a_set_that_waits_for_another_host_is_passed_over() {
+    for dies in [false, true] {
+        let fleet = Fleet::new();
+        let (one, other) = (fleet.host("one", 0), fleet.host("other", 3));
+        for name in ["a", "b"] {
+            fleet.world.set(&one, name, EncryptionType::CustomerKey);
+            (0..2).for_each(|n| drop(one.create_disk(&new_disk(&format!("{name}{n}"), Some(name))).unwrap()));
+        }
+        let open = other.open_disk("a1").unwrap();
+        fleet.world.customer(VAULT).rotate();
+        let rotated = one.auto_rotate(&quiet).unwrap();
+        let busy = rotated.iter().filter(|(_, rotation)| matches!(rotation, Err(Error::Busy { .. })));
+        assert_eq!((rotated.len(), busy.count()), (2, 1), "{rotated:?}");
+        live_together(&[&one, &other], 16);
+        let before = one.asked();
+        assert!(one.auto_rotate(&quiet).unwrap().is_empty());
+        assert!(one.asked() - before <= 6, "{}", one.asked() - before);
+        assert!(!one.encryption_set("a").unwrap().previous_keys.is_empty());
+        // It isn't rotated there any more.
+        if dies {
+            other.die();
+            drop(open);
+            live_together(&[&one], 16);
+        } else {
+            drop(open);
+            live_together(&[&one, &other], 16);
+        }
+        assert_eq!(auto_rotated(&one).unwrap(), 1);
+        assert!(one.encryption_set("a").unwrap().previous_keys.is_empty());
+    }
+}
+
+/// Nobody can read how far the rotation of one set is.
+#[test]
+fn a_record_that_cant_be_read_keeps_no_other_set_from_its_rotation() {
+    let fleet = Fleet::new();
+    let host = fleet.host("one", 0);
+    for name in ["a", "b", "c"] {
+        fleet.world.set(&host, name, EncryptionType::CustomerKey);
+        host.create_disk(&new_disk(name, Some(name))).unwrap();
+    }
+    fleet.store.commit(&[sealed("turn/b", br#"{"of a later":"release"}"#)]).unwrap();
+    fleet.world.customer(VAULT).rotate();
+    let rotated = host.auto_rotate(&quiet).unwrap();
+    let ended: Vec<_> = rotated.iter().map(|(name, rotation)| (name.as_str(), rotation.is_ok())).collect();
+    assert_eq!(ended, [("a", true), ("b", false), ("c", true)], "{rotated:?}");
 }

@@ -1,0 +1,176 @@
+//! Rotation by itself: which sets are due, in which order a host looks at them, and which it leaves to others that have them.
+
+use core::ops::ControlFlow;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+
+use super::parallel;
+use super::records::EncryptionSet;
+use super::rotation::{Rotation, RotationProgress};
+use super::service::{DiskService, Inner};
+use super::store::Records;
+use super::sync::{into_inner, lock, try_lock};
+use crate::key::KeyId;
+use crate::{Error, Result};
+
+/// A set that is to be rotated, and the key that it is to come under.
+pub(super) type Due = (String, Result<KeyId>);
+
+impl DiskService {
+    /// Rotates the sets with auto-rotation whose vault has a newer version of the key, and continues killed rotations
+    /// (28). Call it every few minutes on its own thread: it returns when the rotations are done. A vault is asked at
+    /// most once per `rotation_interval`.
+    ///
+    /// It returns the result for each set that was due. On a store that hosts share, sets are left out that other hosts are at, or that wait
+    /// for what another host has open. A failed rotation is not retried until its error is cleared
+    /// (32); a vault that could not be asked is asked again after the next interval.
+    ///
+    /// # Errors
+    /// [`Error::Io`] from the store.
+    pub fn auto_rotate(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Vec<(String, Result<Rotation>)>> {
+        let mut rotated = Vec::new();
+        self.auto_rotate_each(progress, &mut |name, rotation| rotated.push((name.to_owned(), rotation)))?;
+        Ok(rotated)
+    }
+
+    /// As [`auto_rotate`](Self::auto_rotate), and tells of each set as soon as its rotation has ended, instead of making a list
+    /// of all. The sets are looked at in pages of 1000.
+    ///
+    /// # Errors
+    /// [`Error::Io`] from the store.
+    pub fn auto_rotate_each(
+        &self,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+        ended: &mut dyn FnMut(&str, Result<Rotation>),
+    ) -> Result<()> {
+        self.inner.finish_all_joining()?;
+        let mut after = None;
+        loop {
+            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
+            let due = self.inner.find_newer(&sets);
+            let open = self.inner.open_sets();
+            let (ours, others): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|(name, _)| open.contains(name));
+            let mut rotate = |(name, key): Due| {
+                let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
+                rotation.transpose().into_iter().for_each(|rotation| ended(&name, rotation));
+            };
+            // Nobody else can move what is open here.
+            ours.into_iter().for_each(&mut rotate);
+            let mut others = self.inner.in_own_order(others)?.into_iter();
+            while others.len() > 0 {
+                let some: Vec<Due> = others.by_ref().take(Records::SETS).collect();
+                let work = self.inner.with_work(&some)?;
+                some.into_iter().zip(work).filter(|(_, work)| *work).for_each(|(due, _)| rotate(due));
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Rotates a set to a key, unless another thread is rotating it.
+    fn auto_rotate_set(
+        &self,
+        name: &str,
+        key: &KeyId,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+    ) -> Result<Option<Rotation>> {
+        let rotating = self.inner.rotating.of(name);
+        let Some(_alone) = try_lock(&rotating) else { return Ok(None) };
+        let set = match self.inner.store.set(name) {
+            Err(Error::NoSuchResource(_)) => return Ok(None),
+            set => set?,
+        };
+        // Another thread may have rotated it meanwhile.
+        let due = if set.rotates_by_itself() {
+            set.active_key != *key || !set.previous_keys.is_empty()
+        } else {
+            self.inner.was_ordered(&set) && set.active_key == *key
+        };
+        if !due {
+            return Ok(None);
+        }
+        let failures = self.inner.failures();
+        let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
+            // An outage will probably pass, so don't note it. A refusal is noted.
+            if e.is_revocation() { self.inner.stopped(name, None, e, failures) } else { e }
+        });
+        rotation.map(Some)
+    }
+}
+
+impl Inner {
+    /// Those of these sets that are to be rotated, and their new keys.
+    fn find_newer(&self, sets: &[EncryptionSet]) -> Vec<(String, Result<KeyId>)> {
+        let found = Mutex::new(Vec::new());
+        parallel::for_each(self.parallel, sets, |set| {
+            if (set.rotates_by_itself() || self.was_ordered(set)) && self.should_look(&set.name) {
+                let latest = if set.rotates_by_itself() { self.latest(set, true) } else { Ok(set.active_key.clone()) };
+                let up_to_date = |latest: &KeyId| *latest == set.active_key && set.previous_keys.is_empty();
+                if !latest.as_ref().is_ok_and(up_to_date) {
+                    lock(&found).push((set.name.clone(), latest));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        let mut found = into_inner(found);
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found
+    }
+
+    /// Whether a rotation of a set that doesn't rotate by itself was begun, and left disks to the hosts that have them open.
+    fn was_ordered(&self, set: &EncryptionSet) -> bool {
+        self.keys.fleet.is_some()
+            && !set.auto_rotation
+            && set.auto_key_rotation_error.is_none()
+            && !set.previous_keys.is_empty()
+    }
+
+    /// Whether a newer version of a set's key should be looked up now. If so, this records the lookup.
+    fn should_look(&self, set: &str) -> bool {
+        let (now, mut looked) = (self.keys.now(), lock(&self.looked));
+        let due = looked.get(set).is_none_or(|&at| now.is_past(at, self.rotation_interval.as_secs()));
+        if due {
+            looked.insert(set.into(), now);
+        }
+        due
+    }
+
+    /// Puts sets into another order on each host, so that they don't all begin with the same.
+    fn in_own_order(&self, mut due: Vec<Due>) -> Result<Vec<Due>> {
+        if let Some(fleet) = self.keys.fleet.as_ref().filter(|_| due.len() > 1)
+            && self.store.hosts()?.len() > 1
+        {
+            let run = fleet.own().run;
+            due.sort_by_cached_key(|(name, _)| {
+                let mut hasher = DefaultHasher::new();
+                (&run, name).hash(&mut hasher);
+                hasher.finish()
+            });
+        }
+        Ok(due)
+    }
+
+    /// The sets of which a member is open here, if others share the store.
+    fn open_sets(&self) -> BTreeSet<String> {
+        if self.keys.fleet.is_none() {
+            return BTreeSet::new();
+        }
+        let open = self.registry.all().into_iter().filter(|live| live.is_open());
+        open.filter_map(|live| live.lease()).map(|lease| lease.set.clone()).collect()
+    }
+
+    /// Which of these sets, of which no member is open here, have something for this host to do. Others may have taken the rest since
+    /// they were listed.
+    fn with_work(&self, due: &[Due]) -> Result<Vec<bool>> {
+        let Some(fleet) = &self.keys.fleet else { return Ok(vec![true; due.len()]) };
+        let wanted = due.iter().filter_map(|(name, key)| Some((name.as_str(), key.as_ref().ok()?)));
+        let wanted: Vec<(&str, &KeyId)> = wanted.collect();
+        let work = if wanted.is_empty() { Vec::new() } else { self.store.with_work(&fleet.own(), &wanted)? };
+        let mut work = work.into_iter();
+        // An error is told in any case.
+        Ok(due.iter().map(|(_, key)| key.is_err() || work.next().unwrap_or(true)).collect())
+    }
+}
