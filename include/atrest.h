@@ -4689,6 +4689,13 @@ atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_s
 // ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
 atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
 
+// Makes a store usable again whose records atrest_fleet_store_copy has moved to another one: it takes the mark away for which no service
+// opens it. NOT after a service has used the other store: services of both would write the same disks, and data is lost. Once
+// the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store that wasn't moved.
+//
+// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; ATREST_ERR_BUSY while a service has it open; ATREST_ERR_IO.
+atrest_status atrest_fleet_store_reopen_moved(const atrest_fleet_store *store);
+
 #ifdef __cplusplus
 }
 #endif

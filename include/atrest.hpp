@@ -3693,6 +3693,10 @@ public:
         return detail::value_of<std::uint64_t>(
             [&](auto out) { return atrest_fleet_store_copy(get(), to.get(), out); });
     }
+    // Makes a store usable again that was copied to another one. Not after a service has used the other one.
+    result<void> reopen_moved() const {
+        return detail::done(atrest_fleet_store_reopen_moved(get()));
+    }
 };
 
 // The capability table, whole, or the rows that apply to a disk.

@@ -1316,6 +1316,7 @@ atrest_status atrest_fleet_store_attachments(const atrest_fleet_store *store, co
 atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_status (*each)(void *user,
     const char *defect), void *user, atrest_store_check *out);
 atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
+atrest_status atrest_fleet_store_reopen_moved(const atrest_fleet_store *store);
 #ifdef __cplusplus
 }
 #endif

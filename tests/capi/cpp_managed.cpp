@@ -569,6 +569,7 @@ void fleets()
     atrest_store_check found;
     FAILS(ATREST_ERR_NOT_FOUND, store.check(found));
     FAILS(ATREST_ERR_NOT_FOUND, store.copy_to(other));
+    FAILS(ATREST_ERR_NOT_FOUND, store.reopen_moved());
     {
         const auto service = GOT(store.open_service(host, options));
         GOT(service.create_disk(small("web")));
@@ -580,6 +581,10 @@ void fleets()
     FAILS(ATREST_ERR_INVALID_OPTION, store.attachments([](const atrest_attachment &) {}));
     FAILS(ATREST_ERR_INVALID_OPTION, store.attachments_after("a", [](const atrest_attachment &) {}, 10));
     CHECK(GOT(store.check(found)).empty() && found.resources == 1);
+    CHECK(GOT(store.copy_to(GOT(atrest::fleet_store::open_url("file:" + in_folder("fleet3"))))) >= 2);
+    FAILS(ATREST_ERR_IO, store.open_service(host, options));
+    GOT(store.reopen_moved());
+    CHECK(GOT(GOT(store.open_service(host, options)).list(resource::disk)) == names{"web"});
     CHECK(GOT(store.copy_to(other)) >= 2);
     const auto service = GOT(other.open_service(host, options));
     CHECK(GOT(service.list(resource::disk)) == names{"web"});

@@ -178,6 +178,7 @@ static void any_store(atrest_fleet_store *store, uint32_t shared)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy(NULL, store, &records));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy(store, NULL, &records));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy(store, store, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_reopen_moved(NULL));
     CHECK(records == 77);
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_renew_host_lease(NULL));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_hand_over(NULL, "a", "two"));
@@ -196,6 +197,7 @@ static void on_a_file(void)
     any_store(store, 0);
     IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_check(store, NULL, NULL, &store_is));
     IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_copy(store, copied, &records));
+    IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_reopen_moved(store));
     OK(atrest_fleet_store_open_service(store, NULL, &options, &service));
     atrest_new_disk disk = new_disk("web", NULL);
     OK(atrest_disk_service_create_disk(service, &disk));
@@ -207,13 +209,23 @@ static void on_a_file(void)
     IS(ATREST_ERR_BUSY, atrest_fleet_store_check(store, NULL, NULL, &store_is));
     IS(ATREST_ERR_BUSY, atrest_fleet_store_copy(store, copied, &records));
     CHECK(records == 77);
+    IS(ATREST_ERR_BUSY, atrest_fleet_store_reopen_moved(store));
     atrest_disk_service_free(service);
     OK(atrest_fleet_store_check(store, stop, &defects, &store_is));
     CHECK(store_is.resources == 1 && store_is.defects == 0 && defects == 0);
     OK(atrest_fleet_store_copy(store, copied, &records));
     CHECK(records >= 2 && records < 10);
-    // It was moved.
+    // It was moved. Nobody has used the other one yet, so it is taken back, and moved again.
     IS(ATREST_ERR_IO, atrest_fleet_store_copy(store, copied, &records));
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, atrest_fleet_store_open_service(store, NULL, &options, &out));
+    OK(atrest_fleet_store_reopen_moved(store));
+    OK(atrest_fleet_store_reopen_moved(store));
+    OK(atrest_fleet_store_open_service(store, NULL, &options, &service));
+    described(ATREST_RESOURCE_DISK, "web");
+    atrest_disk_service_free(service);
+    atrest_fleet_store *again = file_named("again.redb");
+    OK(atrest_fleet_store_copy(store, again, &records));
+    atrest_fleet_store_free(again);
     OK(atrest_fleet_store_open_service(copied, NULL, &options, &service));
     described(ATREST_RESOURCE_DISK, "web");
     OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "web"));

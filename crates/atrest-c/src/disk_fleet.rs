@@ -354,6 +354,19 @@ pub unsafe extern "C" fn atrest_fleet_store_copy(
     })
 }
 
+/// Makes a store usable again whose records atrest_fleet_store_copy has moved to another one: it takes the mark away for which no service
+/// opens it. NOT after a service has used the other store: services of both would write the same disks, and data is lost. Once
+/// the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store that wasn't moved.
+///
+/// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; ATREST_ERR_BUSY while a service has it open; ATREST_ERR_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_fleet_store_reopen_moved(store: *const atrest_fleet_store) -> atrest_status {
+    run(|| {
+        handle!(store).store.reopen_moved()?;
+        Ok(())
+    })
+}
+
 fn host_options(host: *const atrest_host_options) -> Result<HostOptions> {
     let c = structure!(host);
     let by_hand = flag("renews_by_hand", c.renews_by_hand)?;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use atrest::managed::store::{FileStore, Store, copy_records};
+use atrest::managed::store::{FileStore, Store, copy_records, reopen_moved};
 use atrest::managed::{DiskService, HostOptions, ServiceOptions, StoreCheck};
 use atrest::{Error, Result};
 
@@ -143,6 +143,15 @@ impl FleetStore {
     /// [`Error::NotFound`] for a file to copy from; as [`copy_records`].
     pub fn copy_to(&self, to: &FleetStore) -> Result<u64> {
         copy_records(&*self.existing()?, &*to.records()?)
+    }
+
+    /// Makes a store usable again whose records were moved to another one: [`reopen_moved`]. **Not after a service has used the other
+    /// one**: both would write the same disks.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a file that isn't there; as [`reopen_moved`].
+    pub fn reopen_moved(&self) -> Result<()> {
+        reopen_moved(&*self.existing()?)
     }
 
     fn check_there(&self) -> Result<()> {
