@@ -37,7 +37,8 @@
 //!
 //! What remains: after a crash, an earlier state of the *same* cache's file can't be told from the last one: one that was put back
 //! as a whole, or that damage to the newest mark and to later records makes. It would bring back what waited then, and lose
-//! later writes.
+//! later writes. And where no note of the last cache is kept ([`KnownCache::NotKept`]), a file that was made zeros, or that begins
+//! like the file of a detached cache, is taken for an empty one.
 //!
 //! # When the disk's key may not be used
 //!
