@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use atrest::BlockDevice;
@@ -40,18 +41,36 @@ impl<'a> Disk<'a> {
         Held(self.state.lock().unwrap().clone())
     }
 
+    /// Whether the bytes there aren't what they were.
+    pub fn differs(&self, before: &Held, range: &Range<u64>) -> bool {
+        let size = PAGE as u64;
+        let state = self.state.lock().unwrap();
+        state.pages.range(range.start / size..range.end.div_ceil(size)).any(|(number, page)| {
+            let start = number * size;
+            let within = range.start.saturating_sub(start) as usize..(range.end - start).min(size) as usize;
+            match before.0.pages.get(number) {
+                Some(old) => old[within.clone()] != page[within],
+                None => self.page(*number)[within.clone()] != page[within],
+            }
+        })
+    }
+
     /// How many writes there were.
     pub fn writes(&self) -> usize {
         self.state.lock().unwrap().writes
     }
 
+    /// Reads what was there at first.
+    fn read_first(&self, offset: u64, bytes: &mut [u8]) {
+        let there = usize::try_from(offset).ok().and_then(|start| self.first.get(start..)).unwrap_or_default();
+        let (now, beyond) = bytes.split_at_mut(there.len().min(bytes.len()));
+        now.copy_from_slice(&there[..now.len()]);
+        beyond.fill(0);
+    }
+
     fn page(&self, number: u64) -> Box<[u8; PAGE]> {
         let mut page = Box::new([0; PAGE]);
-        let start = usize::try_from(number).ok().and_then(|n| n.checked_mul(PAGE)).unwrap_or(usize::MAX);
-        if let Some(bytes) = self.first.get(start..) {
-            let len = bytes.len().min(PAGE);
-            page[..len].copy_from_slice(&bytes[..len]);
-        }
+        self.read_first(number.saturating_mul(PAGE as u64), &mut page[..]);
         page
     }
 
@@ -80,19 +99,16 @@ impl BlockDevice for Disk<'_> {
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.check(offset, bytes.len())?;
-        let state = self.state.lock().unwrap();
-        let mut at = offset;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let within = (at % PAGE as u64) as usize;
-            let (now, later) = rest.split_at_mut((PAGE - within).min(rest.len()));
-            let end = within + now.len();
-            match state.pages.get(&(at / PAGE as u64)) {
-                Some(page) => now.copy_from_slice(&page[within..end]),
-                None => now.copy_from_slice(&self.page(at / PAGE as u64)[within..end]),
-            }
-            at += now.len() as u64;
-            rest = later;
+        self.read_first(offset, bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (page, end) = (PAGE as u64, offset + bytes.len() as u64);
+        for (number, written) in self.state.lock().unwrap().pages.range(offset / page..end.div_ceil(page)) {
+            let (from, to) = ((number * page).max(offset), ((number + 1) * page).min(end));
+            let within = (from % page) as usize;
+            bytes[(from - offset) as usize..(to - offset) as usize]
+                .copy_from_slice(&written[within..within + (to - from) as usize]);
         }
         Ok(())
     }

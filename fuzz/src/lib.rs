@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod json;
 pub mod limits;
+pub mod pages;
 pub mod plain;
 pub mod seeds;
 pub mod store;
@@ -22,6 +23,7 @@ pub mod vaults;
 pub mod world;
 
 /// Reads an input from its front. What is missing is zero.
+#[derive(Default)]
 pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {

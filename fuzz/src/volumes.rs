@@ -1,5 +1,6 @@
 //! What must hold of a device with a header, whatever the header says.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
@@ -20,8 +21,10 @@ pub const SIZE: usize = 16 << 10;
 /// What an input may have a key derivation cost.
 const MAX_ITERATIONS: u32 = 2000;
 
+/// For AES-128-XTS: the time to open a keyslot goes with the length of the key in it.
 pub static DEK: LazyLock<Dek> =
-    LazyLock::new(|| hazmat::dek_from_bytes(&core::array::from_fn::<u8, 64, _>(|i| i as u8)).unwrap());
+    LazyLock::new(|| hazmat::dek_from_bytes(&core::array::from_fn::<u8, DEK_LEN, _>(|i| i as u8)).unwrap());
+const DEK_LEN: usize = 32;
 pub static VAULT: LazyLock<MemoryVault> = LazyLock::new(|| MemoryVault::new("memory:one"));
 
 /// What the data of the volumes is that the library made.
@@ -146,22 +149,12 @@ fn told(device: &dyn BlockDevice) -> String {
     format!("{:?} {keyslots:?} {tokens:?} {segments:?} {:?}", header.uuid(), header.digests())
 }
 
-/// The bytes that are the header's: its copies, and what its keyslots lie in.
-fn header_bytes(disk: &Disk<'_>) -> Vec<u8> {
+/// Where the header is: its copies, and what its keyslots lie in.
+fn header_ranges(disk: &Disk<'_>) -> Vec<Range<u64>> {
     let header = Header::load(disk).expect("a header that opened");
-    let size = disk.size().unwrap();
     let areas = header.keyslots().into_iter().map(|k| (k.area_offset, k.area_size.min(300 << 10)));
     let copies = if header.format() == LuksVersion::Luks1 { 592 } else { 2 * header.metadata_size() };
-    let mut all = Vec::new();
-    for (offset, len) in areas.chain([(0, copies)]) {
-        let end = offset.saturating_add(len).min(size);
-        let mut bytes = vec![0; end.saturating_sub(offset) as usize];
-        if !bytes.is_empty() {
-            disk.read_at(offset, &mut bytes).unwrap();
-        }
-        all.extend(bytes);
-    }
-    all
+    areas.chain([(0, copies)]).map(|(offset, len)| offset..offset.saturating_add(len)).collect()
 }
 
 fn use_volume(disk: &Arc<Disk<'static>>, volume: Opened, how: &How) {
@@ -176,10 +169,12 @@ fn use_volume(disk: &Arc<Disk<'static>>, volume: Opened, how: &How) {
     // The last sector is there as well.
     if volume.size() > 0 {
         volume.read_at(volume.size() - sector as u64, &mut vec![0; sector]).unwrap();
-        let header = header_bytes(disk);
+        let (header, before) = (header_ranges(disk), disk.held());
         volume.write_at(0, &vec![0x5A; sector]).unwrap();
         volume.write_at(volume.size() - sector as u64, &vec![0xA5; sector]).unwrap();
-        assert!(header_bytes(disk) == header, "writing data changed the header or a keyslot");
+        assert!(header_ranges(disk) == header, "writing data changed what the header says");
+        let changed = header.iter().any(|range| disk.differs(&before, range));
+        assert!(!changed, "writing data changed the header or a keyslot");
         volume.write_at(0, &held[..sector]).unwrap();
     }
     let held = first_bytes(&volume);

@@ -11,9 +11,11 @@ use core::ffi::{CStr, c_char, c_void};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs;
 use std::ptr::null_mut;
 use std::sync::{LazyLock, Mutex};
 
+use atrest_fuzz::pages::Folder;
 use atrest_fuzz::{Input, Numbers, limits, seeds};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
@@ -43,6 +45,9 @@ const GUARDS: usize = 32;
 const MAX_CALLS: usize = 24;
 
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
+/// The files that calls find, made once for each choice of what there is.
+static FILES: Mutex<BTreeMap<u8, Folder>> = Mutex::new(BTreeMap::new());
 
 /// The header of a volume, made once.
 static BACKUP: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -103,6 +108,7 @@ struct Buffer {
     output: Option<&'static str>,
 }
 
+#[derive(Default)]
 pub struct Caller<'a> {
     input: Input<'a>,
     handles: BTreeMap<&'static str, Vec<*mut c_void>>,
@@ -426,21 +432,11 @@ fn called(name: &str, args: &[usize]) -> u64 {
 }
 
 fn run(data: &[u8]) {
-    let _ = std::fs::remove_dir_all(FOLDER.path());
-    std::fs::create_dir(FOLDER.path()).unwrap();
-    std::fs::create_dir(FOLDER.path().join("folder")).unwrap();
-    std::fs::write(FOLDER.path().join("key"), [7; 32]).unwrap();
     let mut input = Input(data);
     let there = input.byte();
-    let mut caller = Caller {
-        input: Input(&[]),
-        handles: BTreeMap::new(),
-        buffers: Vec::new(),
-        kept: Vec::new(),
-        slots: Vec::new(),
-        given: Vec::new(),
-    };
-    prepare(&mut caller, there);
+    let mut caller = Caller::default();
+    put_files(there);
+    prepare(&mut caller, there, false);
     caller.input = input;
     for _ in 0..MAX_CALLS {
         if caller.input.0.is_empty() {
@@ -449,19 +445,42 @@ fn run(data: &[u8]) {
         let (_, call) = CALLS[usize::from(caller.input.u16()) % CALLS.len()];
         call(&mut caller);
     }
-    // Free all, in an order of its own.
+    free_all(&mut caller);
+}
+
+/// Frees all handles, in an order of its own.
+fn free_all(caller: &mut Caller<'_>) {
     let frees: Vec<_> = CALLS.iter().filter(|(name, _)| name.ends_with("_free")).collect();
     for (name, call) in frees {
         let kind: &'static str = name.strip_suffix("_free").unwrap();
         while caller.handles.get(kind).is_some_and(|all| !all.is_empty()) {
             caller.input = Input(&[]);
-            call(&mut caller);
+            call(caller);
         }
     }
 }
 
-/// A vault, a DEK, ciphers, a device with a volume on it, and a disk service: whatever `there` says.
-fn prepare(caller: &mut Caller<'_>, there: u8) {
+/// Makes the folder what calls find: a vault with a key, and a store and a disk if `there` says so. To make them by calls takes
+/// most of the time of an input, so that is done once.
+fn put_files(there: u8) {
+    let folder = FOLDER.path();
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir(folder).unwrap();
+    let mut made = FILES.lock().unwrap();
+    if let Some(files) = made.get(&(there & 12)) {
+        return files.write(folder).unwrap();
+    }
+    fs::create_dir(folder.join("folder")).unwrap();
+    fs::write(folder.join("key"), [7; 32]).unwrap();
+    let mut caller = Caller::default();
+    prepare(&mut caller, there & 12, true);
+    free_all(&mut caller);
+    made.insert(there & 12, Folder::read(folder).unwrap());
+}
+
+/// A vault, a DEK, ciphers, a device with a volume on it, and a disk service: whatever `there` says. The first time their files are
+/// made.
+fn prepare(caller: &mut Caller<'_>, there: u8, makes_files: bool) {
     let path = |name: &str| CString::new(FOLDER.path().join(name).into_os_string().into_encoded_bytes()).unwrap();
     let (vault_path, key_path, store, folder) = (path("vault"), path("key"), path("store"), path("folder"));
     let pointer = |text: &CStr| text.as_ptr() as *mut c_void;
@@ -489,12 +508,18 @@ fn prepare(caller: &mut Caller<'_>, there: u8) {
         options.id = pointer(c"fuzz:vault");
         let unlock = &raw const unlock as *mut c_void;
         let options = &raw const options as *mut c_void;
-        let vault =
-            made("atrest_vault", &|out| sys::atrest_vault_create_file_with(pointer(&vault_path), unlock, options, out));
-        // Always the same, so that it opens what was made once.
-        let kek = [9u8; 32];
-        let name = pointer(c"disks");
-        assert_eq!(sys::atrest_vault_import_key(vault, name, kek.as_ptr() as *mut c_void, 32, null_mut(), 0), OK);
+        let vault = made("atrest_vault", &|out| {
+            if makes_files {
+                sys::atrest_vault_create_file_with(pointer(&vault_path), unlock, options, out)
+            } else {
+                sys::atrest_vault_open_file(pointer(&vault_path), unlock, out)
+            }
+        });
+        if makes_files {
+            // Always the same, so that it opens what was made once.
+            let (name, kek) = (pointer(c"disks"), [9u8; 32]);
+            assert_eq!(sys::atrest_vault_import_key(vault, name, kek.as_ptr() as *mut c_void, 32, null_mut(), 0), OK);
+        }
         let bytes: [u8; 64] = core::array::from_fn(|i| i as u8);
         let dek = made("atrest_dek", &|out| sys::atrest_hazmat_dek_from_bytes(bytes.as_ptr() as *mut c_void, 64, out));
         if there & 1 != 0 {
@@ -547,12 +572,14 @@ fn prepare(caller: &mut Caller<'_>, there: u8) {
             if there & 8 == 0 {
                 return;
             }
-            let mut disk: sys::atrest_new_disk = core::mem::zeroed();
-            disk.struct_size = size_of::<sys::atrest_new_disk>();
-            (disk.name, disk.region, disk.subscription) = (pointer(c"disk-1"), pointer(c"north"), pointer(c"one"));
-            (disk.size, disk.sector_size) = (64 << 10, 4096);
-            let status = sys::atrest_disk_service_create_disk(service, &raw const disk as *mut c_void);
-            assert_eq!(status, OK, "{}", last_error());
+            if makes_files {
+                let mut disk: sys::atrest_new_disk = core::mem::zeroed();
+                disk.struct_size = size_of::<sys::atrest_new_disk>();
+                (disk.name, disk.region, disk.subscription) = (pointer(c"disk-1"), pointer(c"north"), pointer(c"one"));
+                (disk.size, disk.sector_size) = (64 << 10, 4096);
+                let status = sys::atrest_disk_service_create_disk(service, &raw const disk as *mut c_void);
+                assert_eq!(status, OK, "{}", last_error());
+            }
             made("atrest_disk", &|out| sys::atrest_disk_service_open_disk(service, pointer(c"disk-1"), out));
         }
     }

@@ -5,6 +5,7 @@
 #![no_main]
 
 use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use atrest::{Error, FilePrefix, MemoryDevice, SectorSize, SectorUnit};
 use atrest_fuzz::vaults::MemoryVault;
@@ -16,7 +17,11 @@ const SLOT: usize = 4096;
 const CONTEXT: &[u8] = b"db-7";
 const ZEROS: [u8; 512] = [0; 512];
 
-static VAULT: LazyLock<MemoryVault> = LazyLock::new(|| MemoryVault::new("memory:one"));
+/// New in each process, as the DEKs of [`SOUND`] are: what a former process made, and the corpus has kept, must not open.
+static VAULT: LazyLock<MemoryVault> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    MemoryVault::new(&format!("memory:{:020}", now.as_nanos()))
+});
 
 /// Sound slots, and what their ciphers make of zeros.
 static SOUND: LazyLock<Vec<(Vec<u8>, [u8; 512])>> = LazyLock::new(|| {

@@ -1,11 +1,11 @@
 //! NBD: what a server sends to a client, from the handshake on.
 //!
-//! An input is a byte that says what the client asks for, and what the server sends.
+//! An input is a byte that says what the client asks for and whether it has threads, and what the server sends.
 
 #![no_main]
 
 use atrest_fuzz::{Input, limits, seeds};
-use atrest_nbd::fuzzing::{READS, nbd_client};
+use atrest_nbd::fuzzing::{Callers, READS, nbd_client};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: seeds::write(seeds()), |data: &[u8]| {
@@ -14,14 +14,18 @@ fuzz_target!(init: seeds::write(seeds()), |data: &[u8]| {
 
 fn run(data: &[u8]) {
     let mut input = Input(data);
-    let lists = input.byte() & 1 == 1;
+    let flags = input.byte();
+    let callers = if flags & THREADS == THREADS { Callers::Threads } else { Callers::Turns };
     let sent = input.rest();
-    let answered = nbd_client(lists, sent);
+    let answered = nbd_client(flags & 1 == 1, callers, sent);
     // Zeros may be told of in few bytes, data not.
-    let has_hole = sent.windows(6).any(|window| window[..4] == HEAD && window[4..] != [0, 0]);
+    let has_hole = || sent.windows(6).any(|window| window[..4] == HEAD && window[4..] != [0, 0]);
     let least: usize = READS.iter().zip(answered).filter(|(_, answered)| *answered).map(|(len, _)| len).sum();
-    assert!(sent.len() >= least || has_hole, "{answered:?} of {} bytes", sent.len());
+    assert!(sent.len() >= least || has_hole(), "{answered:?} of {} bytes", sent.len());
 }
+
+/// With these bits each request has a thread. Few inputs do, since threads take most of the time.
+const THREADS: u8 = 0xf0;
 
 /// What a structured reply begins with.
 const HEAD: [u8; 4] = [0x66, 0x8e, 0x33, 0xef];
@@ -70,7 +74,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let replies = [simple(3, 0), simple(0, 5), simple(1, 28), simple(4, 0), simple(2, 22)].concat();
     let long = [simple(0, 0), vec![1; 8192], simple(1, 0), vec![2; 70_000], simple(3, 0)].concat();
     let export = [&4u32.to_be_bytes()[..], b"disk", b"a description"].concat();
-    vec![
+    let seeds = [
         greet(0, &[structured.clone(), chunks].concat()),
         greet(0, &[structured, data(1, 1, 0, 70_000), data(0, 1, 4096, 8192)].concat()),
         greet(0, &[plain.clone(), replies.clone()].concat()),
@@ -79,5 +83,7 @@ fn seeds() -> Vec<Vec<u8>> {
         greet(0, &[option(8, 0x8000_0005, b"TLS")].concat()),
         greet(1, &[option(3, 2, &export), option(3, 2, &export), option(3, 1, &[])].concat()),
         [&[0][..], b"NBDMAGICIHAVEOPT\0\0", &old, &vec![0; 124]].concat(),
-    ]
+    ];
+    let with_threads = seeds.iter().map(|seed| [&[seed[0] | THREADS], &seed[1..]].concat());
+    with_threads.chain(seeds.iter().cloned()).collect()
 }

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use atrest::managed::{DiskService, ResourceKind, ResourceName};
 use atrest::{EncryptionType, Error, Result};
-use atrest_fuzz::store::{self, Form};
+use atrest_fuzz::store::{self, Form, Store};
 use atrest_fuzz::world::{World, new_disk, new_set, snapshot_of, still};
 use atrest_fuzz::{Input, json, limits, seeds};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
@@ -29,6 +29,8 @@ struct Fleet {
     sound: Vec<u8>,
     truth: String,
     records: store::Records,
+    /// The same in each form.
+    stores: [Store; 2],
     /// Which of its pages hold something.
     used: Vec<usize>,
 }
@@ -49,12 +51,13 @@ static FLEET: LazyLock<Fleet> = LazyLock::new(|| {
     let path = world.folder.path().join("store");
     let sound = std::fs::read(&path).unwrap();
     let records = store::records(&path);
-    for form in [Form::Now, Form::Former] {
-        store::write(&path, &records, form);
+    let stores = [Form::Now, Form::Former].map(|form| Store::new(&records, form));
+    for store in &stores {
+        store.write(&path);
         assert!(told(&world.service()).unwrap() == truth, "the harness writes a store as the library does");
     }
     let used = (0..sound.len() / PAGE).filter(|n| sound[n * PAGE..][..PAGE].iter().any(|&byte| byte != 0)).collect();
-    Fleet { world, sound, truth, records, used }
+    Fleet { world, sound, truth, records, stores, used }
 });
 
 fuzz_target!(init: start(), |data: &[u8]| -> Corpus {
@@ -116,13 +119,11 @@ fn run(data: &[u8]) -> bool {
     let [mode, kind, name, id] = [(); CONTROL].map(|()| input.byte());
     let path = FLEET.world.folder.path().join("store");
     if mode & 1 == 0 {
-        let mut records = FLEET.records.clone();
-        let name = match (kind % 5, id & 1) {
+        let name: String = match (kind % 5, id & 1) {
             (store::ORPHAN, 1) => format!("00000000-0000-4000-8000-0000000000{id:02x}"),
             _ => NAMES[usize::from(name) % NAMES.len()].into(),
         };
-        records.insert((kind % 5, name), input.rest().to_vec());
-        store::write(&path, &records, if mode & FORMER == 0 { Form::Now } else { Form::Former });
+        FLEET.stores[usize::from(mode & FORMER != 0)].write_with(&path, kind % 5, &name, input.rest());
         return record();
     }
     let mut bytes = FLEET.sound.clone();

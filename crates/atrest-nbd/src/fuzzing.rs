@@ -16,8 +16,20 @@ use crate::wire::{BLOCK_STATUS, FLUSH, READ, WRITE};
 /// How long the reads of [`nbd_client`] are.
 pub const READS: [usize; 2] = [8192, 70_000];
 
+/// How the callers of [`nbd_client`] wait for their replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Each in a thread of its own, as in a program. The threads take most of the time.
+    Threads,
+    /// By turns, in one thread.
+    Turns,
+}
+
+/// How long a caller sleeps in its turn while another one has to read.
+const TURN: Duration = Duration::from_micros(50);
+
 /// Talks NBD with a server that sends these bytes, whatever it gets, and then ends. Returns which of two reads were answered.
-pub fn nbd_client(lists: bool, sent: &[u8]) -> [bool; 2] {
+pub fn nbd_client(lists: bool, callers: Callers, sent: &[u8]) -> [bool; 2] {
     let nothing = [false; 2];
     let Ok((client, mut server)) = UnixStream::pair() else { return nothing };
     // What doesn't fit into the socket's buffer is never sent.
@@ -55,14 +67,38 @@ pub fn nbd_client(lists: bool, sent: &[u8]) -> [bool; 2] {
     let submitted: Vec<_> =
         commands.into_iter().map(|(command, to)| (connection.submit(&command, until), to)).collect();
     // Each by a caller of its own, as long replies need.
-    let answered: Vec<bool> = std::thread::scope(|scope| {
-        let connection = &connection;
-        let wait = move |(index, mut to): (Result<usize, Outcome>, Target<'_>)| {
-            let outcome = index.map(|index| connection.wait(index, &mut to, until, true));
-            matches!(outcome, Ok(Outcome::Replied(None)))
-        };
-        let callers: Vec<_> = submitted.into_iter().map(|submitted| scope.spawn(move || wait(submitted))).collect();
-        callers.into_iter().map(|caller| caller.join().expect("a caller panicked")).collect()
-    });
+    let mut answered = [false; 5];
+    let mut waiting = Vec::new();
+    for ((submitted, to), answered) in submitted.into_iter().zip(&mut answered) {
+        waiting.extend(submitted.ok().map(|index| Caller { index, to, answered }));
+    }
+    match callers {
+        Callers::Threads => std::thread::scope(|scope| {
+            let connection = &connection;
+            for mut caller in waiting {
+                scope.spawn(move || caller.wait(connection, until, true));
+            }
+        }),
+        Callers::Turns => {
+            while Instant::now() < until && !waiting.is_empty() {
+                waiting.retain_mut(|caller| !caller.wait(&connection, until.min(Instant::now() + TURN), false));
+            }
+        }
+    }
     [answered[0], answered[1]]
+}
+
+struct Caller<'a> {
+    index: usize,
+    to: Target<'a>,
+    answered: &'a mut bool,
+}
+
+impl Caller<'_> {
+    /// Says whether it needn't come back.
+    fn wait(&mut self, connection: &Connection, until: Instant, gives_up: bool) -> bool {
+        let outcome = connection.wait(self.index, &mut self.to, until, gives_up);
+        *self.answered = matches!(outcome, Outcome::Replied(None));
+        gives_up || !matches!(outcome, Outcome::TimedOut)
+    }
 }

@@ -53,7 +53,7 @@ pub(super) fn first_sector(device: &dyn BlockDevice) -> io::Result<[u8; SECTOR]>
 pub(super) fn is_blank(device: &dyn BlockDevice) -> io::Result<bool> {
     let mut start = vec![0; device.size()?.min(1 << 20) as usize];
     device.read_at(0, &mut start)?;
-    Ok(start.iter().all(|&byte| byte == 0))
+    Ok(start.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()]))
 }
 
 /// Overwrites what the keys of a cache were derived with, durably, and removes its file.

@@ -37,7 +37,8 @@
 //!
 //! What remains: after a crash, an earlier state of the *same* cache's file can't be told from the last one: one that was put back
 //! as a whole, or that damage to the newest mark and to later records makes. It would bring back what waited then, and lose
-//! later writes.
+//! later writes. And where no note of the last cache is kept ([`KnownCache::NotKept`]), a file that was made zeros, or that begins
+//! like the file of a detached cache, is taken for an empty one.
 //!
 //! # When the disk's key may not be used
 //!
@@ -107,16 +108,27 @@ impl Cache {
         place: impl Into<CachePlace>,
         options: &CacheOptions,
     ) -> Result<Self> {
-        let inner = Arc::new(Attaching { disk, keeper, place: place.into(), options }.attach()?);
-        let destager = match options.mode {
-            CacheMode::WriteBack => {
-                let layer: Arc<dyn WriteBack> = inner.clone();
-                inner.keeper.announce(Arc::downgrade(&layer));
-                Some(Destager::start(inner.clone(), options.destage_after)?)
-            }
-            _ => None,
-        };
-        Ok(Cache { inner, destager })
+        let mut cache = Self::attach_idle(disk, keeper, place.into(), options)?;
+        if cache.is_write_back() {
+            cache.destager = Some(Destager::start(cache.inner.clone(), options.destage_after)?);
+        }
+        Ok(cache)
+    }
+
+    /// Without the thread that writes to the disk what waits: writers that need room do.
+    pub(crate) fn attach_idle(
+        disk: Arc<dyn Disk>,
+        keeper: Arc<dyn CacheKeeper>,
+        place: CachePlace,
+        options: &CacheOptions,
+    ) -> Result<Self> {
+        let inner = Arc::new(Attaching { disk, keeper, place, options }.attach()?);
+        let cache = Cache { inner, destager: None };
+        if cache.is_write_back() {
+            let layer: Arc<dyn WriteBack> = cache.inner.clone();
+            cache.inner.keeper.announce(Arc::downgrade(&layer));
+        }
+        Ok(cache)
     }
 
     /// Attaches a cache to a managed disk: its keys are derived from the disk's DEK, and the service's store notes it.
