@@ -23,6 +23,8 @@ mod servers;
 mod serving;
 #[cfg(any(feature = "etcd", feature = "postgres"))]
 mod shared_fleet;
+
+mod statuses;
 #[cfg(feature = "kms")]
 mod taking_over;
 mod terminal;
