@@ -151,7 +151,7 @@ fn code_of_io(error: &io::Error) -> Code {
     match error.kind() {
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::AlreadyExists => Code::Refused,
-        ErrorKind::ResourceBusy => Code::Busy,
+        ErrorKind::AddrInUse | ErrorKind::ResourceBusy => Code::Busy,
         _ => Code::Io,
     }
 }
@@ -162,17 +162,27 @@ fn code_of(error: &Error) -> Code {
         | Error::InvalidName(_)
         | Error::ContextLength { .. }
         | Error::SectorSize { .. }
+        | Error::SectorNumber { .. }
+        | Error::SectorOverflow { .. }
+        | Error::Misaligned { .. }
         | Error::KeyLength { .. }
         | Error::KekLength { .. }
+        | Error::WrapLength { .. }
         | Error::EqualKeyHalves
+        | Error::KernelUnavailable { .. }
         | Error::UnsupportedAlgorithm(_) => Code::Usage,
-        Error::NotFound { .. } | Error::NoSuchResource(_) => Code::NotFound,
+        Error::NotFound { .. }
+        | Error::NoSuchResource(_)
+        | Error::KeyRefused { reason: KeyRefusal::Missing, .. } => Code::NotFound,
         Error::WrongPassphrase
         | Error::WrongVaultPassphrase
         | Error::WrongKey
         | Error::NotThisVault { .. }
+        // A credential of a kind that nothing there takes. One that is named by its number is told apart where it is named.
         | Error::NoSuchProtector(_) => Code::WrongCredential,
-        Error::KeyRefused { .. } | Error::Vault(_) | Error::DiskSuspended { .. } => Code::KeyUnusable,
+        Error::KeyRefused { .. } | Error::KeyExhausted { .. } | Error::Vault(_) | Error::DiskSuspended { .. } => {
+            Code::KeyUnusable
+        }
         Error::NotAVault { .. }
         | Error::DamagedVault(_)
         | Error::DamagedMap(_)
@@ -181,16 +191,27 @@ fn code_of(error: &Error) -> Code {
         | Error::UnsupportedHeader(_)
         | Error::TamperedHeader
         | Error::InvalidEnvelope(_)
+        | Error::InvalidPrefix(_)
         | Error::UnwrapFailed
         | Error::ForeignData(_)
         | Error::OlderHeader { .. }
-        | Error::OlderDevice { .. } => Code::Damaged,
+        | Error::OlderDevice { .. }
+        // What lies on it was cut off. Where something is made, it is `no_room`.
+        | Error::DeviceTooSmall { .. } => Code::Damaged,
         Error::Busy { .. } => Code::Busy,
         Error::Io { source, .. } => code_of_io(source),
-        Error::SelfTest { .. } | Error::Random => Code::No,
+        Error::SelfTest { .. } => Code::No,
+        Error::Random => Code::Io,
         _ if error.source().is_some() => Code::Io,
         _ => Code::Refused,
     }
+}
+
+/// Why something could not be made on a device: one that is too small isn't damaged.
+pub fn no_room(error: Error) -> Failure {
+    let is_small = matches!(error, Error::DeviceTooSmall { .. });
+    let failure = Failure::from(error);
+    if is_small { Failure { code: Code::Refused, ..failure } } else { failure }
 }
 
 /// Names the subject of an operation in its error.

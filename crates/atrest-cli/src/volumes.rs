@@ -3,13 +3,13 @@
 use atrest::cipher::CipherSpec;
 use atrest::key::HashAlgorithm;
 use atrest::volume::{Header, PlainOptions};
-use atrest::{DekAlgorithm, Fingerprint, OpenOptions, SectorSize, Volume, hazmat};
+use atrest::{DekAlgorithm, Error, Fingerprint, OpenOptions, SectorSize, Volume, hazmat};
 use clap::Args;
 
 use crate::confirm::confirm;
 use crate::credentials::{CredentialArgs, Opener};
 use crate::devices::{self, Access, Device};
-use crate::failure::{About, Failure, Result};
+use crate::failure::{About, Code, Failure, Result};
 use crate::output::note;
 use crate::secrets;
 use crate::units::parse_size;
@@ -73,6 +73,17 @@ impl ExpectArgs {
         }
         Ok(options)
     }
+
+    /// Why it doesn't open.
+    fn failure(&self, error: Error) -> Failure {
+        match (&error, self.keyslot) {
+            (Error::NoSuchProtector(_), Some(_)) => Failure {
+                code: Code::NotFound,
+                ..Failure::from(error).hint("`atrest protector ls` lists what there is")
+            },
+            _ => error.into(),
+        }
+    }
 }
 
 /// A volume of any device.
@@ -112,7 +123,7 @@ impl VolumeArgs {
             let opener = of_azure.take().map_or_else(|| self.credential.opener(&self.device), Ok)?;
             tries -= 1;
             let opened = Volume::open(device.clone(), opener.credential()?, &options);
-            match opened.about(&self.device) {
+            match opened.map_err(|e| self.expect.failure(e)).about(&self.device) {
                 Err(e) if e.wrong_passphrase && tries > 0 => note(format_args!("{e}")),
                 Err(e) => return Err(e),
                 Ok(volume) => {

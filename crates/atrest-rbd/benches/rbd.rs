@@ -4,6 +4,8 @@
 //! that keeps 32 operations of `rbd_aio_*` under way; ours by 32 threads of this process. Ratios are to plain librbd, of rounds
 //! that take turns; the median counts.
 
+#[path = "../../../tests/common/ceph.rs"]
+mod ceph;
 #[allow(dead_code)]
 #[path = "../tests/rbd/cluster.rs"]
 mod cluster;
@@ -45,7 +47,7 @@ const LOADS: [Load; 4] = [
 ];
 
 fn main() {
-    let Some(cluster) = Cluster::start("memstore") else { return };
+    let Some(cluster) = cluster::start("memstore") else { return };
     let folder = tempfile::tempdir().unwrap();
     let Some(program) = compiled(folder.path()) else { return };
     let plain = cluster.image((SIZE >> 20) + 16);

@@ -1,21 +1,16 @@
 //! Azurite, Microsoft's emulator of the blob service, in a folder of its own.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use atrest_azblob::{Credential, Lease, PageBlobBackend, PageBlobDevice, PageBlobOptions};
 use atrest_http::{Client, Deadline, HttpOptions, Method, Request, base64, base64_decode, encode_query, hmac_sha256};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::peers;
-
-pub const ACCOUNT: &str = "devstoreaccount1";
-/// The well-known key of the emulator's account.
-pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub use crate::emulators::{ACCOUNT, KEY};
+use crate::{emulators, peers};
 
 pub struct Azurite {
-    program: String,
     more: Vec<String>,
     /// With TLS, the root that signed the server's certificate.
     root: Option<Vec<u8>>,
@@ -33,18 +28,12 @@ impl Azurite {
     /// A new one with more arguments.
     pub fn start_with(more: &[&str], root: Option<Vec<u8>>) -> Option<Self> {
         let more: Vec<_> = more.iter().map(|argument| (*argument).to_owned()).collect();
-        let program = peers::peer("azurite-blob", &["--version"])?;
+        peers::peer("azurite-blob", &["--version"])?;
         let folder = tempfile::tempdir().unwrap();
-        // Between here and its start somebody else may take the port: then another is taken.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = run(&program, &more, folder.path(), port) {
-                let azurite = Azurite { program, more, root, folder, port, child };
-                azurite.make_container("disks");
-                return Some(azurite);
-            }
-        }
-        panic!("azurite-blob doesn't start");
+        let (port, child) = emulators::start(|port| command(&more, folder.path(), port));
+        let azurite = Azurite { more, root, folder, port, child };
+        azurite.make_container("disks");
+        Some(azurite)
     }
 
     /// The URL of the container, or of another server that stands before it.
@@ -87,7 +76,9 @@ impl Azurite {
         self.signal(signal);
         self.child.wait().unwrap();
         for _ in 0..50 {
-            if let Some(child) = run(&self.program, &self.more, self.folder.path(), self.port) {
+            if let Some(child) =
+                emulators::listening(&mut command(&self.more, self.folder.path(), self.port), self.port)
+            {
                 self.child = child;
                 return;
             }
@@ -123,18 +114,11 @@ impl Drop for Azurite {
     }
 }
 
-fn run(program: &str, more: &[String], folder: &std::path::Path, port: u16) -> Option<Child> {
-    let mut command = Command::new(program);
-    command.args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--blobHost", "127.0.0.1", "--blobPort"]);
-    command.arg(port.to_string()).arg("--location").arg(folder).args(more);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while child.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(child);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    None
+/// Its command, with more arguments.
+fn command(more: &[String], folder: &std::path::Path, port: u16) -> Command {
+    let mut command = emulators::azurite(folder, port);
+    command.args(more);
+    command
 }
 
 pub fn credential() -> Credential {

@@ -16,7 +16,7 @@ use crate::bitlocker::NewBitLockerArgs;
 use crate::confirm::confirm;
 use crate::credentials::ProtectArgs;
 use crate::devices::{self, Access, Device};
-use crate::failure::{About, Failure, Result};
+use crate::failure::{About, Failure, Result, no_room};
 use crate::guard::Guards;
 use crate::output::{Answer, Output, Text, shown, size};
 use crate::partial::Partial;
@@ -278,7 +278,7 @@ pub fn format(device: &Device, name: &str, guards: &Guards, new: &NewVolume, yes
         }
         formatted => formatted,
     };
-    let volume = volume.about(name)?;
+    let volume = volume.map_err(no_room).about(name)?;
     for guard in guards.others() {
         volume.add_protector(guard.protector(), &KeyslotOptions::new()).about(name)?;
     }

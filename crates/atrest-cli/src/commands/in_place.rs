@@ -13,7 +13,7 @@ use super::format::{CipherName, FormatArgs, Formatted, HeaderFile};
 use crate::confirm::confirm;
 use crate::credentials::{NewProtectArgs, Opener, ProtectArgs};
 use crate::devices::{self, Access, Device};
-use crate::failure::{About, Failure, Result};
+use crate::failure::{About, Failure, Result, no_room};
 use crate::guard::Guard;
 use crate::output::{Answer, Output, Text, quoted, shown, size};
 use crate::progress::{Progress, Show};
@@ -116,7 +116,7 @@ pub fn encrypt_in_place(
     let begun = Volume::begin_encryption(device, guard.protector(), &options, free);
     let volume = begun.map_err(|e| match e {
         Error::Busy { .. } => Failure::from(e).hint(&resumed("it was begun already")),
-        e => e.into(),
+        e => no_room(e),
     });
     let volume = volume.about(name)?;
     // From here on the header is needed to go on.
@@ -279,7 +279,7 @@ impl Resize {
         let (old, start) = (volume.size(), volume.data_offset());
         let end = |size: u64| start.checked_add(size).ok_or_else(|| Failure::usage("the size is too large"));
         match self.size {
-            None => drop(volume.resize(None).about(name)?),
+            None => drop(volume.resize(None).map_err(no_room).about(name)?),
             Some(wanted) if wanted < old => {
                 confirm(
                     yes,
@@ -289,7 +289,7 @@ impl Resize {
                         size(old - wanted)
                     ),
                 )?;
-                volume.resize(Some(wanted)).about(name)?;
+                volume.resize(Some(wanted)).map_err(no_room).about(name)?;
                 if is_file {
                     // The header first, so that a killed run leaves a volume that opens.
                     volume.device().set_size(end(wanted)?).about(name)?;
@@ -300,7 +300,7 @@ impl Resize {
                 if is_file && devices::size_of(volume.device())? < len {
                     volume.device().set_size(len).about(name)?;
                 }
-                volume.resize(Some(wanted)).about(name)?;
+                volume.resize(Some(wanted)).map_err(no_room).about(name)?;
             }
         }
         output.answer(&Resized {

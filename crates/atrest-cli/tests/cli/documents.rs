@@ -89,6 +89,67 @@ fn every_command_line_of_the_manual_runs() {
     assert_eq!(ran.status, 0, "{}\n{}", ran.text(), ran.stderr);
 }
 
+/// The names of all commands that have none below them, such as `key ls`.
+fn leaves(place: &Place, above: &[&str]) -> Vec<String> {
+    let help = place.ok(&[above, &["--help"]].concat());
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<&str> =
+        names.map(|line| line.split_whitespace().next().unwrap()).filter(|name| *name != "help").collect();
+    if names.is_empty() {
+        return vec![above.join(" ")];
+    }
+    names.iter().flat_map(|name| leaves(place, &[above, &[name]].concat())).collect()
+}
+
+#[test]
+fn every_command_has_a_line_in_the_manual() {
+    let text = document("docs/cli.md");
+    // Options of `fleet` may stand before the next word.
+    let line = |command: &String| {
+        let mut words: Vec<&str> = command.split_whitespace().skip_while(|word| *word != "atrest").skip(1).collect();
+        while words.first() == Some(&"fleet") && words.get(1).is_some_and(|word| word.starts_with("--")) {
+            words.drain(1..3);
+        }
+        words.join(" ") + " "
+    };
+    let fences = ["```console", "```console mount", "```console postgres"];
+    let mut lines: Vec<String> =
+        fences.iter().flat_map(|fence| blocks(&text, fence)).flat_map(|block| commands(&block)).collect();
+    lines.extend(blocks(&text, "```sh").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()));
+    let lines: Vec<String> = lines.iter().map(|command| line(&command.replace("$(", " "))).collect();
+    let mut left = leaves(&Place::new(), &[]);
+    left.retain(|command| !lines.iter().any(|line| line.starts_with(&format!("{command} "))));
+    // It needs Azure, and has a page of its own.
+    left.retain(|command| command != "take-over");
+    assert!(left.is_empty(), "no line shows {left:?}");
+}
+
+/// What no test can run, for it needs a service, has at least no option that there isn't.
+#[test]
+fn command_lines_that_are_not_run_are_understood() {
+    let place = Place::new();
+    let mut count = 0;
+    for (name, fence) in
+        [("docs/cli.md", "```sh"), ("docs/ade.md", "```sh"), ("crates/atrest-cli/README.md", "```console")]
+    {
+        if name == "docs/ade.md" && !cfg!(feature = "kms") {
+            continue;
+        }
+        for block in blocks(&document(name), fence) {
+            let joined = block.replace("\\\n", " ");
+            for command in joined.lines().map(|line| line.trim_start_matches("$ ")) {
+                if command.starts_with("atrest ") {
+                    let ran = place.shell(&format!("{command} --help"));
+                    assert_eq!(ran.status, 0, "{name}: {command}: {}", ran.stderr);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count >= 4, "only {count} were found");
+}
+
 #[test]
 fn the_readmes_session_is_as_recorded() {
     let text = document("README.md");

@@ -27,7 +27,7 @@ pub fn place() -> Place {
 pub const WHERE: [&str; 4] = ["--region", "north", "--subscription", "contoso"];
 
 /// Makes the set `one`, which may use its key; returns the key's URL.
-fn make_set(place: &Place) -> String {
+pub fn make_set(place: &Place) -> String {
     let key = place.json("key show", &["key", "show", "disks"])["versions"][0]["id"].as_str().unwrap().to_owned();
     let create = ["fleet", "set", "create", "one", "--key", &key, "--tenant", "contoso"];
     let set = place.json("fleet set create", &[&create, &WHERE[..]].concat());

@@ -3,8 +3,14 @@
 #[cfg(feature = "bitlocker")]
 mod bitlocker;
 mod block_devices;
+#[cfg(feature = "rbd")]
+#[path = "../../../../tests/common/ceph.rs"]
+mod ceph;
 mod common;
 mod documents;
+#[cfg(any(feature = "azblob", feature = "s3"))]
+#[path = "../../../../tests/common/emulators.rs"]
+mod emulators;
 mod fleet;
 mod headerless;
 mod in_place;
@@ -23,6 +29,10 @@ mod servers;
 mod serving;
 #[cfg(any(feature = "etcd", feature = "postgres"))]
 mod shared_fleet;
+
+mod statuses;
+#[cfg(any(feature = "azblob", feature = "rbd", feature = "s3"))]
+mod stores;
 #[cfg(feature = "kms")]
 mod taking_over;
 mod terminal;

@@ -1,129 +1,34 @@
 //! A real Ceph cluster, shared by the tests of this program.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use atrest_rbd::{RbdBackend, RbdOptions};
 
+pub use crate::ceph::Cluster;
 use crate::peers;
-
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rbd/cluster.sh");
-
-pub struct Cluster {
-    folder: PathBuf,
-    control: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
-    /// It ends when its input does: with this process.
-    _script: Child,
-    faults: RwLock<()>,
-}
 
 /// The cluster of this program, started by the first test that needs it; `None` where Ceph isn't installed.
 pub fn cluster() -> Option<&'static Cluster> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
-    CLUSTER.get_or_init(|| Cluster::start("bluestore")).as_ref()
+    CLUSTER.get_or_init(|| start("bluestore")).as_ref()
+}
+
+/// A new cluster, `store` being bluestore or memstore.
+pub fn start(store: &str) -> Option<Cluster> {
+    Cluster::start(store, |program| peers::peer(program, &["--version"]).is_some())
 }
 
 impl Cluster {
-    pub fn start(store: &str) -> Option<Self> {
-        for program in ["ceph", "ceph-mon", "ceph-osd", "ceph-mgr", "rbd"] {
-            peers::peer(program, &["--version"])?;
-        }
-        let folder = tempfile::Builder::new().prefix("atrest-rbd-").tempdir().unwrap().keep();
-        let port = free_port().to_string();
-        let mut script = Command::new("bash")
-            .args([SCRIPT, peers::text(&folder), &port, store])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let control = (script.stdin.take().unwrap(), BufReader::new(script.stdout.take().unwrap()));
-        let cluster = Cluster { folder, control: Mutex::new(control), _script: script, faults: RwLock::default() };
-        let mut line = String::new();
-        cluster.control.lock().unwrap().1.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "the cluster didn't start; run tests/rbd/cluster.sh by hand");
-        Some(cluster)
-    }
-
-    /// Says that a test needs a cluster without faults.
-    pub fn calm(&self) -> RwLockReadGuard<'_, ()> {
-        self.faults.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says that a test makes faults.
-    pub fn alone(&self) -> RwLockWriteGuard<'_, ()> {
-        self.faults.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives an order to the script: see there.
-    pub fn order(&self, order: &str) {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(control.0, "{order}").unwrap();
-        let mut line = String::new();
-        control.1.read_line(&mut line).unwrap();
-        assert_eq!(line, "done\n");
-    }
-
-    pub fn config(&self) -> PathBuf {
-        self.folder.join("ceph.conf")
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Options of a user who has the least rights.
     pub fn options(&self) -> RbdOptions {
         RbdOptions::new().config(self.config()).user("disks").deadline(Duration::from_secs(60))
     }
 
-    pub fn url(&self) -> String {
-        format!("rbd:rbd?conf={}&user=disks", self.config().display())
-    }
-
     pub fn backend(&self) -> RbdBackend {
         RbdBackend::from_url(&self.url()).unwrap()
     }
-
-    /// A program of Ceph, as the administrator.
-    pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("CEPH_CONF", self.config());
-        command
-    }
-
-    /// Runs `rbd`, and returns what it printed.
-    pub fn rbd(&self, arguments: &[&str]) -> String {
-        run(self.command("rbd").args(arguments))
-    }
-
-    /// Runs `ceph`, and returns what it printed.
-    pub fn ceph(&self, arguments: &[&str]) -> String {
-        run(self.command("ceph").args(arguments))
-    }
-
-    /// A new image of a name that no other test has.
-    pub fn image(&self, mib: u64) -> String {
-        let name = format!("rbd/{}", unused_name());
-        self.rbd(&["create", "--size", &format!("{mib}M"), &name]);
-        name
-    }
-}
-
-pub fn unused_name() -> String {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    format!("image-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-pub fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?} failed: {stdout}{stderr}");
-    stdout.into_owned()
 }
 
 /// Python with the modules of Ceph, which Debian has for its own Python only.
@@ -134,11 +39,4 @@ pub fn python() -> Option<&'static str> {
     };
     let found = ["python3", "/usr/bin/python3"].into_iter().find(has_modules);
     found.or_else(|| peers::python("rbd").map(|_| "python3"))
-}
-
-/// The first of some ports that nobody has.
-fn free_port() -> u16 {
-    let begin = 20_000 + (std::process::id() % 100) as u16 * 100;
-    let ports = (begin..30_000).step_by(100).chain((20_000..begin).step_by(100));
-    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("no port is free")
 }

@@ -4,7 +4,8 @@ use atrest::volume::LuksVersion;
 use atrest::{Credential, FormatOptions, OpenOptions, Protector, SectorSize, Volume};
 use atrest_rbd::RbdDevice;
 
-use crate::cluster::{Cluster, cluster, python, run};
+use crate::ceph::run;
+use crate::cluster::{Cluster, cluster, python};
 use crate::fast;
 
 const MIB: u64 = 1 << 20;

@@ -1,6 +1,8 @@
 //! Disks on a real Ceph cluster, which these tests start in a folder and end again.
 #![cfg(target_os = "linux")]
 
+#[path = "../../../../tests/common/ceph.rs"]
+mod ceph;
 #[allow(dead_code)]
 mod cluster;
 #[path = "../../../../tests/common/peers.rs"]

@@ -17,7 +17,7 @@ fn options(world: &World, backend: RbdBackend) -> ServiceOptions {
 
 /// A backend in a namespace of its own.
 fn backend(cluster: &Cluster) -> RbdBackend {
-    let namespace = format!("rbd/{}", crate::cluster::unused_name());
+    let namespace = format!("rbd/{}", crate::ceph::unused_name());
     cluster.rbd(&["namespace", "create", &namespace]);
     RbdBackend::new(&namespace, &cluster.options()).unwrap()
 }

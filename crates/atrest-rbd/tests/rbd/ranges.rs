@@ -14,7 +14,7 @@ fn objects(cluster: &Cluster, image: &str) -> usize {
     let info = cluster.rbd(&["info", "--format", "json", image]);
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     let prefix = info["block_name_prefix"].as_str().unwrap();
-    let all = crate::cluster::run(cluster.command("rados").args(["-p", "rbd", "ls"]));
+    let all = crate::ceph::run(cluster.command("rados").args(["-p", "rbd", "ls"]));
     all.lines().filter(|name| name.starts_with(prefix)).count()
 }
 

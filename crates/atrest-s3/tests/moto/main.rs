@@ -2,6 +2,8 @@
 
 mod costs;
 mod device;
+#[path = "../../../../tests/common/emulators.rs"]
+mod emulators;
 mod fences;
 mod kills;
 #[path = "../../../../tests/common/on_store.rs"]

@@ -1,14 +1,13 @@
 //! moto, an emulator of AWS. It keeps all in memory.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use atrest_http::{Client, Deadline, Hidden, HttpOptions, Method, Request};
 use atrest_s3::{AccessKey, Credential, S3Backend, S3Device, S3Options};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::peers;
+use crate::{emulators, peers};
 
 pub const ID: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a01";
 pub const OTHER: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a02";
@@ -22,21 +21,19 @@ impl Moto {
     /// A new one, with a bucket `disks`; `None` if it isn't installed.
     pub fn start() -> Option<Self> {
         let moto = Self::start_with(&[])?;
-        assert!(moto.request(Method::Put, "/disks").is_success());
+        emulators::make_bucket(moto.port, "disks");
         Some(moto)
     }
 
     /// A new one without a bucket, with variables of its environment.
     pub fn start_with(variables: &[(&str, &str)]) -> Option<Self> {
-        let program = peers::peer("moto_server", &["--help"])?;
-        // Between here and its start somebody else may take the port: then another is taken.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = run(&program, variables, port) {
-                return Some(Moto { port, child });
-            }
-        }
-        panic!("moto_server doesn't start");
+        peers::peer("moto_server", &["--help"])?;
+        let (port, child) = emulators::start(|port| {
+            let mut command = emulators::moto(port);
+            command.envs(variables.iter().copied());
+            command
+        });
+        Some(Moto { port, child })
     }
 
     /// The URL of the bucket, or of another server that stands before it.
@@ -98,20 +95,6 @@ impl Drop for Moto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn run(program: &str, variables: &[(&str, &str)], port: u16) -> Option<Child> {
-    let mut command = Command::new(program);
-    command.envs(variables.iter().copied());
-    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while child.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(child);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    None
 }
 
 pub fn credential() -> Credential {

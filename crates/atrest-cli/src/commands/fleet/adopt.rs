@@ -19,7 +19,8 @@ use crate::stop::{self, Gently};
 pub struct Adopt {
     /// The name of the disk
     name: String,
-    /// The file with the volume, on the file system of the place of the disks; it is moved there
+    /// The volume, which becomes the disk: a file on the file system of the place of the disks, which is moved there, or an image
+    /// of the pool, by its name in it
     image: String,
     /// The region
     #[arg(long, value_name = "TEXT")]
@@ -122,29 +123,28 @@ impl Adopt {
         disk.adopting.as_ref().is_some_and(|adopting| adopting.image == self.image)
     }
 
+    /// The disk that the image is becoming, by a call that was killed.
+    #[cfg(feature = "kms")]
+    fn begun(&self, service: &DiskService) -> Option<Resource> {
+        service.resource(&ResourceName::disk(&self.name)).ok().filter(|disk| self.is_begun(disk))
+    }
+
     /// The passphrase of a disk of Azure Disk Encryption, if it is said where that is.
     #[cfg(feature = "kms")]
     fn of_azure(&self, service: &DiskService, disks: &str) -> Result<Option<Secret>> {
-        use std::path::Path;
-
-        use crate::devices::{Access, open};
         use crate::failure::About;
         use atrest_ade::{Disk, passphrase};
         if !self.ade.is_given() {
             return Ok(None);
         }
-        // A call that was killed may have moved it.
-        let moved = match service.resource(&ResourceName::disk(&self.name)) {
-            Ok(disk) if self.is_begun(&disk) && !Path::new(&self.image).exists() => Some(disk),
-            _ => None,
+        let backend = atrest_stores::backend(disks)?;
+        // The place of the disks knows what an image is: a file, or one of a pool.
+        let device = match (backend.open_image(&self.region, &self.image), self.begun(service)) {
+            // A call that was killed has moved it.
+            (Err(Error::NotFound { .. }), Some(disk)) => backend.open(&disk.region, &disk.id)?,
+            (opened, _) => opened?,
         };
-        self.ade.ask(|source, vaults| {
-            let device = match &moved {
-                Some(disk) => atrest_stores::backend(disks)?.open(&disk.region, &disk.id)?,
-                None => open(&self.image, Access::Read)?,
-            };
-            passphrase(&Disk::new(device), source, vaults).map(Some).about(&self.image)
-        })
+        self.ade.ask(|source, vaults| passphrase(&Disk::new(device), source, vaults).map(Some).about(&self.image))
     }
 
     #[cfg(not(feature = "kms"))]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Ceph cluster of one monitor and one OSD, for tests: cluster.sh FOLDER PORT STORE, where STORE is bluestore or memstore.
+# A Ceph cluster of one monitor and one OSD, for tests: ceph.sh FOLDER PORT STORE, where STORE is bluestore or memstore.
 #
 # It prints `ready` when a pool `rbd` is there, and lives until its standard input ends: then all that it has started is killed.
 # So it ends with the test program, however that ends. The folder is removed. Lines on standard input are orders; each is answered by `done`:
