@@ -2,7 +2,7 @@
 
 use super::aligned::Aligned;
 use super::format::{first_used, wipe};
-use super::headers::{NewBitLocker, Room, create_bitlocker};
+use super::headers::{NewBitLocker, Room};
 use super::protect::secret_of;
 use super::{BlockDevice, OpenOptions, Volume, signature};
 use crate::key::{Credential, Protector};
@@ -120,27 +120,23 @@ impl<D: BlockDevice> Volume<D> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let room = Room::of(size)?;
         let dek = Dek::generate(options.algorithm)?;
+        let new = NewBitLocker::new(&dek, options.sector_size, &options.description, secret.bytes(), by)?;
         let used = match first_used(&device, 0, START)? {
             Some(used) => Some(used),
             None => first_used(&device, room.start, room.end())?,
         };
-        if let Some(offset) = used {
-            if !options.overwrite {
-                let found =
-                    signature::describe(&device).map_err(|e| Error::io("looking at what the device holds", e))?;
-                return Err(Error::DeviceNotBlank { offset, found });
-            }
+        if let Some(offset) = used
+            && !options.overwrite
+        {
+            let found = signature::describe(&device).map_err(|e| Error::io("looking at what the device holds", e))?;
+            return Err(Error::DeviceNotBlank { offset, found });
+        }
+        let made = new.make(&room)?;
+        if used.is_some() {
             wipe(&device, 0, WIPED.min(room.start))?;
             wipe(&device, room.start, room.end())?;
         }
-        let new = NewBitLocker {
-            dek: &dek,
-            sector_size: options.sector_size,
-            description: &options.description,
-            secret: secret.bytes(),
-            by,
-        };
-        create_bitlocker(&device, &room, &new)?;
+        made.write(&device)?;
         let credential = match protector {
             Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
             Protector::StartupKey(path) => Credential::StartupKey(path),

@@ -157,6 +157,22 @@ fn options_out_of_bounds_are_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn what_is_refused_leaves_a_device_as_it_was_also_where_it_may_be_overwritten() {
+    let before: Vec<u8> = (0..2 << 20).map(|i: u32| (i % 251) as u8).collect();
+    let options = BitLockerOptions::new().overwrite(true);
+    let refused = |options: &BitLockerOptions, protector| {
+        let device = Arc::new(TestDevice::new(before.clone()));
+        Volume::format_bitlocker(device.clone(), protector, options).unwrap_err();
+        assert!(device.bytes() == before, "{protector:?} destroyed what was there");
+    };
+    refused(&options, Protector::Passphrase(b"\xff"));
+    refused(&options, Protector::RecoveryPassword("111111-1"));
+    // A digit of a true one that was mistyped: the first group is a multiple of 11 no more.
+    refused(&options, Protector::RecoveryPassword("000001-000011-000022-720885-051260-432531-011000-597531"));
+    refused(&options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2), Protector::Passphrase(b"pw"));
+}
+
+#[test]
 fn a_crash_leaves_no_volume_or_a_whole_one() {
     let device = Arc::new(TestDevice::new(vec![0; (1 << 20) + 4096]));
     let protector = Protector::Passphrase(PASSWORD.as_bytes());

@@ -28,7 +28,7 @@ use crate::{Error, Result};
 #[cfg(feature = "bitlocker")]
 use bitlocker::BitLockerStore;
 #[cfg(feature = "bitlocker")]
-pub(super) use bitlocker::{NewBitLocker, Room, create as create_bitlocker, now as bitlocker_time};
+pub(super) use bitlocker::{NewBitLocker, Room, now as bitlocker_time};
 use luks1::Luks1Store;
 use luks2::Luks2Store;
 

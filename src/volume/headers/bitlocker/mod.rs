@@ -26,7 +26,7 @@ use crate::{Dek, Error, Result, Secret};
 use attempt::{ByProtector, NoKey};
 pub(in crate::volume) use copies::now;
 use found::Found;
-pub(in crate::volume) use new::{NewBitLocker, Room, create};
+pub(in crate::volume) use new::{NewBitLocker, Room};
 use protector::new_protector;
 
 /// The metadata of a volume on a device.

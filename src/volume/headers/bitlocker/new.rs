@@ -6,7 +6,7 @@
 
 use super::copies::{now, write_copy};
 use super::protector::new_protector;
-use crate::ondisk::bitlocker::{AREA, BootSector, Draft, Method, NewVolume};
+use crate::ondisk::bitlocker::{AREA, BootSector, Draft, Method, NewProtector, NewVolume};
 use crate::volume::BlockDevice;
 use crate::volume::headers::{Means, check_written};
 use crate::{Dek, DekAlgorithm, Error, Result, Secret, SectorSize};
@@ -20,13 +20,13 @@ const BEHIND: u64 = 4096;
 /// The least size.
 const LEAST: u64 = 1 << 20;
 
-/// A volume to be made.
+/// A volume to be made, by a method that BitLocker has, with a protector that is sound.
 pub(in crate::volume) struct NewBitLocker<'a> {
-    pub(in crate::volume) dek: &'a Dek,
-    pub(in crate::volume) sector_size: SectorSize,
-    pub(in crate::volume) description: &'a str,
-    pub(in crate::volume) secret: &'a [u8],
-    pub(in crate::volume) by: Means,
+    method: Method,
+    dek: &'a Dek,
+    sector_size: SectorSize,
+    description: &'a str,
+    protector: NewProtector,
 }
 
 /// What of a device a new volume takes for itself, beside its first sectors. It is all that must be blank.
@@ -53,39 +53,63 @@ impl Room {
     }
 }
 
-/// Writes the metadata, and then the boot sector, which makes a volume of it.
-pub(in crate::volume) fn create(device: &dyn BlockDevice, room: &Room, new: &NewBitLocker<'_>) -> Result<()> {
-    let method = match new.dek.algorithm() {
-        DekAlgorithm::Aes128Xts => Method::Xts128,
-        DekAlgorithm::Aes256Xts => Method::Xts256,
-        other => {
-            let text = format!("a new BitLocker volume is encrypted by XTS, not {}", other.name());
-            return Err(Error::InvalidOption(text));
-        }
-    };
-    let protector = new_protector(new.by, new.secret)?;
-    let sector = new.sector_size.bytes();
-    let copies = [0, 1, 2].map(|i| room.start + START + i * AREA as u64);
-    let volume = NewVolume {
-        method,
-        key: new.dek.secret(),
-        description: new.description,
-        size: room.size,
-        header_sectors: START as u32 / sector,
-        header_size: START,
-        header_offset: room.start,
-        copies,
-    };
-    let master_key = Secret::random(32)?;
-    let mut draft = Draft::new(&volume, &master_key, now())?;
-    draft.add(&protector, &master_key)?;
-    let area = draft.finish(&master_key)?;
-    for place in copies {
-        write_copy(device, place, &area)?;
+impl<'a> NewBitLocker<'a> {
+    pub(in crate::volume) fn new(
+        dek: &'a Dek,
+        sector_size: SectorSize,
+        description: &'a str,
+        secret: &[u8],
+        by: Means,
+    ) -> Result<Self> {
+        let method = match dek.algorithm() {
+            DekAlgorithm::Aes128Xts => Method::Xts128,
+            DekAlgorithm::Aes256Xts => Method::Xts256,
+            other => {
+                let text = format!("a new BitLocker volume is encrypted by XTS, not {}", other.name());
+                return Err(Error::InvalidOption(text));
+            }
+        };
+        Ok(NewBitLocker { method, dek, sector_size, description, protector: new_protector(by, secret)? })
     }
-    let failed = |e| Error::io("writing the boot sector", e);
-    let boot = BootSector::make(new.sector_size, copies);
-    device.write_at(0, &boot).map_err(failed)?;
-    device.sync().map_err(failed)?;
-    check_written(device, 0, &boot).map_err(failed)
+
+    /// Makes what will be written. All that can be refused is refused here, before the device loses what it holds.
+    pub(in crate::volume) fn make(&self, room: &Room) -> Result<MadeBitLocker> {
+        let copies = [0, 1, 2].map(|i| room.start + START + i * AREA as u64);
+        let volume = NewVolume {
+            method: self.method,
+            key: self.dek.secret(),
+            description: self.description,
+            size: room.size,
+            header_sectors: START as u32 / self.sector_size.bytes(),
+            header_size: START,
+            header_offset: room.start,
+            copies,
+        };
+        let master_key = Secret::random(32)?;
+        let mut draft = Draft::new(&volume, &master_key, now())?;
+        draft.add(&self.protector, &master_key)?;
+        let area = draft.finish(&master_key)?;
+        let boot = BootSector::make(self.sector_size, copies);
+        Ok(MadeBitLocker { copies, area, boot })
+    }
+}
+
+/// What is written of a new volume.
+pub(in crate::volume) struct MadeBitLocker {
+    copies: [u64; 3],
+    area: Vec<u8>,
+    boot: [u8; 512],
+}
+
+impl MadeBitLocker {
+    /// Writes the metadata, and then the boot sector, which makes a volume of it.
+    pub(in crate::volume) fn write(&self, device: &dyn BlockDevice) -> Result<()> {
+        for place in self.copies {
+            write_copy(device, place, &self.area)?;
+        }
+        let failed = |e| Error::io("writing the boot sector", e);
+        device.write_at(0, &self.boot).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        check_written(device, 0, &self.boot).map_err(failed)
+    }
 }
