@@ -1,9 +1,10 @@
 //! Volumes whose every protector is destroyed, with their data.
 
+use std::io;
 use std::sync::Arc;
 
 use atrest::volume::Header;
-use atrest::{Credential, Error, OpenOptions, Volume};
+use atrest::{BlockDevice, Credential, Error, FileDevice, OpenOptions, Volume};
 
 use super::common::device::{TestDevice, crash_images, reopen};
 use super::common::{cryptsetup, python, text};
@@ -75,6 +76,72 @@ fn a_crash_of_erasing_leaves_the_volume_or_nothing() {
     assert!(whole > 5 && gone > 5, "{whole} {gone}");
 }
 
+/// A device with a place that takes no writes.
+struct BadSector(Arc<TestDevice>, u64);
+
+impl BlockDevice for BadSector {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if (offset..offset + bytes.len() as u64).contains(&self.1) {
+            return Err(io::Error::other("a bad sector"));
+        }
+        self.0.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_written_does_not_keep_the_others() {
+    let model = suspended();
+    for bad in model.copies {
+        let device = device(&model);
+        let error = Header::load(&BadSector(device.clone(), bad)).unwrap().erase().unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        let mut image = device.bytes();
+        image[bad as usize..][..AREA].fill(0);
+        assert!(!is_left(&model, &image), "another copy than that at {bad} has its protectors");
+        // Whoever repeats it on a device that works is done.
+        Header::load(&device).unwrap().erase().unwrap();
+        assert!(!is_left(&model, &device.bytes()) && copies_are_the_same(&model, &device.bytes()), "{bad}");
+    }
+}
+
+#[test]
+fn erasing_writes_nowhere_but_to_copies() {
+    let size = model::SIZE as u64;
+    for elsewhere in [0, size, size + (1 << 20), u64::MAX - 511] {
+        let mut model = suspended();
+        model.copies[2] = elsewhere;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("volume");
+        std::fs::write(&path, model.image(&model::plain(), |_| true)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        reopen(|| Header::load(&FileDevice::open(&path)?)?.erase()).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        assert!(after.len() == before.len(), "{elsewhere}: the file has {} bytes", after.len());
+        assert!(after[..512] == before[..512], "{elsewhere}: the boot sector was written over");
+        assert!(!is_left(&model, &after), "{elsewhere}");
+    }
+    // What follows the volume on its device.
+    let mut model = suspended();
+    model.copies[2] = size;
+    let mut image = model.image(&model::plain(), |_| true);
+    image.resize(3 << 20, 0x33);
+    let device = Arc::new(TestDevice::new(image));
+    Header::load(&device).unwrap().erase().unwrap();
+    assert!(device.bytes()[model::SIZE..].iter().all(|byte| *byte == 0x33) && !is_left(&model, &device.bytes()));
+}
+
 #[test]
 fn what_is_partly_in_the_clear_is_not_called_erased() {
     let mut model = suspended();
@@ -109,7 +176,7 @@ fn other_programs_find_no_protector() {
         }
     };
     judge(false);
-    reopen(|| Header::load(&atrest::FileDevice::open(&image)?)?.erase()).unwrap();
+    reopen(|| Header::load(&FileDevice::open(&image)?)?.erase()).unwrap();
     judge(true);
     println!("{count} judgements");
 }

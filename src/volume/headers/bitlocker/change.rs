@@ -6,6 +6,11 @@ use crate::ondisk::bitlocker::{AREA, Block, Draft, State};
 use crate::volume::BlockDevice;
 use crate::{Error, Result, Secret, zeros};
 
+/// How a copy begins.
+const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
+/// The bytes of the boot sector.
+const BOOT: u64 = 512;
+
 impl BitLockerStore {
     /// The master key, which proves what is written.
     fn master_key(&self) -> Result<&Secret> {
@@ -24,10 +29,10 @@ impl BitLockerStore {
         let mut draft = self.draft()?;
         change(&mut draft, self.master_key()?)?;
         let area = draft.finish(self.master_key()?)?;
-        self.replace(device, area)
+        self.replace(device, area, Self::write)
     }
 
-    /// Removes all protectors, without any of them.
+    /// Removes all protectors, without any of them: from all copies that can be written, also where one can't.
     pub(super) fn remove_all(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let mut draft = self.draft()?;
         // What isn't encrypted can be read without a protector.
@@ -41,7 +46,7 @@ impl BitLockerStore {
         }
         // The master key proves metadata to whoever has opened the volume, which nobody does from here on.
         let area = draft.finish(&Secret::random(32)?)?;
-        self.replace(device, area)
+        self.replace(device, area, Self::erase_all)
     }
 
     fn draft(&self) -> Result<Draft> {
@@ -51,8 +56,13 @@ impl BitLockerStore {
         Ok(Draft::of(&self.found.area, now())?)
     }
 
-    /// Replaces the metadata: all copies of it.
-    fn replace(&mut self, device: &dyn BlockDevice, area: Vec<u8>) -> Result<()> {
+    /// Replaces the metadata: all copies of it, which `write` does.
+    fn replace(
+        &mut self,
+        device: &dyn BlockDevice,
+        area: Vec<u8>,
+        write: impl FnOnce(&mut Self, &dyn BlockDevice, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         // What couldn't be read again is never written.
         let block = Block::parse(&area)?;
         // Of what earlier attempts have written, only what is still there.
@@ -62,10 +72,45 @@ impl BitLockerStore {
         }
         self.tried.push(area.clone());
         self.found.differ = self.found.in_order();
-        self.write(device, &area)?;
+        write(self, device, &area)?;
         (self.found.block, self.found.area) = (block, area);
         self.tried.clear();
         Ok(())
+    }
+
+    /// Writes over all copies, each where it is one, and returns the first error once all were tried.
+    fn erase_all(&mut self, device: &dyn BlockDevice, area: &[u8]) -> Result<()> {
+        let mut first = Ok(());
+        let mut failed = Vec::new();
+        for &place in &self.found.differ {
+            let erased = self.room_of_copy(device, place).and_then(|room| match room {
+                0 => Ok(()),
+                room => write_copy(device, place, &area[..room]),
+            });
+            if let Err(e) = erased {
+                failed.push(place);
+                first = first.and(Err(e));
+            }
+        }
+        self.found.differ = failed;
+        first
+    }
+
+    /// The bytes of a copy at a place that the metadata names. None where none can be: over the boot sector, behind the device,
+    /// and in what follows the volume, unless a copy is there. Metadata that was forged may name these.
+    fn room_of_copy(&self, device: &dyn BlockDevice, place: u64) -> Result<usize> {
+        let room = self.found.device_size.saturating_sub(place).min(AREA as u64) as usize;
+        if place < BOOT || room < SIGNATURE.len() {
+            return Ok(0);
+        }
+        if self.found.block.encrypted != 0 && place.saturating_add(AREA as u64) > self.found.block.encrypted {
+            let mut start = [0; SIGNATURE.len()];
+            device.read_at(place, &mut start).map_err(|e| Error::io("reading the metadata", e))?;
+            if start != *SIGNATURE {
+                return Ok(0);
+            }
+        }
+        Ok(room)
     }
 
     /// Writes the copies that differ.
@@ -82,7 +127,7 @@ impl BitLockerStore {
         for place in &self.found.differ {
             let mut area = vec![0; AREA];
             device.read_at(*place, &mut area).map_err(|e| Error::io("reading the metadata", e))?;
-            if !area.starts_with(b"-FVE-FS-") && !zeros::is_zero(&area) {
+            if !area.starts_with(SIGNATURE) && !zeros::is_zero(&area) {
                 return Err(Error::ForeignData(format!(
                     "the place of a copy of the metadata, at byte {place}, holds neither zeros nor a damaged copy: open the \
                      volume read-only; or if that may be destroyed, repair the header with `hazmat_repair` (which OpenOptions \

@@ -31,7 +31,7 @@ pub(super) fn write_copy(device: &dyn BlockDevice, place: u64, area: &[u8]) -> R
     let (first, rest) = area.split_at(FIRST.min(area.len()));
     let mut void = [0; FIRST];
     void[..VOID.len()].copy_from_slice(&VOID);
-    device.write_at(place, &void).map_err(failed)?;
+    device.write_at(place, &void[..first.len()]).map_err(failed)?;
     device.sync().map_err(failed)?;
     device.write_at(place + FIRST as u64, rest).map_err(failed)?;
     device.sync().map_err(failed)?;
