@@ -57,6 +57,13 @@ pub struct BitLockerArgs {
     clear_key: bool,
 }
 
+#[cfg(feature = "bitlocker")]
+impl BitLockerArgs {
+    fn is_given(&self) -> bool {
+        self.recovery_password_from.is_some() || self.startup_key.is_some() || self.clear_key
+    }
+}
+
 /// What opens a volume, held.
 pub enum Opener {
     Vault(Arc<dyn KeyVault>),
@@ -124,10 +131,33 @@ impl CredentialArgs {
         if !self.ade.is_given() {
             return Ok(None);
         }
-        if self.key_file.is_some() || self.passphrase_from.is_some() || self.dek_file.is_some() {
+        if self.is_secret_given() || self.dek_file.is_some() {
             return Err(one_only());
         }
         Ok(Some(&self.ade))
+    }
+
+    /// Whether a secret other than a data key was named.
+    fn is_secret_given(&self) -> bool {
+        #[cfg(feature = "bitlocker")]
+        if self.bitlocker.is_given() {
+            return true;
+        }
+        self.key_file.is_some() || self.passphrase_from.is_some()
+    }
+
+    /// Refuses what doesn't open data without a header.
+    pub fn check_plain(&self) -> Result<()> {
+        #[cfg(feature = "kms")]
+        if self.ade.is_given() {
+            return Err(Failure::usage(
+                "Azure Disk Encryption has a header: leave out --plain, or --secret and --token",
+            ));
+        }
+        if self.dek_file.is_some() && self.is_secret_given() {
+            return Err(one_only());
+        }
+        Ok(())
     }
 
     /// Whether the terminal is asked, so that it can be asked again.

@@ -89,7 +89,33 @@ impl ExpectArgs {
 /// A volume of any device.
 pub type AnyVolume = Volume<Device>;
 
+impl ExpectArgs {
+    /// Refuses what only a header can tell. The fingerprint of the key is known without one.
+    fn check_plain(&self) -> Result<()> {
+        let given = [
+            ("--header", self.header.is_some()),
+            ("--context", self.context.is_some()),
+            ("--expect-key", self.expect_key.is_some()),
+            ("--keyslot", self.keyslot.is_some()),
+            ("--ignore-tokens", self.ignore_tokens),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(Failure::usage(format!(
+                "data without a header has nothing that {name} could be about: leave it out, or --plain; --fingerprint proves \
+                 the key"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
 impl VolumeArgs {
+    /// Refuses what data without a header doesn't have, before anything is asked for or opened.
+    fn check_plain(&self) -> Result<()> {
+        self.expect.check_plain()?;
+        self.credential.check_plain()
+    }
+
     /// Opens the volume, or the data without a header.
     pub fn open_or_plain(
         &self,
@@ -229,6 +255,7 @@ impl PlainArgs {
         if !self.plain {
             return Ok(());
         }
+        of.check_plain()?;
         let text = format!(
             "{} has no header, so nothing proves the key, the cipher and the place of the data: if one of them is wrong, what is \
              written destroys what is there. Try it with --read-only first.",
@@ -239,6 +266,8 @@ impl PlainArgs {
 
     /// Opens the data.
     pub fn open(&self, of: &VolumeArgs, access: Access, discard: bool) -> Result<AnyVolume> {
+        of.check_plain()?;
+        let expected = of.expect.fingerprint.as_deref().map(parse_fingerprint).transpose()?;
         let cipher = match self.upper_half {
             true => CipherSpec::AesXtsUpperHalf,
             false => self.cipher.parse()?,
@@ -283,6 +312,9 @@ impl PlainArgs {
                 }
             }
         };
+        if let Some(expected) = expected {
+            expected.check(&dek).about(&of.device)?;
+        }
         let volume = Volume::hazmat_open_plain(device, &dek, &options).about(&of.device)?;
         warn_of(&volume, &of.device);
         Ok(volume)

@@ -59,6 +59,42 @@ fn each_numbering_is_read() {
     place.run(&["decrypt", "disk", "x.img", "--upper-half"]).failed(2, "--plain");
 }
 
+/// Nothing but the fingerprint proves the key.
+#[test]
+fn what_only_a_header_could_tell_is_refused_and_the_fingerprint_is_compared() {
+    let place = Place::new();
+    place.image("disk", SECTORS * SECTOR);
+    place.write("key", noise(64));
+    place.write("other", &noise(65)[1..]);
+    let serve = ["decrypt", "disk", "out.img", "--plain", "--dek-file", "key"];
+    let key: [u8; 64] = place.read("key").try_into().unwrap();
+    let dek = atrest::hazmat::dek_from_bytes_for(atrest::DekAlgorithm::Aes256Xts, &key).unwrap();
+    let fingerprint = dek.fingerprint().unwrap().to_string();
+    place.ok(&[&serve[..], &["--fingerprint", &fingerprint]].concat());
+    std::fs::remove_file(place.path("out.img")).unwrap();
+    let wrong = ["decrypt", "disk", "out.img", "--plain", "--dek-file", "other", "--fingerprint", &fingerprint];
+    let ran = place.run(&wrong);
+    assert!(ran.status != 0 && !place.path("out.img").exists(), "{}", ran.stderr);
+    place.run(&[&serve[..], &["--fingerprint", "abc"]].concat()).failed(2, "64 hex");
+    for more in [
+        ["--header", "disk"],
+        ["--context", "c"],
+        ["--expect-key", "k"],
+        ["--keyslot", "0"],
+        ["--key-file", "key"],
+        #[cfg(feature = "bitlocker")]
+        ["--startup-key", "key"],
+    ] {
+        let ran = place.run(&[&serve[..], &more].concat());
+        assert_eq!(ran.status, 2, "{more:?}: {}", ran.stderr);
+        assert!(!place.path("out.img").exists(), "{more:?}");
+    }
+    #[cfg(feature = "kms")]
+    for more in [&["--token"][..], &["--secret", "https://contoso.vault.azure.net/secrets/disk-1/1"]] {
+        place.run(&[&serve[..], more].concat()).failed(2, "--plain");
+    }
+}
+
 #[test]
 fn what_is_served_is_written_where_it_lies_once_somebody_says_so() {
     if !python("cryptography") || !peer("qemu-io") {
