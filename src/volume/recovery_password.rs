@@ -4,6 +4,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::ondisk::bitlocker;
 use crate::{Result, Secret};
 
 const GROUPS: usize = 8;
@@ -42,6 +43,25 @@ impl RecoveryPassword {
             digits.iter().for_each(|digit| text.push(char::from(*digit)));
         }
         Ok(RecoveryPassword(text))
+    }
+
+    /// One that was typed or printed: eight groups of six digits, with dashes between them. It is checked as far as it checks
+    /// itself; whether it opens a volume, only that shows.
+    ///
+    /// ```
+    /// use atrest::volume::RecoveryPassword;
+    ///
+    /// let typed = "000000-000011-000022-720885-051260-432531-011000-597531";
+    /// assert_eq!(RecoveryPassword::parse(typed)?.expose(), typed);
+    /// assert!(RecoveryPassword::parse("000001-000011-000022-720885-051260-432531-011000-597531").is_err()); // a slip
+    /// # Ok::<(), atrest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) says which group is wrong, never what it is.
+    pub fn parse(text: &str) -> Result<Self> {
+        bitlocker::RecoveryPassword::parse(text.as_bytes())?;
+        Ok(RecoveryPassword(Zeroizing::new(text.into())))
     }
 
     /// The text, to be shown once, and for [`Protector::RecoveryPassword`](crate::Protector::RecoveryPassword) and

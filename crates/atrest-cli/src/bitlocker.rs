@@ -36,14 +36,14 @@ impl NewBitLockerArgs {
     }
 
     /// The one way in that was asked for. Its file is there before anything depends on it.
-    pub fn guard(&self, other: bool) -> Result<Guard> {
+    pub fn guards(&self, other: bool) -> Result<Guards> {
         let is_recovery = self.new_recovery_password.is_some() || self.new_recovery_password_from.is_some();
         if other || self.new_startup_key.is_some() == is_recovery {
             return Err(Failure::usage("give one new way into the volume, not several"));
         }
         let mut guards = Guards::default();
         self.add_to(&mut guards)?;
-        guards.pop().ok_or_else(|| Failure::usage("give a new way into the volume"))
+        Ok(guards)
     }
 
     /// Adds all that was asked for.
@@ -52,16 +52,22 @@ impl NewBitLockerArgs {
             let secret = source.read("new recovery password", true)?;
             let text = std::str::from_utf8(secret.expose());
             let text = text.map_err(|_| Failure::usage("a recovery password is digits and dashes"))?;
-            guards.add(Guard::RecoveryPassword(Zeroizing::new(text.to_owned())));
+            // Before there is a volume, whose second way in this may be.
+            let password = RecoveryPassword::parse(text)?;
+            guards.add(Guard::RecoveryPassword(Zeroizing::new(password.expose().to_owned())));
         }
         if let Some(path) = &self.new_recovery_password {
             let password = RecoveryPassword::generate()?;
-            write_new(path, password.expose())?;
-            guards.add_made(path, Guard::RecoveryPassword(Zeroizing::new(password.expose().to_owned())));
+            let guard = Guard::RecoveryPassword(Zeroizing::new(password.expose().to_owned()));
+            guards.add_made(path.clone(), guard, || write_new(path, password.expose()))?;
         }
         if let Some(path) = &self.new_startup_key {
-            let path = StartupKey::generate()?.write(path)?;
-            guards.add_made(&path.clone(), Guard::StartupKey(path));
+            let key = StartupKey::generate()?;
+            let path = if path.is_dir() { path.join(key.file_name()) } else { path.clone() };
+            guards.add_made(path.clone(), Guard::StartupKey(path.clone()), || {
+                key.write(&path)?;
+                Ok(())
+            })?;
         }
         Ok(())
     }

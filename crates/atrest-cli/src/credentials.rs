@@ -13,9 +13,7 @@ use crate::ade::AdeArgs;
 #[cfg(feature = "bitlocker")]
 use crate::bitlocker::NewBitLockerArgs;
 use crate::failure::{Failure, Result};
-use crate::guard::Guard;
-#[cfg(feature = "bitlocker")]
-use crate::guard::Guards;
+use crate::guard::{Guard, Guards};
 use crate::secrets::{self, Source};
 use crate::vaults::{UnlockVault, VaultArgs, only_key, open_as};
 
@@ -285,20 +283,26 @@ impl ProtectArgs {
     /// What will protect a BitLocker volume: all that was asked for. Without any of it, the terminal is asked for a password.
     #[cfg(feature = "bitlocker")]
     pub fn guards(&self, new: &NewBitLockerArgs) -> Result<Guards> {
+        let no_place = || {
+            Failure::usage(
+                "a BitLocker volume has no place for a vault's key: give --passphrase-from, --key-file, --new-startup-key or \
+                 --new-recovery-password",
+            )
+        };
+        // A vault may come from the environment; its key doesn't.
+        if self.key.is_some() {
+            return Err(no_place());
+        }
         let mut guards = Guards::default();
         if self.key_file.is_some() || self.passphrase_from.is_some() {
             guards.add(self.guard()?);
         } else if !new.is_given() {
-            if self.vault.is_some() || self.key.is_some() {
-                return Err(Failure::usage(
-                    "a BitLocker volume has no place for a vault's key: give --passphrase-from, --key-file, --new-startup-key or \
-                     --new-recovery-password",
-                ));
+            if self.vault.is_some() {
+                return Err(no_place());
             }
             guards.add(self.guard()?);
         }
-        // Nothing depends on the files yet.
-        new.add_to(&mut guards).inspect_err(|_| guards.forget())?;
+        new.add_to(&mut guards)?;
         Ok(guards)
     }
 
@@ -333,10 +337,10 @@ impl NewProtectArgs {
         self.new_vault.is_some() || self.new_key_file.is_some() || self.new_passphrase_from.is_some()
     }
 
-    pub fn guard(&self) -> Result<Guard> {
+    pub fn guards(&self) -> Result<Guards> {
         #[cfg(feature = "bitlocker")]
         if self.bitlocker.is_given() {
-            return self.bitlocker.guard(self.is_any_given());
+            return self.bitlocker.guards(self.is_any_given());
         }
         let unlock = UnlockVault::new(self.new_vault_key_file.clone(), self.new_vault_passphrase_from.clone());
         let named = Named {
@@ -346,7 +350,7 @@ impl NewProtectArgs {
             key_file: self.new_key_file.as_ref(),
             passphrase: self.new_passphrase_from.as_ref(),
         };
-        named.guard(&unlock, true)
+        named.guard(&unlock, true).map(Guards::one)
     }
 }
 

@@ -1,9 +1,15 @@
 //! What protects a volume, held while it is made or changed.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use atrest::{Credential, KeyVault, Protector, Secret};
+
+use crate::failure::Result;
+#[cfg(feature = "bitlocker")]
+use crate::stop;
+use crate::stop::OnStop;
 
 /// What protects a volume, held.
 pub enum Guard {
@@ -47,13 +53,23 @@ impl Guard {
 #[derive(Default)]
 pub struct Guards {
     all: Vec<Guard>,
-    /// The files that were made for it.
-    files: Vec<PathBuf>,
+    /// The files that were made for it, while nothing depends on them. They go with this.
+    files: RefCell<Vec<PathBuf>>,
+    /// The same, for a signal.
+    on_stop: RefCell<Vec<OnStop>>,
+}
+
+impl Drop for Guards {
+    fn drop(&mut self) {
+        for path in self.files.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Guards {
     pub fn one(guard: Guard) -> Self {
-        Guards { all: vec![guard], files: Vec::new() }
+        Guards { all: vec![guard], files: RefCell::default(), on_stop: RefCell::default() }
     }
 
     #[cfg(feature = "bitlocker")]
@@ -61,16 +77,16 @@ impl Guards {
         self.all.push(guard);
     }
 
-    /// A way in whose file was made just now.
+    /// A way in with a file, which `make` makes now.
     #[cfg(feature = "bitlocker")]
-    pub fn add_made(&mut self, path: &std::path::Path, guard: Guard) {
-        self.files.push(path.to_owned());
+    pub fn add_made(&mut self, path: PathBuf, guard: Guard, make: impl FnOnce() -> Result<()>) -> Result<()> {
+        let of_signal = path.clone();
+        let (made, on_stop) = stop::making(make, move || drop(std::fs::remove_file(of_signal)));
+        made?;
+        self.on_stop.get_mut().extend(on_stop);
+        self.files.get_mut().push(path);
         self.all.push(guard);
-    }
-
-    #[cfg(feature = "bitlocker")]
-    pub fn pop(&mut self) -> Option<Guard> {
-        self.all.pop()
+        Ok(())
     }
 
     /// There is always one.
@@ -82,10 +98,22 @@ impl Guards {
         &self.all[1..]
     }
 
-    /// Removes the files that were made, while there is no volume.
-    pub fn forget(&self) {
-        for path in &self.files {
-            let _ = std::fs::remove_file(path);
+    /// Makes what depends on the files, which stay from here on unless `make` fails and `is_made` denies that it is there. No
+    /// signal removes them meanwhile.
+    pub fn protecting<T>(
+        &self,
+        make: impl FnOnce() -> Result<T, atrest::Error>,
+        is_made: impl FnOnce(&atrest::Error) -> bool,
+    ) -> Result<T, atrest::Error> {
+        drop(self.on_stop.take());
+        let made = make();
+        let keep = match &made {
+            Ok(_) => true,
+            Err(e) => is_made(e),
+        };
+        if keep {
+            drop(self.files.take());
         }
+        made
     }
 }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::format::{FormatArgs, Formatted, HeaderFile, fit, format, map_unit};
+use super::format::{FormatArgs, Formatted, HeaderFile, add_others, fit, make, map_unit};
 use super::in_place::{InPlace, encrypt_in_place};
 use crate::confirm::confirm;
 use crate::copy::{first_difference, for_parts, with_flushes};
@@ -105,9 +105,10 @@ impl Encrypt {
         let mapped = self.sparse.then_some(data);
         let header = HeaderFile::open(self.format.header.as_deref(), mapped, yes)?;
         let new = self.format.new_volume(&self.protect)?.with(&header, mapped);
-        let (device, target) = target.make(needed, self.sparse).inspect_err(|_| guards.forget())?;
-        let volume = format(&device, destination, &guards, &new, true)?;
+        let (device, target) = target.make(needed, self.sparse)?;
+        let volume = make(&device, destination, &guards, &new, true)?;
         let target = target.formatted(&device, &header);
+        add_others(&volume, &guards, destination)?;
         fit(&volume, data).about(destination)?;
 
         let runs = if self.sparse { image.data()? } else { vec![(0, image.size)] };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "bitlocker")]
 use atrest::volume::BitLockerOptions;
-use atrest::volume::{HeaderFormat, KeyslotOptions, LuksVersion};
+use atrest::volume::{Header, HeaderFormat, KeyslotOptions, LuksVersion};
 use atrest::{DekAlgorithm, Error, FileDevice, FormatOptions, Protector, Volume};
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
@@ -269,20 +269,38 @@ impl HeaderFile {
 
 /// Formats a device, and asks before something on it is lost.
 pub fn format(device: &Device, name: &str, guards: &Guards, new: &NewVolume, yes: bool) -> Result<AnyVolume> {
+    let volume = make(device, name, guards, new, yes)?;
+    add_others(&volume, guards, name)?;
+    Ok(volume)
+}
+
+/// Formats a device, with the first way in.
+pub fn make(device: &Device, name: &str, guards: &Guards, new: &NewVolume, yes: bool) -> Result<AnyVolume> {
     let first = guards.first().protector();
-    let volume = match new.make(device.clone(), first, false) {
+    let uuid = || Header::load(device).map(|header| header.uuid().to_owned()).ok();
+    let before = uuid();
+    let make = |overwrite| {
+        // It may have been made also where that failed.
+        let is_made = |_: &Error| uuid().is_some_and(|uuid| Some(uuid) != before);
+        guards.protecting(|| new.make(device.clone(), first, overwrite), is_made)
+    };
+    let volume = match make(false) {
         Err(Error::DeviceNotBlank { .. }) => {
             let lost = format!("{name} will be formatted; what it holds is lost: {}.", devices::content(device));
-            confirm(yes, &lost).inspect_err(|_| guards.forget())?;
-            new.make(device.clone(), first, true)
+            confirm(yes, &lost)?;
+            make(true)
         }
         formatted => formatted,
     };
-    let volume = volume.map_err(no_room).about(name)?;
+    volume.map_err(no_room).about(name)
+}
+
+/// Adds the other ways in.
+pub fn add_others(volume: &AnyVolume, guards: &Guards, name: &str) -> Result<()> {
     for guard in guards.others() {
         volume.add_protector(guard.protector(), &KeyslotOptions::new()).about(name)?;
     }
-    Ok(volume)
+    Ok(())
 }
 
 #[derive(Args)]
@@ -396,7 +414,7 @@ impl Format {
         let device: Device = match (&mut partial, existing, made) {
             (Some(partial), _, Some(len)) => {
                 let made = partial.make(|path| FileDevice::create(path, len));
-                Arc::new(made.inspect_err(|_| guards.forget())?)
+                Arc::new(made?)
             }
             (_, Some(device), _) => device,
             _ => return Err(Failure::usage("name a device, or give the size of a new file")),

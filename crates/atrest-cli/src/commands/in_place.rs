@@ -14,7 +14,7 @@ use crate::confirm::confirm;
 use crate::credentials::{NewProtectArgs, Opener, ProtectArgs};
 use crate::devices::{self, Access, Device};
 use crate::failure::{About, Failure, Result, no_room};
-use crate::guard::Guard;
+use crate::guard::{Guard, Guards};
 use crate::output::{Answer, Output, Text, quoted, shown, size};
 use crate::progress::{Progress, Show};
 use crate::stop::{self, Gently};
@@ -213,10 +213,10 @@ impl Reencrypt {
         if self.journal {
             options = options.resilience(Resilience::Journal);
         }
-        let guard = if self.new.is_given() { self.new.guard()? } else { same(opener, &volume)? };
-        let protectors: [Protector<'_>; 1] = [guard.protector()];
+        let guards = if self.new.is_given() { self.new.guards()? } else { Guards::one(same(opener, &volume)?) };
+        let protectors: [Protector<'_>; 1] = [guards.first().protector()];
         let _gently = Gently::new();
-        let begun = volume.begin_reencryption(&protectors, &options);
+        let begun = guards.protecting(|| volume.begin_reencryption(&protectors, &options), |_| true);
         begun.map_err(|e| match e {
             Error::Busy { .. } => Failure::from(e).hint(&resumed("it was begun already")),
             e => Failure::from(e).about(&name),

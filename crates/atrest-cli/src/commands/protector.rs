@@ -130,8 +130,10 @@ impl Command {
         match self {
             Command::Add(Add { volume, new }) => {
                 let (opened, _) = volume.open(Access::Write)?;
-                let guard = new.guard()?;
-                let added = opened.add_protector(guard.protector(), &new.kdf.keyslot()?).about(&volume.device)?;
+                let guards = new.guards()?;
+                let keyslot = new.kdf.keyslot()?;
+                let add = || opened.add_protector(guards.first().protector(), &keyslot);
+                let added = guards.protecting(add, may_be_written).about(&volume.device)?;
                 after(&opened, &volume.device, Some(added), output)
             }
             Command::Bind(Bind { volume }) => {
@@ -149,8 +151,11 @@ impl Command {
                     return Err(Failure::usage(text));
                 };
                 let (opened, _) = volume.open(Access::Write)?;
-                let guard = new.guard()?;
-                let changed = opened.change_keyslot(id, guard.protector(), &new.kdf.keyslot()?);
+                let guards = new.guards()?;
+                let keyslot = new.kdf.keyslot()?;
+                // It adds the new way, and then removes the old, which may fail by itself.
+                let change = || opened.change_keyslot(id, guards.first().protector(), &keyslot);
+                let changed = guards.protecting(change, |_| true);
                 let changed = changed.map_err(missing).about(&volume.device)?;
                 after(&opened, &volume.device, Some(ProtectorId::Keyslot(changed)), output)
             }
@@ -207,6 +212,11 @@ impl Command {
             }
         }
     }
+}
+
+/// Whether a change of the header that failed may have written to it.
+fn may_be_written(error: &atrest::Error) -> bool {
+    matches!(error, atrest::Error::Io { .. })
 }
 
 fn missing(error: atrest::Error) -> Failure {

@@ -140,6 +140,35 @@ fn what_bitlocker_has_not_is_refused_and_leaves_nothing() {
     refused(&[&["--sector-size", "2048"], &word[..]].concat(), 2, "512 or 4096");
     refused(&["--new-recovery-password", "r", "--new-recovery-password-from", "file:word"], 2, "cannot be used with");
     refused(&["--new-recovery-password-from", "file:word"], 2, "group");
+    // A key of a vault that is named beside another way, and a second way with a typo: nothing is made.
+    refused(&["--new-startup-key", "k", "--key", "disks"], 2, "no place for a vault's key");
+    place.write("typo", "000001-000011-000022-720885-051260-432531-011000-597531");
+    let second = ["--passphrase-from", "file:word", "--new-recovery-password-from", "file:typo"];
+    refused(&[&second[..], &["--new-startup-key", "k"]].concat(), 2, "group 1");
+    place.image("there.img", 2 << 20);
+    let there = place.read("there.img");
+    place.run(&[&["format", "there.img", "--bitlocker", "-y"], &second[..]].concat()).failed(2, "group 1");
+    assert!(place.read("there.img") == there, "half a volume was made");
+    // Keys that were made just before go with the volume that can't be made.
+    place.write("small.img", noise(4096));
+    let ran = place.run(&[
+        "format",
+        "small.img",
+        "--bitlocker",
+        "-y",
+        "--new-startup-key",
+        "k",
+        "--new-recovery-password",
+        "r",
+    ]);
+    assert_ne!(ran.status, 0);
+    let luks = ["format", "luks.img", "--size", "1M", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+    place.ok(&[&luks[..], &["--key-file", "word"]].concat());
+    let add = ["protector", "add", "luks.img", "--key-file", "word", "--new-startup-key", "k"];
+    assert_ne!(place.run(&add).status, 0);
+    for name in ["typo", "there.img", "small.img", "luks.img"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
     // A key that is there stays, and one that was made just before goes.
     refused(&["--new-recovery-password", "r", "--new-startup-key", "word"], 8, "word");
     refused(&["--new-startup-key", "k", "--new-recovery-password", "word"], 8, "word");
