@@ -2,7 +2,7 @@
 
 use atrest_ade::{Kek, KeyEncryptionKeys, SecretStore, SecretUrl, Source, Vaults};
 use atrest_kms::{AzureIdentity, AzureKeyVault, AzureOptions, AzureSecrets};
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::failure::{Failure, Result};
 use crate::vaults::UnlockVault;
@@ -10,6 +10,7 @@ use crate::vaults::UnlockVault;
 /// Where the passphrase of a disk of Azure Disk Encryption is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where Azure Disk Encryption keeps its passphrase")]
+#[command(group(ArgGroup::new("kept_at").args(["secret", "token"])))]
 pub struct AdeArgs {
     /// The secret that holds its passphrase: https://NAME.vault.azure.net/secrets/SECRET/VERSION
     #[arg(long, value_name = "URL", conflicts_with = "token")]
@@ -18,22 +19,22 @@ pub struct AdeArgs {
     #[arg(long)]
     token: bool,
     /// The key that wraps the passphrase, if the secret's tags don't say
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "kept_at")]
     kek: Option<String>,
     /// How that key wraps
     #[arg(long, value_name = "NAME", default_value = "RSA-OAEP", requires = "kek")]
     algorithm: String,
     /// The key vault of that key, if it isn't the secret's: https://NAME.vault.azure.net
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "kept_at")]
     kek_vault: Option<String>,
     /// A vault file that has the secret and the key instead, made with the key vault's URL as its id
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "kept_at")]
     copied_to: Option<String>,
     /// The root key file of that vault file
     #[arg(long, value_name = "FILE", requires = "copied_to")]
     copied_to_key_file: Option<std::path::PathBuf>,
     /// Logs in at Azure by a managed identity, and not by the environment
-    #[arg(long)]
+    #[arg(long, requires = "kept_at")]
     managed: bool,
 }
 

@@ -100,6 +100,24 @@ fn what_is_missing_is_named() {
     let Some(place) = place() else { return };
     place.run(&["take-over", "disk"]).failed(2, "--secret");
     let copied = ["--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    // What would be ignored.
+    let check = ["check", "disk", "--unlock"];
+    for more in
+        [&copied[..], &["--kek", "https://contoso.vault.azure.net/keys/k/1"], &["--kek-vault", VAULT], &["--managed"]]
+    {
+        place.run(&[&check[..], &["--key-file", "value"], more].concat()).failed(2, "--secret");
+    }
+    let secret = ["--secret", "https://contoso.vault.azure.net/secrets/disk-1/1"];
+    for more in [
+        ["--key-file", "value"],
+        ["--dek-file", "value"],
+        #[cfg(feature = "bitlocker")]
+        ["--startup-key", "value"],
+        #[cfg(feature = "bitlocker")]
+        ["--recovery-password-from", "file:value"],
+    ] {
+        place.run(&[&check[..], &secret, &copied, &more].concat()).failed(2, "one way");
+    }
     let other = ["take-over", "disk", "--secret", "https://contoso.vault.azure.net/secrets/disk-2/1"];
     place.run(&[&other[..], &copied].concat()).failed(3, "disk-2");
     let elsewhere = ["take-over", "disk", "--secret", "https://fabrikam.vault.azure.net/secrets/disk-1/1"];
