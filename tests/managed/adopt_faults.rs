@@ -355,7 +355,8 @@ fn what_a_change_of_the_header_would_refuse_is_refused_before_the_image_moves() 
     assert!(matches!(error, Error::InvalidOption(_)) && error.to_string().contains("no room"), "{error}");
     // Exactly as much as the token takes is enough.
     let made = || service.resource(&name());
-    let (mut least, mut most) = (least - 2048, least);
+    let start = least - 2048;
+    let (mut least, mut most) = (start, least);
     while most - least > 1 {
         let middle = (least + most) / 2;
         let device = Arc::new(TestDevice::new(image()));
@@ -375,7 +376,7 @@ fn what_a_change_of_the_header_would_refuse_is_refused_before_the_image_moves() 
             }
         }
     }
-    assert!(least > 0);
+    assert!(least > start && most < start + 2048, "one was adopted, and one was refused: {least} {most}");
     let mut foreign = image();
     let other = b"what another program has there. ".iter().copied().cycle();
     foreign[COPY..2 * COPY].iter_mut().zip(other).for_each(|(to, byte)| *to = byte);
