@@ -82,7 +82,7 @@ impl Inner {
             left: Left::default(),
             total: turn.total,
             looks: !turn.is_new && (again || !turn.has_ended),
-            open: Mutex::default(),
+            told: Mutex::default(),
             seen: Mutex::default(),
             replaced: Mutex::default(),
             only: Mutex::new(turn.only),
@@ -117,7 +117,7 @@ impl Inner {
         let open: Vec<ResourceName> =
             self.registry.all().iter().filter(concerns).map(|live| live.name.clone()).collect();
         let done = |name: &ResourceName| {
-            if lock(&round.open).insert(name.clone()) {
+            if lock(&round.told).insert(name.clone()) {
                 round.tell();
             }
         };
@@ -174,7 +174,10 @@ impl Inner {
                 let name = resource.full_name();
                 match self.state(&round.goal, &resource) {
                     State::Done => match self.names_key(round, &resource) {
-                        Ok(true) => done(&name),
+                        Ok(true) => {
+                            round.note_seen(&name);
+                            done(&name);
+                        }
                         // Another host may have it by now.
                         Ok(false) | Err(Error::Busy { .. }) => waiting.push(resource),
                         Err(Error::NoSuchResource(_)) => {}

@@ -35,8 +35,8 @@ pub(super) struct Round<'r> {
     pub(super) total: usize,
     /// Whether the look at all members at the end is at their headers, too: some were moved by others, or long ago.
     pub(super) looks: bool,
-    /// Those that are open here, and were told of as done.
-    pub(super) open: Mutex<BTreeSet<ResourceName>>,
+    /// Those of what was open here that were told of as done. Not all were looked at: some are another host's by now.
+    pub(super) told: Mutex<BTreeSet<ResourceName>>,
     /// Some of those that this host has moved, or whose headers it has looked at.
     pub(super) seen: Mutex<BTreeSet<ResourceName>>,
     /// The first of those that were proved to be under the key, and whose header isn't, that couldn't be moved.
@@ -56,7 +56,7 @@ pub(super) struct Round<'r> {
 impl Round<'_> {
     /// One of a part is under the key. What was told of before isn't told again.
     pub(super) fn done(&self, name: &ResourceName) {
-        if !lock(&self.open).contains(name) {
+        if !lock(&self.told).contains(name) {
             self.tell();
         }
     }
@@ -71,7 +71,7 @@ impl Round<'_> {
 
     /// Whether it is known that this host has looked at one.
     pub(super) fn has_seen(&self, name: &ResourceName) -> bool {
-        lock(&self.open).contains(name) || lock(&self.seen).contains(name)
+        lock(&self.seen).contains(name)
     }
 
     pub(super) fn tell(&self) {
