@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fleet::Fleet;
 use super::records::{LeftTo, ResourceName};
 use super::service::Inner;
-use super::store::{Begun, Claim, Claimed, Queue, Tables};
+use super::store::{Begun, Claim, Claimed, Last, Queue, Tables};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::log::tell;
@@ -47,8 +47,8 @@ impl<'i> Parts<'i> {
         self.ended(given_back)
     }
 
-    /// The look at all members at the end, and from where on; `Err` with the host that is at it.
-    pub(super) fn claim_last(&mut self) -> Result<Result<(Claimed, Option<String>), String>> {
+    /// The look at all members at the end; `Err` with the host that is at it.
+    pub(super) fn claim_last(&mut self) -> Result<Result<Last, String>> {
         let claim = self.certain(self.inner.store.claim_last(self.queue, self.key, &self.fleet.own()))?;
         self.has = claim.is_ok();
         Ok(claim)

@@ -10,7 +10,7 @@ use super::rounds::{AtEnd, Goal};
 use super::service::Inner;
 use super::shared_rotation::READ;
 use super::shared_round::{Round, State};
-use super::store::MAX_PAGE;
+use super::store::{Last, MAX_PAGE};
 use super::sync::lock;
 use crate::{Error, Result};
 
@@ -38,8 +38,9 @@ impl Inner {
             // It had all members, and they were looked at just now.
             let left = left();
             let ended = finish(moved, &|tables, waiting| parts.end_in(tables, &only, waiting, left.clone()));
-            if ended.is_err() {
-                let _ = parts.give_back(&only, false);
+            match &ended {
+                Ok(_) => _ = round.own_parts.fetch_add(1, Ordering::Relaxed),
+                Err(_) => _ = parts.give_back(&only, false),
             }
             return parts.ended(ended);
         }
@@ -47,7 +48,7 @@ impl Inner {
         if let Some(host) = lock(&round.other).take() {
             return Err(busy(&host));
         }
-        let (last, swept) = match parts.claim_last()? {
+        let Last { claimed: last, swept, parts: given_out } = match parts.claim_last()? {
             Ok(claimed) => claimed,
             Err(host) => return Err(busy(&host)),
         };
@@ -56,7 +57,7 @@ impl Inner {
             None => Ok(None),
         };
         let waiting = match waiting {
-            Ok(None) if round.looks => self.look_at_all(fleet, round).map(|()| None),
+            Ok(None) if round.looks && !round.has_done_all(given_out) => self.look_at_all(fleet, round).map(|()| None),
             waiting => waiting,
         };
         let left = left();

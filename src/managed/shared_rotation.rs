@@ -7,11 +7,11 @@
 //!
 //! A proof tells what was, and a header may have been replaced since. So a member that is proved to be under the key is done when its
 //! header says so as well: of what is open here whenever this host looks, of the rest in their part, and once more at the end unless
-//! the rotation was begun just before. What another host has open, that one looks at.
+//! the host that ends the rotation had all parts just before. What another host has open, that one looks at.
 
 use core::ops::ControlFlow;
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::fleet::{Attached, Batch, Fleet};
@@ -81,7 +81,8 @@ impl Inner {
             queue: queue.clone(),
             left: Left::default(),
             total: turn.total,
-            looks: !turn.is_new && (again || !turn.has_ended),
+            looks: again || !turn.has_ended,
+            own_parts: AtomicU64::new(0),
             told: Mutex::default(),
             seen: Mutex::default(),
             replaced: Mutex::default(),
@@ -130,6 +131,7 @@ impl Inner {
                     let whole = done.is_ok() && !round.has_failed();
                     let given_back = parts.give_back(&part, whole);
                     done.and(given_back).map_err(failed)?;
+                    round.own_parts.fetch_add(u64::from(whole), Ordering::Relaxed);
                 }
                 Claim::Left(host) => {
                     *lock(&round.other) = Some(host);

@@ -3,7 +3,7 @@
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::records::{LeftTo, Resource, ResourceName};
 use super::rotation::RotationProgress;
@@ -33,8 +33,10 @@ pub(super) struct Round<'r> {
     pub(super) queue: Queue,
     pub(super) left: Left,
     pub(super) total: usize,
-    /// Whether the look at all members at the end is at their headers, too: some were moved by others, or long ago.
+    /// Whether the look at all members at the end is at their headers, too, unless this host had all parts.
     pub(super) looks: bool,
+    /// How many parts this host has done as a whole.
+    pub(super) own_parts: AtomicU64,
     /// Those of what was open here that were told of as done. Not all were looked at: some are another host's by now.
     pub(super) told: Mutex<BTreeSet<ResourceName>>,
     /// Some of those that this host has moved, or whose headers it has looked at.
@@ -67,6 +69,11 @@ impl Round<'_> {
         if seen.len() < MOST_SEEN {
             seen.insert(name.clone());
         }
+    }
+
+    /// Whether this host has done all parts of the rotation, so that it has just looked at all members.
+    pub(super) fn has_done_all(&self, given_out: u64) -> bool {
+        self.own_parts.load(Ordering::Relaxed) == given_out
     }
 
     /// Whether it is known that this host has looked at one.

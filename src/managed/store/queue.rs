@@ -47,12 +47,19 @@ pub(in crate::managed) enum Claim {
 pub(in crate::managed) struct Begun {
     /// How many members there were when it began.
     pub(in crate::managed) total: usize,
-    /// Nobody had begun it.
-    pub(in crate::managed) is_new: bool,
     /// All were proved to be under the key.
     pub(in crate::managed) has_ended: bool,
     /// The only part, if it is a new one of a small set: it has all members, and is this host's.
     pub(in crate::managed) only: Option<Claimed>,
+}
+
+/// The look at all members at the end, which is this host's.
+pub(in crate::managed) struct Last {
+    pub(in crate::managed) claimed: Claimed,
+    /// The key up to which all were proved before.
+    pub(in crate::managed) swept: Option<String>,
+    /// How many parts were given out.
+    pub(in crate::managed) parts: u64,
 }
 
 /// A part that is this host's.
@@ -256,7 +263,6 @@ impl Records {
     ) -> Result<Begun> {
         let known = |turn: &Turn| Begun {
             total: usize::try_from(turn.total).unwrap_or(usize::MAX),
-            is_new: false,
             has_ended: turn.ended,
             only: None,
         };
@@ -286,7 +292,7 @@ impl Records {
                 ended: false,
                 left: None,
             };
-            let mut begun = Begun { total: count, is_new: true, has_ended: false, only: None };
+            let mut begun = Begun { total: count, has_ended: false, only: None };
             // Of the platform's, others than those that were counted are looked at.
             let is_small = count < PART && *queue != Queue::Platform;
             if is_small {
@@ -378,14 +384,13 @@ impl Records {
         }
     }
 
-    /// Gives this host the look at all members at the end, and the key up to which all were proved before; `Err` with the name
-    /// of the host that is at it.
+    /// Gives this host the look at all members at the end; `Err` with the name of the host that is at it.
     pub(in crate::managed) fn claim_last(
         &self,
         queue: &Queue,
         key: &KeyId,
         own: &Holder,
-    ) -> Result<Result<(Claimed, Option<String>), String>> {
+    ) -> Result<Result<Last, String>> {
         self.write(|tables| {
             tables.check_alive()?;
             let turn = tables.turn(queue, key)?;
@@ -396,7 +401,8 @@ impl Records {
                 return Ok(Err(holder.host));
             }
             tables.put(&place, &Part { from: None, until: None, holder: Some(own.clone()) })?;
-            Ok(Ok((Claimed { place, from: None, until: None }, turn.swept)))
+            let claimed = Claimed { place, from: None, until: None };
+            Ok(Ok(Last { claimed, swept: turn.swept, parts: turn.next }))
         })
     }
 }
