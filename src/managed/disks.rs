@@ -310,6 +310,7 @@ impl Inner {
             host_cache: None,
             host_cache_at: None,
             adopting: None,
+            replaced: Vec::new(),
         };
         self.in_set(disk, new.set.as_deref())
     }

@@ -35,6 +35,7 @@ impl Inner {
             host_cache: None,
             host_cache_at: None,
             adopting: None,
+            replaced: Vec::new(),
             ..from.clone()
         })
     }

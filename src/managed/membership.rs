@@ -184,7 +184,9 @@ impl Inner {
                     return Err(Error::Busy { what });
                 }
                 let joining = record.joining.take().is_some();
-                if record.note_keys(&layers.all_keks(), now) | note(&mut record, layers) || joining {
+                // What the headers say now is noted.
+                let replaced = !core::mem::take(&mut record.replaced).is_empty();
+                if record.note_keys(&layers.all_keks(), now) | note(&mut record, layers) || joining || replaced {
                     tables.put_resource(&record)?;
                 }
                 Ok(())
@@ -213,7 +215,7 @@ impl Inner {
     ) -> Result<bool> {
         let key = &set.active_key;
         if live.is_under(resource, key)? {
-            return Ok(false);
+            return self.note_right(resource, 0).map(|()| false);
         }
         let rewrapped = live.with_known_layers_to_rewrap(resource, set, |layers| {
             let rewrapped = layers.rewrap(&self.keys.kek_of(set)?, set.encryption_type)?;
@@ -222,7 +224,16 @@ impl Inner {
             Ok(rewrapped)
         })?;
         self.lease_under(live, &set.name, key);
+        self.note_right(resource, 0)?;
         Ok(rewrapped)
+    }
+
+    /// Notes that a layer's header is the one that was proved, if it was found otherwise before.
+    pub(super) fn note_right(&self, resource: &Resource, layer: usize) -> Result<()> {
+        match resource.is_replaced(layer) {
+            true => self.keys.note(&resource.full_name(), &resource.id, |of| of.note_replaced(layer, false)),
+            false => Ok(()),
+        }
     }
 
     /// Gives the resource the lease of its key. If that key can't be used, the resource is suspended, whatever its

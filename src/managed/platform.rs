@@ -172,8 +172,7 @@ impl Inner {
         self.store.write(|tables| {
             // First: whatever comes under a key of the platform demands this record unchanged, and that the key is the active one.
             let mut keys = tables.platform()?.filter(|keys| keys.active_key == *key).ok_or_else(changed)?;
-            let waiting = tables
-                .find(|of| self.is_under_platform(of) && (of.platform_key() != Some(key) || of.adopting.is_some()))?;
+            let waiting = tables.find(|of| self.is_under_platform(of) && !of.is_done_below(key))?;
             if waiting.is_none() && (rewrapped > 0 || !keys.previous_keys.is_empty()) {
                 retire(&mut keys.previous_keys, &mut keys.former_keys);
                 keys.last_key_rotation_timestamp = Some(now);
@@ -209,7 +208,7 @@ impl Inner {
     ) -> Result<bool> {
         let Some(layer) = resource.platform_layer() else { return Ok(false) };
         if live.bottom_is_under(resource, key)? {
-            return Ok(false);
+            return self.note_right(resource, layer).map(|()| false);
         }
         live.with_bottom_to_rewrap(known, |volume| {
             if !volume.keks().iter().any(|key| key.vault() == self.keys.vaults.platform.id()) {
@@ -225,6 +224,7 @@ impl Inner {
             }
             let rewrapped = kek.put_over(volume, resource.encryption_type)?;
             notes.add(resource, layer, key)?;
+            self.note_right(resource, layer)?;
             Ok(rewrapped)
         })
     }

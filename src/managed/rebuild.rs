@@ -404,6 +404,7 @@ impl Rebuilding<'_> {
             host_cache: None,
             host_cache_at: None,
             adopting: half_adopted(&proven.upper, id).map_err(|e| format!("{e:#}"))?,
+            replaced: Vec::new(),
         };
         if proven.half_begun {
             // Nothing asks for the image any more, because the device is there.

@@ -313,10 +313,11 @@ impl Inner {
 }
 
 impl EncryptionSet {
-    /// Whether a member, also one that is leaving, isn't proved to be under the active key, or is half adopted.
+    /// Whether a member, also one that is leaving, isn't proved to be under the active key, is half adopted, or has a
+    /// header that was replaced since.
     pub(super) fn waits_for(&self, member: &Resource) -> bool {
-        if member.adopting.is_some() {
-            // It may still open by what opened it before.
+        if member.adopting.is_some() || member.is_replaced(0) {
+            // It may still open by what opened it before, or by an older key alone.
             return true;
         }
         match member.proven_key(0) {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::kek::Kek;
-use super::records::{EncryptionSet, ResourceName};
+use super::records::{EncryptionSet, Resource, ResourceName};
 use super::store::{Queue, Tables};
 use super::sync::lock;
 use crate::key::KeyId;
@@ -23,6 +23,14 @@ impl Goal<'_> {
         match self {
             Goal::Set(set) => Queue::Set(set.name.clone()),
             Goal::Platform(..) => Queue::Platform,
+        }
+    }
+
+    /// The layer that it moves.
+    pub(super) fn layer(&self, resource: &Resource) -> usize {
+        match self {
+            Goal::Set(_) => 0,
+            Goal::Platform(..) => resource.platform_layer().unwrap_or(0),
         }
     }
 

@@ -294,7 +294,8 @@ impl Inner {
             }
             Attached::Gone => return ControlFlow::Continue(()),
         };
-        let was_proved = self.state(&round.goal, resource) == State::Done;
+        let layer = round.goal.layer(resource);
+        let was_proved = self.state(&round.goal, resource) == State::Done || resource.is_replaced(layer);
         match self.rotate_one(round, notes, seen, (**resource).clone()) {
             Ok(moved) => {
                 round.note_seen(&name);
@@ -304,12 +305,24 @@ impl Inner {
                 }
                 done(&name);
             }
-            Err(why @ Error::Busy { .. }) if was_proved => round.note_replaced(&name, why),
+            Err(why @ Error::Busy { .. }) if was_proved => match self.note_wrong(round, resource, layer) {
+                Ok(()) => round.note_replaced(&name, why),
+                Err(e) => return round.fail(Some(&name), e),
+            },
             Err(why @ Error::Busy { .. }) => round.leave(&name, why),
             Err(Error::NoSuchResource(_)) => {}
             Err(e) => return round.fail(Some(&name), e),
         }
         if round.has_failed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Notes that the header of one that is this host's isn't the one that was proved, so that no other host ends the rotation by
+    /// the proof.
+    fn note_wrong(&self, round: &Round<'_>, resource: &Resource, layer: usize) -> Result<()> {
+        if resource.is_replaced(layer) || !matches!(self.names_key(round, resource), Ok(false)) {
+            return Ok(());
+        }
+        self.keys.note(&resource.full_name(), &resource.id, |of| of.note_replaced(layer, true))
     }
 
     /// Moves one that is this host's. One that is under way to somewhere is read once more.

@@ -117,7 +117,7 @@ impl Round<'_> {
 
 /// Whether a member is proved to be under the key, and stays in the set.
 pub(super) fn is_done(resource: &Resource, set: &str, key: &KeyId) -> bool {
-    let is_whole = resource.joining.is_none() && resource.adopting.is_none();
+    let is_whole = resource.joining.is_none() && resource.adopting.is_none() && !resource.is_replaced(0);
     is_whole && resource.proven_key(0) == Some(key) && resource.set.as_deref() == Some(set)
 }
 
@@ -128,12 +128,10 @@ impl Inner {
             Goal::Set(set) if is_done(resource, &set.name, &set.active_key) => State::Done,
             Goal::Set(set) if resource.set.as_ref() == Some(&set.name) => State::Waiting,
             Goal::Set(set) if resource.leaving() == Some(&set.name) => State::Waiting,
-            Goal::Platform(_, key) if self.is_under_platform(resource) => {
-                match resource.platform_key() == Some(key) && resource.adopting.is_none() {
-                    true => State::Done,
-                    false => State::Waiting,
-                }
-            }
+            Goal::Platform(_, key) if self.is_under_platform(resource) => match resource.is_done_below(key) {
+                true => State::Done,
+                false => State::Waiting,
+            },
             _ => State::Others,
         }
     }

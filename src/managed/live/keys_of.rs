@@ -50,7 +50,11 @@ impl LiveResource {
     /// The same for a report, which on a shared store goes by the proof alone while it is closed.
     pub(in crate::managed) fn is_told_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let proven = resource.proven_key(0) == Some(key);
-        if proven && !self.is_left_closed() { self.is_under(resource, key) } else { Ok(proven) }
+        if proven && !self.is_left_closed() {
+            self.is_under(resource, key)
+        } else {
+            Ok(proven && !resource.is_replaced(0))
+        }
     }
 
     /// Whether it is closed, and not opened for a look at its header: for other hosts it would be busy meanwhile.
@@ -66,6 +70,7 @@ impl LiveResource {
     /// As [`is_told_under`](Self::is_told_under), for the layer under the platform's key.
     pub(in crate::managed) fn bottom_is_told_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let proven = resource.platform_key() == Some(key);
-        if proven && !self.is_left_closed() { self.bottom_is_under(resource, key) } else { Ok(proven) }
+        let told = proven && !resource.is_platform_replaced();
+        if proven && !self.is_left_closed() { self.bottom_is_under(resource, key) } else { Ok(told) }
     }
 }

@@ -32,6 +32,32 @@ impl Resource {
         self.platform_layer().and_then(|layer| self.proven_key(layer))
     }
 
+    /// Whether a layer's header was found to be another one than was proved, and nobody has moved it since.
+    pub(in crate::managed) fn is_replaced(&self, layer: usize) -> bool {
+        self.replaced.contains(&layer)
+    }
+
+    /// The same of the layer under the platform's key.
+    pub(in crate::managed) fn is_platform_replaced(&self) -> bool {
+        self.platform_layer().is_some_and(|layer| self.is_replaced(layer))
+    }
+
+    /// Whether what is under the platform's keys is proved to be under this one.
+    pub(in crate::managed) fn is_done_below(&self, key: &KeyId) -> bool {
+        self.platform_key() == Some(key) && self.adopting.is_none() && !self.is_platform_replaced()
+    }
+
+    /// Notes whether it was found so. The proof stays: it tells an older header when the resource is opened. Returns whether that
+    /// is news.
+    pub(in crate::managed) fn note_replaced(&mut self, layer: usize, is: bool) -> bool {
+        let was = self.is_replaced(layer);
+        match is {
+            true if !was => self.replaced.push(layer),
+            _ => self.replaced.retain(|of| is || *of != layer),
+        }
+        is != was
+    }
+
     /// Notes the proven key of a layer. Returns whether it changed.
     pub(in crate::managed) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
         let news = self.proven_key(layer) != Some(&key);

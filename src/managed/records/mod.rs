@@ -251,6 +251,10 @@ pub struct Resource {
     /// What is left to do of its adoption, if that isn't finished ([`adopt_disk`](crate::managed::DiskService::adopt_disk)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopting: Option<Adopting>,
+    /// The layers (0 is the upper one) whose header was found to be another one than was proved, while nobody could move it. The
+    /// rotation waits for them until somebody has looked again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) replaced: Vec<usize>,
 }
 
 /// A volume that is becoming a disk.

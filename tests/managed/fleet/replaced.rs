@@ -97,6 +97,10 @@ fn a_header_put_back_under_a_disk_in_use_keeps_the_rotation_from_its_end() {
         assert!(matches!(told, Error::Busy { .. }) && told.to_string().contains(name), "{told:?}");
         let set = hosts[0].encryption_set("set").unwrap();
         assert_eq!(set.previous_keys, [fleet.world.customer(VAULT).key(1)]);
+        // Another host doesn't see the header, and doesn't end it by the proofs either.
+        assert!(matches!(hosts[1].rotate_set("set", &quiet), Err(Error::Busy { .. })));
+        assert_eq!(hosts[1].encryption_set("set").unwrap().previous_keys, [fleet.world.customer(VAULT).key(1)]);
+        assert!(hosts[1].rotation_progress("set").unwrap().done < 3);
     }
     assert_eq!(hosts[0].report(&ResourceName::disk(name)).unwrap().status, ProtectionStatus::HeaderChanged);
     // Once it is closed, the next one moves it.
