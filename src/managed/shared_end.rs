@@ -118,22 +118,30 @@ impl Inner {
             let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
             for names in names.chunks(LOOK) {
                 let found = self.store.resources_of(names)?.into_iter().flatten();
-                self.sweep_some(fleet, round, &found.filter(is_proved).collect::<Vec<_>>())?;
+                // One that can't be moved keeps no others from being looked at.
+                self.look_at_some(fleet, round, &found.filter(is_proved).collect::<Vec<_>>())?;
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return Ok(()),
+                None => return no_replaced(round),
             }
         }
     }
 
     fn sweep_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, these: &[Resource]) -> Result<()> {
-        self.rotate_batches(fleet, round, these, |_| {});
-        if let Some((_, e)) = lock(&round.failure).take() {
-            return Err(e);
-        }
-        lock(&round.replaced).take().map_or(Ok(()), |(name, why)| Err(replaced(&name, &why)))
+        self.look_at_some(fleet, round, these)?;
+        no_replaced(round)
     }
+
+    fn look_at_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, these: &[Resource]) -> Result<()> {
+        self.rotate_batches(fleet, round, these, |_| {});
+        lock(&round.failure).take().map_or(Ok(()), |(_, e)| Err(e))
+    }
+}
+
+/// Fails with the first whose header was replaced, and that couldn't be moved.
+fn no_replaced(round: &Round<'_>) -> Result<()> {
+    lock(&round.replaced).take().map_or(Ok(()), |(name, why)| Err(replaced(&name, &why)))
 }
 
 /// The error for one whose header isn't the one that was proved, and couldn't be moved.
