@@ -180,24 +180,26 @@ mod tests {
                 Ok(())
             })
         };
-        // Only a vault that has answered is counted by its name.
-        deadline.call("vault", "wrap", || Ok(())).unwrap();
+        // A busy machine may not answer in time. Only a vault that has answered is counted by its name.
+        let began = Instant::now();
+        while deadline.call("vault", "wrap", || Ok(())).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
         for _ in 0..40 {
             assert!(matches!(ask(), Err(Error::Vault(_))));
         }
         let before = asked.load(Ordering::Relaxed);
+        let told = deadline.counters.calls().1["vault"]["wrap"].clone();
         hangs.store(false, Ordering::Relaxed);
         assert!(before <= MOST_HANGING, "{before}");
-        // Other vaults are asked meanwhile; this one is asked again once its calls have returned.
-        let began = Instant::now();
-        while deadline.call("another", "wrap", || Ok(())).is_err() || ask().is_err() {
-            assert!(began.elapsed() < Duration::from_secs(60));
-        }
-        let told = deadline.counters.calls().1["vault"]["wrap"].clone();
         assert!(
             told[&CallOutcome::TimedOut].count as usize <= MOST_HANGING && told[&CallOutcome::NotAsked].count >= 24,
             "{told:?}"
         );
+        // Other vaults are asked meanwhile; this one is asked again once its calls have returned.
+        while deadline.call("another", "wrap", || Ok(())).is_err() || ask().is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
         while !lock(&deadline.hanging).is_empty() {
             assert!(began.elapsed() < Duration::from_secs(60));
             thread::sleep(Duration::from_millis(1));
