@@ -93,6 +93,7 @@ impl KeyDescription {
 
     /// Whether this version of a key is later than another one, `Equal` if nothing tells: both were made within one second, and
     /// the vault doesn't number them. `None` if the vault doesn't report their times either.
+    #[cfg(feature = "managed")]
     pub(crate) fn age(&self, other: &Self) -> Option<core::cmp::Ordering> {
         let numbered = self.sequence.zip(other.sequence);
         numbered.or(self.created.zip(other.created)).map(|(ours, theirs)| ours.cmp(&theirs))
