@@ -288,7 +288,6 @@ static void bitlocker(atrest_device *device)
     OK(atrest_header_segments(header, add_segment, kinds));
     CHECK(strncmp(kinds, "cryptaes-xts-plain64;", 21) == 0);
     NO_BYTES(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_backup(header, bytes, sizeof bytes, &len));
-    IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_erase(header));
     IS(ATREST_ERR_UNSUPPORTED, atrest_header_epoch(header, &size));
     NO_BYTES(ATREST_ERR_UNSUPPORTED, atrest_header_metadata_json(header, TEXT, sizeof bytes, &len));
     IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_convert_to_luks2(header));
@@ -328,6 +327,13 @@ static void bitlocker(atrest_device *device)
         CHECK(read_only == 0);
         atrest_volume_free(volume);
     }
+
+    // Erased, it is opened by nothing.
+    OK(atrest_header_load(device, &header));
+    OK(atrest_header_erase(header));
+    atrest_header_free(header);
+    NO_HANDLE(atrest_volume, ATREST_ERR_NO_SUCH_PROTECTOR, atrest_volume_open(device, &all[0].credential, NULL, &out));
+    NO_HANDLE(atrest_volume, ATREST_ERR_NO_SUCH_PROTECTOR, atrest_volume_open(device, &all[1].credential, NULL, &out));
     atrest_vault_free(vault);
 }
 
