@@ -1,6 +1,8 @@
 """Other threads run during calls: where they couldn't, these tests hang or fail."""
 
+import fcntl
 import os
+import termios
 import threading
 import time
 import unittest
@@ -36,9 +38,14 @@ class Threads(InFolder):
         os.mkfifo(fifo)
         opened = []
         thread = threading.Thread(target=lambda: opened.append(Volume.open(path, KeyFile(fifo))))
+        # For both directions, so that it doesn't wait, and is there first: a pipe without a writer reads as empty.
+        writer = os.open(fifo, os.O_RDWR)
         thread.start()
-        # Both ends wait for each other: with the lock of the interpreter held, this would never return.
-        fifo.write_bytes(b"correct horse")
+        os.write(writer, b"correct horse")
+        # The reader waits for the end: with the lock of the interpreter held, it would wait for ever.
+        while fcntl.ioctl(writer, termios.FIONREAD, bytes(4)) != bytes(4):
+            time.sleep(0.001)
+        os.close(writer)
         thread.join()
         self.assertEqual(opened[0].size, 4 * MIB)
 
