@@ -128,7 +128,9 @@ fn run(data: &[u8]) {
         assert_eq!(disk.writes(), 0, "what was refused was written to");
         return;
     };
-    // The master key proves the metadata. Nothing proves the boot sector, nor the maps of chunks.
+    // The master key proves the metadata. Nothing proves the boot sector, nor the maps of chunks. Metadata that say that data are
+    // plain are believed where that was asked for.
+    let is_boot_sound = is_boot_sound && flags & 1 == 0;
     let mut bytes = vec![0; if operation >= WHOLE { SIZE } else { PART }];
     for at in places(operation) {
         let len = bytes.len().min((volume.size() as usize).saturating_sub(at));
