@@ -20,6 +20,8 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 const BLOCK: usize = 1024;
 const BOOT: usize = 512;
 const MAPS: usize = 0x80 + 0x600;
+/// Where a copy has the volume's state.
+const STATE: usize = 12;
 /// From this operation on, all data is read; else parts of this length.
 const WHOLE: u8 = 0xf0;
 const PART: usize = 8192;
@@ -104,6 +106,8 @@ fn run(data: &[u8]) {
             maps[if at < 0x80 { at } else { 0x1000 + at - 0x80 }] = value;
         }
     }
+    // One that says it is decrypted as a whole has no key that could prove it: it is shown as it lies to who asks for that.
+    let is_decrypted = copies.iter().any(|copy| copy[STATE..][..2] == [1, 0]) && flags & 1 == 1;
     let disk = Arc::new(Disk::new(image, SIZE as u64));
     let is_right = flags & 2 == 0;
     for (place, mut copy) in MODEL.copies.into_iter().zip(copies) {
@@ -128,9 +132,8 @@ fn run(data: &[u8]) {
         assert_eq!(disk.writes(), 0, "what was refused was written to");
         return;
     };
-    // The master key proves the metadata. Nothing proves the boot sector, nor the maps of chunks. Metadata that say that data are
-    // plain are believed where that was asked for.
-    let is_boot_sound = is_boot_sound && flags & 1 == 0;
+    // The master key proves the metadata. Nothing proves the boot sector, nor the maps of chunks.
+    let is_boot_sound = is_boot_sound && !is_decrypted;
     let mut bytes = vec![0; if operation >= WHOLE { SIZE } else { PART }];
     for at in places(operation) {
         let len = bytes.len().min((volume.size() as usize).saturating_sub(at));
@@ -138,7 +141,8 @@ fn run(data: &[u8]) {
         assert!(!is_boot_sound || bytes[..len] == SHOWN[at..][..len], "other data than was written at {at}");
     }
     assert!(!is_boot_sound || volume.size() == SIZE as u64, "a volume of {} bytes", volume.size());
-    if volume.is_read_only() || operation % 64 != 1 {
+    // Without a key nothing could prove new metadata either, and it says so.
+    if volume.is_read_only() || is_decrypted || operation % 64 != 1 {
         return;
     }
     add(&volume, Protector::StartupKey(&STARTUP_KEY));
