@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::common::{Place, by_peer, noise, peer, python};
-use crate::serving::{serve, stop};
+use crate::common::{Place, by_peer, noise, peer, python, stop};
+use crate::serving::serve;
 
 /// The bytes of the image, which aren't whole sectors of 4096.
 const LEN: usize = 900_000;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Place, by_peer, conforms, noise, peer};
+use crate::common::{Place, by_peer, conforms, noise, peer, started, stop};
 
 /// A platform's vault with the keys `floor` and `disks`, and a place for disks.
 pub fn place() -> Place {
@@ -70,17 +70,13 @@ fn disks_of_a_set_are_made_written_copied_rotated_and_reported() {
 
     if peer("qemu-img") {
         let mut command = place.command(&["fleet", "disk", "serve", "copy", "--nbd", "copy.sock", "--json"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let (child, line) = started(&mut command);
         conforms("fleet disk serve", serde_json::from_str(&line).unwrap());
         by_peer(&place, "qemu-img", &["convert", "-O", "raw", "nbd+unix:///?socket=copy.sock", "copy.img"]);
         assert_eq!(place.read("copy.img")[..plain.len()], plain);
         // The store is one process's.
         place.run(&["fleet", "report"]).failed(7, "fleet.redb");
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(stop(child, Signal::TERM), Some(0));
     }
 
     place.json("fleet disk resize", &["fleet", "disk", "resize", "floor", "--size", "2M"]);

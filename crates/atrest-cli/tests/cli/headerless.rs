@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::common::{Place, by_peer, noise, peer, python};
-use crate::serving::{serve, stop};
+use crate::common::{Place, by_peer, noise, peer, python, stop};
+use crate::serving::serve;
 
 const SECTOR: usize = 4096;
 const SECTORS: usize = 8;

@@ -4,18 +4,15 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::common::{Place, by_peer, conforms, ended, peer};
+use crate::common::{Place, by_peer, conforms, ended, peer, started, stop};
 use crate::documents::{blocks, commands, document};
 
 fn mount(place: &Place, args: &[&str]) -> Option<Child> {
     fs::create_dir_all(place.path("dir")).unwrap();
     let mut command = place.command(&[&["mount", "a.luks", "dir"], args, &["--json"]].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let (mut child, line) = started(command.stderr(Stdio::piped()));
     if line.is_empty() {
         let mut said = String::new();
         std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
@@ -33,7 +30,7 @@ fn mount(place: &Place, args: &[&str]) -> Option<Child> {
 fn the_file_is_read_and_written_at_every_byte() {
     let place = Place::with_vault();
     let mut plain = place.encrypted("a.luks", 1 << 20);
-    let Some(mut child) = mount(&place, &[]) else { return };
+    let Some(child) = mount(&place, &[]) else { return };
     assert_eq!(place.read("dir/volume"), plain);
     let names: Vec<_> = fs::read_dir(place.path("dir")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["volume"]);
@@ -48,8 +45,7 @@ fn the_file_is_read_and_written_at_every_byte() {
     assert!(file.set_len(4096).is_err());
     drop(file);
     assert_eq!(place.read("dir/volume"), plain);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(ended(&mut child), Some(0));
+    assert_eq!(stop(child, Signal::TERM), Some(0));
     assert_eq!(fs::read_dir(place.path("dir")).unwrap().count(), 0, "it is unmounted");
     place.ok(&["decrypt", "a.luks", "b.img"]);
     assert!(place.read("b.img") == plain);
@@ -77,12 +73,11 @@ fn for_reading_nothing_is_written() {
     let place = Place::with_vault();
     place.encrypted("a.luks", 1 << 20);
     let before = place.read("a.luks");
-    let Some(mut child) = mount(&place, &["--read-only"]) else { return };
+    let Some(child) = mount(&place, &["--read-only"]) else { return };
     assert!(File::options().write(true).open(place.path("dir/volume")).is_err());
     // A file that is open doesn't keep it from ending.
     let held = File::open(place.path("dir/volume")).unwrap();
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(ended(&mut child), Some(130));
+    assert_eq!(stop(child, Signal::INT), Some(130));
     drop(held);
     assert_eq!(place.read("a.luks"), before);
 }
@@ -91,9 +86,8 @@ fn for_reading_nothing_is_written() {
 fn the_lines_of_the_manual_run() {
     let place = Place::with_vault();
     place.encrypted("a.luks", 4096);
-    let Some(mut child) = mount(&place, &[]) else { return };
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    ended(&mut child);
+    let Some(child) = mount(&place, &[]) else { return };
+    stop(child, Signal::TERM);
     place.encrypted("disk.luks", 1 << 20);
     let mut script = String::from("set -eu\n");
     let mut count = 0;

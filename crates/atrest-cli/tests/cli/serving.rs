@@ -2,23 +2,14 @@
 
 use std::process::{Child, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::common::{Place, by_peer, conforms, ended, peer};
+use crate::common::{Place, by_peer, conforms, peer, started, stop};
 
 /// Starts to serve, and waits until clients can come.
 pub fn serve(place: &Place, args: &[&str]) -> (Child, String) {
     let mut command = place.command(&[&["serve"], args, &["--json"]].concat());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-    (child, line)
-}
-
-pub fn stop(mut child: Child, signal: Signal) -> Option<i32> {
-    kill_process(Pid::from_child(&child), signal).unwrap();
-    ended(&mut child)
+    started(command.stderr(Stdio::null()))
 }
 
 #[test]

@@ -2,26 +2,18 @@
 
 use std::process::{Child, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::common::{Place, ended, peer};
+use crate::common::{Place, peer, started, stop};
 use crate::fleet::{WHERE, place};
 use crate::servers;
 
 /// A program that serves a disk as a host, once it listens.
 fn serving(place: &Place, host: &str, args: &[&str]) -> Child {
     let all = [&["fleet", "--host", host, "disk", "serve", "web", "--nbd", host, "--json"], args].concat();
-    let mut child = place.command(&all).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let (child, line) = started(&mut place.command(&all));
     assert!(line.contains("nbd"), "{host} does not serve: {line}");
     child
-}
-
-fn stop(mut child: Child, signal: Signal) -> Option<i32> {
-    kill_process(Pid::from_child(&child), signal).unwrap();
-    ended(&mut child)
 }
 
 /// The attachments, as the program lists them.
@@ -62,8 +54,7 @@ fn hosts_share(mut place: Place, url: &str, lease: &str) {
     assert_eq!(attachments(&place), [("web".into(), "two".into(), "open".into())]);
     let listed = place.json("fleet attachments", &["fleet", "attachments", "--of", "one"]);
     assert_eq!(listed["attachments"].as_array().unwrap().len(), 0);
-    kill_process(Pid::from_child(&waiting), Signal::TERM).unwrap();
-    assert_eq!(ended(&mut waiting), Some(0));
+    assert_eq!(stop(waiting, Signal::TERM), Some(0));
     assert_eq!(attachments(&place), [], "it was closed");
 
     // One that is killed leaves its lease, which is seen to stand still.

@@ -1,10 +1,10 @@
 //! `fleet` with its disks at the places of other systems, by their URLs, on emulators and a real cluster.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::common::{Place, by_peer, ended, peer, peer_that};
+use crate::common::{Place, by_peer, peer, peer_that, started, stop};
 use crate::fleet::{WHERE, make_set, place};
 
 /// A place for disks, and how to look past the program at what lies there.
@@ -19,18 +19,9 @@ struct Disks<'a> {
 
 /// A disk that is served, once the server listens.
 fn serving(place: &Place, disk: &str, socket: &str) -> Child {
-    let mut command = place.command(&["fleet", "disk", "serve", disk, "--nbd", socket, "--json"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let (child, line) = started(&mut place.command(&["fleet", "disk", "serve", disk, "--nbd", socket, "--json"]));
     assert!(line.contains("nbd"), "{disk} is not served: {line}");
     child
-}
-
-fn stop(mut child: Child, signal: Signal) -> Option<i32> {
-    kill_process(Pid::from_child(&child), signal).unwrap();
-    ended(&mut child)
 }
 
 /// What qemu reads of a disk that is served.
