@@ -2,11 +2,16 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+#[path = "listening.rs"]
+mod listening;
+
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use listening::{listening, start};
 
 /// The account of Azurite, and its well-known key.
 pub const ACCOUNT: &str = "devstoreaccount1";
@@ -25,30 +30,6 @@ pub fn azurite(folder: &Path, port: u16) -> Command {
     command.args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--blobHost", "127.0.0.1", "--blobPort"]);
     command.arg(port.to_string()).arg("--location").arg(folder);
     command
-}
-
-/// Starts a server on a port that nobody has. `make` is its command for a port.
-pub fn start(make: impl Fn(u16) -> Command) -> (u16, Child) {
-    // Between here and its start somebody else may take the port: then another is taken.
-    for _ in 0..10 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if let Some(child) = listening(&mut make(port), port) {
-            return (port, child);
-        }
-    }
-    panic!("{:?} doesn't start", make(0));
-}
-
-/// Starts a server, and waits until it listens; `None` if it ends.
-pub fn listening(command: &mut Command, port: u16) -> Option<Child> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while child.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(child);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    None
 }
 
 /// Makes a bucket of moto's, which looks only whether there is a signature.

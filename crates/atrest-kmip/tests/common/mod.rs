@@ -2,13 +2,15 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+#[path = "../../../../tests/common/listening.rs"]
+mod listening;
 #[path = "../../../../tests/common/peers.rs"]
 pub mod peers;
 
 pub mod fake;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -162,12 +164,5 @@ fn serve(folder: &Path, port: u16) -> Option<Child> {
     command.args(["-W", "ignore", "-c", main, "-f", conf.to_str().unwrap(), "-l", &path("log")]);
     let out = std::fs::File::create(folder.join("out")).unwrap();
     let command = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
-    let mut child = command.spawn().unwrap();
-    while child.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(child);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    None
+    listening::until_it_listens(command.spawn().unwrap(), port)
 }

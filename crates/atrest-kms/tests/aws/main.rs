@@ -8,6 +8,8 @@ mod conformance;
 #[path = "../../../../tests/common/cost.rs"]
 mod cost;
 mod credentials;
+#[path = "../../../../tests/common/emulators.rs"]
+mod emulators;
 mod errors;
 mod keys;
 #[path = "../../../../tests/common/peers.rs"]

@@ -1,14 +1,13 @@
 //! moto's server. It keeps all in memory.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use atrest_http::{Client, Deadline, Hidden, HttpOptions, Method, Request};
 use atrest_kms::{AccessKey, AwsCredentials, AwsKms, AwsOptions};
 
-use crate::peers;
 use crate::proxy::Fate;
+use crate::{emulators, peers};
 
 pub const SECRET: &str = "secret-access-key-of-a-test";
 
@@ -20,18 +19,12 @@ pub struct Moto {
 impl Moto {
     /// A new one with a key of the alias `disks`; `None` if it isn't installed.
     pub fn start() -> Option<Self> {
-        let program = peers::peer("moto_server", &["--help"])?;
-        // Between here and its start somebody else may take the port: then another is taken.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = run(&program, port) {
-                let moto = Moto { port, child };
-                let key = moto.create_key();
-                moto.ask("CreateAlias", &format!(r#"{{"AliasName":"alias/disks","TargetKeyId":"{key}"}}"#));
-                return Some(moto);
-            }
-        }
-        panic!("moto_server doesn't start");
+        peers::peer("moto_server", &["--help"])?;
+        let (port, child) = emulators::start(emulators::moto);
+        let moto = Moto { port, child };
+        let key = moto.create_key();
+        moto.ask("CreateAlias", &format!(r#"{{"AliasName":"alias/disks","TargetKeyId":"{key}"}}"#));
+        Some(moto)
     }
 
     pub fn vault(&self) -> AwsKms {
@@ -76,19 +69,6 @@ impl Drop for Moto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn run(program: &str, port: u16) -> Option<Child> {
-    let mut command = Command::new(program);
-    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while child.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(child);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    None
 }
 
 pub fn credentials() -> AwsCredentials {

@@ -5,6 +5,8 @@ mod conformance;
 #[path = "../../../../tests/common/cost.rs"]
 mod cost;
 mod keys;
+#[path = "../../../../tests/common/listening.rs"]
+mod listening;
 mod logins;
 mod outages;
 #[path = "../../../../tests/common/peers.rs"]

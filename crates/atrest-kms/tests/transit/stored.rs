@@ -1,12 +1,13 @@
 //! A server of OpenBao that keeps its keys in files, and is sealed when it starts.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use atrest_http::{Client, Deadline, HttpOptions, Method, Request};
 
+use crate::listening::listening;
 use crate::server::{address, field};
 
 pub struct Stored {
@@ -98,12 +99,5 @@ fn free_ports() -> [u16; 2] {
 fn run(program: &str, config: &Path, port: u16) -> Option<Child> {
     let mut command = Command::new(program);
     command.arg("server").arg(format!("-config={}", config.display()));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while child.try_wait().unwrap().is_none() {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(child);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    None
+    listening(&mut command, port)
 }
