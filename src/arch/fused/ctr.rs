@@ -46,7 +46,7 @@ impl Work for Apply {
     #[inline(always)]
     unsafe fn run<V: Vector, const C: usize>(self) {
         let Apply { keys, mut counter, skip, mut src, mut dst, mut len } = self;
-        let distance = prefetch::distance(len, C * V::BYTES);
+        let distance = prefetch::distance::<V>(len, C * V::BYTES);
         // SAFETY: the caller vouches for the CPU, the keys and the buffers, and no more than `len` bytes are taken.
         unsafe {
             let keys = KeyPointer::new(&raw const (*keys).0);

@@ -1,7 +1,8 @@
 //! How far ahead of their work kernels fetch memory.
 
-/// The distance in long runs, whose memory lies beyond the cache, and the length from which a run is long.
-const FAR: usize = 8 << 10;
+use super::vector::Vector;
+
+/// The length from which a run is long: its memory lies beyond the cache.
 const LONG: usize = 512 << 10;
 
 /// The bytes of a cache line.
@@ -12,6 +13,7 @@ pub(super) const LINE: usize = 64;
 /// Prefetches are spread over the rounds: a CPU has few buffers for lines in flight, and many requests at once would delay the
 /// reads that are needed now.
 #[inline(always)]
-pub(super) fn distance(len: usize, chunk: usize) -> usize {
-    if len >= LONG { FAR } else { chunk }
+pub(super) fn distance<V: Vector>(len: usize, chunk: usize) -> usize {
+    let far = V::far();
+    if len >= LONG { far } else { chunk.min(far) }
 }

@@ -112,9 +112,6 @@ pub(super) trait Method<V: Vector> {
     type Start<const SMALL: bool>: Produce<V> + From<Expand<SMALL>>;
     /// How many bytes it may overwrite behind the tweaks of a stride.
     const SLACK: usize;
-    /// Whether memory is fetched ahead. On Zen 4, whose kernel is the only one of 512 bits that multiplies, that takes half as long
-    /// again for data beyond the cache: its own prefetchers are better.
-    const FETCHES: bool = true;
 }
 
 /// Makes the first `blocks` tweaks, half a stride or all of it, without interleaving.
@@ -146,7 +143,6 @@ impl<V: Vector> Method<V> for ByMultiplying {
     type Large = Multiplied<Expand<false>>;
     type Start<const SMALL: bool> = Multiplied<Expand<SMALL>>;
     const SLACK: usize = 0;
-    const FETCHES: bool = V::LANES < 4;
 }
 
 pub(super) struct Multiplied<P>(P);

@@ -123,6 +123,13 @@ pub(super) trait Vector: Copy {
 
     /// Asks for the cache line at `at`, which need not be valid.
     fn prefetch(at: *const u8);
+
+    /// How many bytes ahead of their work kernels fetch memory that lies beyond the cache; 0 where the CPU's own prefetchers are
+    /// better alone.
+    #[inline(always)]
+    fn far() -> usize {
+        8 << 10
+    }
 }
 
 /// A vector in which tweaks can be doubled, for [`ByDoubling`](super::tweaks::ByDoubling).

@@ -87,7 +87,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     let mut scratch = Scratch::new(&mut memory);
     let small = units.len * 2 == STRIDE_BYTES;
     let fits = small || units.len.is_multiple_of(STRIDE_BYTES);
-    let distance = if M::FETCHES { prefetch::distance(len, STRIDE_BYTES) } else { 0 };
+    let distance = prefetch::distance::<V>(len, STRIDE_BYTES);
     if len == units.len && fits && V::LANES == 4 {
         // A path of its own: the work of going on to further data units, and the way of the first tweak through memory, show
         // in the time of one sector. Narrower vectors have too few registers: the tweak would be put on the stack.

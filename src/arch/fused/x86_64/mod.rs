@@ -10,12 +10,10 @@ macro_rules! with {
     };
 }
 
+mod model;
 mod xmm;
 mod ymm;
 mod zmm;
-
-use core::arch::x86_64::__cpuid;
-use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::denied::{Feature, is_denied};
 use super::keys::XtsKeys;
@@ -24,6 +22,7 @@ use super::work::Work;
 use super::xts::{self, Cut};
 use crate::arch::kind::KernelKind;
 use crate::arch::run::Direction;
+use model::Model;
 use xmm::Xmm;
 use ymm::Ymm;
 use zmm::Zmm;
@@ -57,24 +56,9 @@ pub(super) fn has(kind: KernelKind) -> bool {
 /// Whether 512-bit shifts take the place of AES instructions. That holds on Intel's CPUs, and
 /// [`ByProducts`](super::tweaks::ByProducts) is for them. AMD's CPUs have AES on two other ports, or run
 /// multiplications on the ports of AES.
+#[inline(always)]
 pub(super) fn shifts_displace_aes() -> bool {
-    const UNKNOWN: u8 = 0;
-    const NO: u8 = 1;
-    const YES: u8 = 2;
-    // Cached, since a hypervisor answers in place of the CPU, which takes long.
-    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
-    match ANSWER.load(Ordering::Relaxed) {
-        UNKNOWN => {
-            #[allow(unused_unsafe)] // safe from Rust 1.94 on
-            // SAFETY: x86-64 has the instruction, and every CPU has leaf 0.
-            let vendor = unsafe { __cpuid(0) };
-            let [one, two, three] = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
-            let intel = [one, two, three].as_flattened() == b"GenuineIntel" && !is_denied(Feature::Products);
-            ANSWER.store(if intel { YES } else { NO }, Ordering::Relaxed);
-            intel
-        }
-        answer => answer == YES,
-    }
+    Model::get() == Model::Intel
 }
 
 /// Expands two keys of 16 or 32 bytes.

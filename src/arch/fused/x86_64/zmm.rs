@@ -2,8 +2,10 @@
 
 use core::arch::x86_64::*;
 
+use super::model::Model;
 use super::xmm::Xmm;
 use super::ymm::Ymm;
+
 use crate::arch::fused::vector::Vector;
 
 /// Four blocks: VAES, VPCLMULQDQ, AVX-512F and AVX-512BW.
@@ -170,5 +172,16 @@ impl Vector for Zmm {
     #[inline(always)]
     fn prefetch(at: *const u8) {
         Xmm::prefetch(at);
+    }
+
+    /// Measured: on Zen 4 fetching takes half as long again as none. On Zen 5, whose AES is twice as fast, sectors of 4096 bytes take
+    /// 2.2 times as long with none, 1.2 times with 8 KiB, and the same with 16 to 48 KiB.
+    #[inline(always)]
+    fn far() -> usize {
+        match Model::get() {
+            Model::Zen3Or4 => 0,
+            Model::Zen5 => 16 << 10,
+            Model::Intel | Model::Other => 8 << 10,
+        }
     }
 }
