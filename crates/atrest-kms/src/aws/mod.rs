@@ -3,7 +3,9 @@
 mod api;
 mod credentials;
 mod options;
+mod profiles;
 mod sources;
+mod sts;
 mod vault;
 
 pub use credentials::AwsCredentials;
