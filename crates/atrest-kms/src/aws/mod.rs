@@ -4,6 +4,7 @@ mod api;
 mod credentials;
 mod options;
 mod profiles;
+mod session;
 mod sources;
 mod sts;
 mod vault;

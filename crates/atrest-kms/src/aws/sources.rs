@@ -2,40 +2,20 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use atrest::VaultFailure;
-use atrest_http::aws::AccessKey;
-use atrest_http::{
-    Client, Deadline, Hidden, Method, Request, Response, encode_query, invalid, is_loopback, parse_iso_date,
-    read_secret, told,
-};
+use atrest_http::{Client, Deadline, Method, Request, encode_query, invalid, is_loopback, read_secret};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Source, Token};
 use super::profiles::{self, Origin};
+use super::session::{LONGEST_ANSWER, Session, ask};
 use super::sts::Sts;
 use crate::input::parse;
 use crate::trouble::Trouble;
 
-pub(crate) const LONGEST_ANSWER: usize = 64 << 10;
-
 /// The most roles that profiles assume, each by the keys of another.
 const MOST_ROLES: usize = 5;
-
-/// How long before their end temporary keys are got again.
-const EARLY: Duration = Duration::from_secs(300);
-
-/// How long keys that couldn't be got again are used before the next try.
-const AGAIN: Duration = Duration::from_secs(10);
-
-/// An access key, and when it ends.
-pub(crate) struct Session {
-    pub key: AccessKey,
-    renew: Option<SystemTime>,
-    ends: Option<SystemTime>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -45,38 +25,6 @@ struct Answered {
     #[serde(alias = "SessionToken")]
     token: Option<String>,
     expiration: Option<String>,
-}
-
-impl Session {
-    pub fn new(key: AccessKey, ends: Option<SystemTime>) -> Self {
-        let now = SystemTime::now();
-        // Of a short life, the second half is kept back.
-        let renew = ends.map(|ends| {
-            let left = ends.duration_since(now).unwrap_or_default();
-            now + left.saturating_sub(EARLY.min(left / 2))
-        });
-        Session { key, renew, ends }
-    }
-
-    pub fn is_fresh(&self) -> bool {
-        self.renew.is_none_or(|renew| SystemTime::now() < renew)
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ends.is_some_and(|ends| SystemTime::now() >= ends)
-    }
-
-    pub fn of(id: String, secret: String, token: Option<String>, expiration: Option<&str>) -> Result<Self, Trouble> {
-        let ends = expiration.map(|text| {
-            parse_iso_date(text).ok_or_else(|| Trouble::failed("the credentials' expiration isn't a date"))
-        });
-        let key = AccessKey::new(id, Hidden::new(secret));
-        let key = match token {
-            Some(token) => key.session_token(Hidden::new(token)),
-            None => key,
-        };
-        Ok(Session::new(key, ends.transpose()?))
-    }
 }
 
 /// Who asks for credentials.
@@ -95,9 +43,7 @@ pub(crate) fn renew(
     old: Option<&Session>,
 ) -> Result<Session, Trouble> {
     match (get(clients, credentials, region, deadline), old) {
-        (Err(Trouble::Failed(_)), Some(old)) if !old.has_ended() => {
-            Ok(Session { key: old.key.clone(), renew: Some(SystemTime::now() + AGAIN), ends: old.ends })
-        }
+        (Err(Trouble::Failed(_)), Some(old)) if !old.has_ended() => Ok(old.again()),
         (got, _) => got,
     }
 }
@@ -108,7 +54,7 @@ fn get(clients: &Clients, credentials: &AwsCredentials, region: &str, deadline: 
         Source::Fixed(key) => Ok(Session::new(key.clone(), None)),
         Source::Provider(provider) => {
             // Asked for each request: it knows when its keys end.
-            Ok(Session { key: provider().map_err(own)?, renew: Some(SystemTime::UNIX_EPOCH), ends: None })
+            Ok(Session::of_one_request(provider().map_err(own)?))
         }
         Source::Profile { files, name, endpoint } => {
             let sts = Sts { client: &clients.usual, deadline, region, endpoint: endpoint.as_deref() };
@@ -193,29 +139,6 @@ fn denied(trouble: Trouble, name: &str) -> Trouble {
         Trouble::Denied(_) => Trouble::Denied(format!("{name}, whose login is refused")),
         other => other,
     }
-}
-
-pub(crate) fn ask<'r>(
-    client: &Client,
-    deadline: Deadline,
-    request: impl Fn() -> Request<'r>,
-) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-    let called = client.call(deadline, || Ok(request()));
-    let failed = |e| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
-    let answer: Response = called.answer.map_err(failed)?;
-    let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
-    let text = String::from_utf8_lossy(&body);
-    match status {
-        200 => Ok(body),
-        403 if text.contains("<Code>AccessDenied</Code>") => Err(Trouble::Denied(String::new())),
-        _ => Err(Trouble::failed(format!("{what} was answered by {status}: {}", told(error_code(&text), &[])))),
-    }
-}
-
-/// The code of an error of STS. The rest of its text may repeat a token.
-fn error_code(text: &str) -> &str {
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
-    code.map_or("no credentials", |(code, _)| code)
 }
 
 /// The endpoint of a container is on this machine, a link-local address of AWS, or speaks TLS: as the SDKs of AWS have it.

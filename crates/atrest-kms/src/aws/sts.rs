@@ -12,7 +12,7 @@ use atrest_http::{
 use zeroize::Zeroizing;
 
 use super::profiles::Role;
-use super::sources::{LONGEST_ANSWER, Session, ask};
+use super::session::{LONGEST_ANSWER, Session, ask};
 use crate::trouble::Trouble;
 
 const FORM: &str = "application/x-www-form-urlencoded";
