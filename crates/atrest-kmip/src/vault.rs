@@ -166,7 +166,11 @@ impl Inner {
     ) -> Result<T, Trouble> {
         let request = request(self.client.options.version, operation, fill)?;
         let answer = self.client.ask(&request, deadline)?;
-        Ok(read(payload(&answer, operation)?)?)
+        let result = payload(&answer, operation).and_then(|payload| Ok(read(payload)?));
+        if let Err(Trouble::Malformed(_)) = result {
+            self.client.end_kept();
+        }
+        result
     }
 
     /// All versions of a key that can be used at all: AES-256 keys with this name.

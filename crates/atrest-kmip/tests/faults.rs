@@ -103,6 +103,27 @@ fn a_server_that_cuts_off_is_away() {
 }
 
 #[test]
+fn what_a_server_says_unasked_is_no_answer() {
+    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
+    let vault = vault(&fake, LONG);
+    let wrapped = wrapped(&vault);
+    assert_eq!(fake.connections(), 1, "a connection is kept for all calls");
+    // Each answer comes twice. A request after it would get the second one, and each one after that the answer before its own.
+    fake.set(|request| Answer::Bytes(sound(request).repeat(2)));
+    for _ in 0..3 {
+        assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+    }
+    // An answer that isn't one to the request may be a late one: its connection isn't asked again.
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    fake.set(move |request| {
+        let late = [b"\x42\x00\x5c\x05\x00\x00\x00\x04\x00\x00\x00".as_slice(), &[0x0A]].concat();
+        Answer::Bytes(sound(if is_first.swap(false, Ordering::SeqCst) { &late } else { request }))
+    });
+    assert!(matches!(vault.unwrap(&wrapped), Err(Error::Vault(_))));
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+}
+
+#[test]
 fn a_kept_connection_that_ended_is_asked_anew_once() {
     let fake = Fake::new(|request| Answer::Bytes(sound(request)));
     let vault = vault(&fake, LONG);
