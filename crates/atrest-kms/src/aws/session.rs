@@ -53,13 +53,13 @@ impl Session {
         self.ends.is_some_and(|ends| SystemTime::now() >= ends)
     }
 
-    pub fn of(id: String, secret: String, token: Option<String>, expiration: Option<&str>) -> Result<Self, Trouble> {
+    pub fn of(id: String, secret: Hidden, token: Option<Hidden>, expiration: Option<&str>) -> Result<Self, Trouble> {
         let ends = expiration.map(|text| {
             parse_iso_date(text).ok_or_else(|| Trouble::failed("the credentials' expiration isn't a date"))
         });
-        let key = AccessKey::new(id, Hidden::new(secret));
+        let key = AccessKey::new(id, secret);
         let key = match token {
-            Some(token) => key.session_token(Hidden::new(token)),
+            Some(token) => key.session_token(token),
             None => key,
         };
         Ok(Session::new(key, ends.transpose()?))

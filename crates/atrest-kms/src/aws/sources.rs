@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use atrest::VaultFailure;
-use atrest_http::{Client, Deadline, Method, Request, encode_query, invalid, is_loopback, read_secret};
-use serde::Deserialize;
+use atrest_http::{Client, Deadline, Hidden, Method, Request, encode_query, invalid, is_loopback, read_secret};
+use serde::{Deserialize, Deserializer};
 
 use super::credentials::{AwsCredentials, Source, Token};
 use super::profiles::{self, Origin};
@@ -21,10 +21,19 @@ const MOST_ROLES: usize = 5;
 #[serde(rename_all = "PascalCase")]
 struct Answered {
     access_key_id: String,
-    secret_access_key: String,
-    #[serde(alias = "SessionToken")]
-    token: Option<String>,
+    #[serde(deserialize_with = "hidden")]
+    secret_access_key: Hidden,
+    #[serde(alias = "SessionToken", default, deserialize_with = "maybe_hidden")]
+    token: Option<Hidden>,
     expiration: Option<String>,
+}
+
+fn hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Hidden, D::Error> {
+    String::deserialize(from).map(Hidden::new)
+}
+
+fn maybe_hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Hidden>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Hidden::new))
 }
 
 /// Who asks for credentials.

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use atrest::VaultFailure;
 use atrest_http::aws::{AccessKey, Signing};
 use atrest_http::{
-    Client, Deadline, Method, Request, basic_date, check_address, encode_query, hex, read_secret, sha256, xml_elements,
+    Client, Deadline, Hidden, Method, Request, basic_date, check_address, encode_query, hex, read_secret, sha256,
+    xml_elements,
 };
 use zeroize::Zeroizing;
 
@@ -90,8 +91,8 @@ fn session(answer: &[u8]) -> Result<Session, Trouble> {
         if let [.., "Credentials", name] = path {
             match *name {
                 "AccessKeyId" => id = Some(text.to_owned()),
-                "SecretAccessKey" => secret = Some(text.to_owned()),
-                "SessionToken" => session = Some(text.to_owned()),
+                "SecretAccessKey" => secret = Some(Hidden::new(text)),
+                "SessionToken" => session = Some(Hidden::new(text)),
                 "Expiration" => ends = Some(text.to_owned()),
                 _ => {}
             }
