@@ -265,7 +265,10 @@ impl Inner {
             w.bytes(tag::ADDITIONAL_DATA, kek.to_string().as_bytes());
         };
         let read = |payload: Structure<'_>| answers::encrypted(payload, &object.uid, &nonce, plain.len());
-        self.ask(Operation::Encrypt, deadline, fill, read)
+        self.ask(Operation::Encrypt, deadline, fill, read).map_err(|trouble| match trouble {
+            Trouble::Refused(refused) => refused.without(plain).into(),
+            trouble => trouble,
+        })
     }
 
     fn decrypt(&self, kek: &KeyId, object: &Object, sealed: Sealed, deadline: Deadline) -> Result<Secret, Trouble> {

@@ -262,6 +262,26 @@ fn nothing_shows_a_secret() {
     let key = std::fs::read_to_string(fake.folder.path().join("client.key")).unwrap();
     let secret = key.lines().nth(1).unwrap();
     assert!(!format!("{vault:?}").contains(&secret[..20]));
+    // A server that repeats the request, as it is or in hexadecimal digits.
+    let digits: String = conformance::DEK.iter().map(|byte| format!("{byte:02X}")).collect();
+    let dek = String::from_utf8(conformance::DEK.to_vec()).unwrap();
+    for (text, secret) in
+        [(dek.clone(), &dek[..16]), (digits.clone(), &digits[..32]), (digits[8..].into(), &digits[16..48])]
+    {
+        let said = format!("can't decode {text}");
+        fake.set(move |request| {
+            Answer::Bytes(if operation(request) == 0x1F { refusal(request, 0x100, &said) } else { sound(request) })
+        });
+        let error = vault.wrap("disks", &conformance::dek()).unwrap_err();
+        let shown = conformance::shown(&error);
+        assert!(
+            matches!(error, Error::Vault(_)) && !shown.contains(secret) && shown.contains("General Failure"),
+            "{shown}"
+        );
+    }
+    fake.set(|request| Answer::Bytes(sound(request)));
+    drop(vault);
+    let vault = self::vault(&fake, LONG);
     // A key file with something else in it, whose words aren't repeated.
     std::fs::write(fake.folder.path().join("client.key"), "hunter2").unwrap();
     let error = vault.wrap("disks", &conformance::dek()).unwrap_err();
