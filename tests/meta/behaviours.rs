@@ -22,6 +22,33 @@ fn what_is_done_is_walked_by_tests_that_name_it() {
     assert!(strange.is_empty(), "the table has no rows of {strange:?}");
 }
 
+/// The section of docs/behaviours.md on Azure Key Vault names the tests of each behaviour, and tests name their behaviours.
+#[test]
+fn what_holds_with_azure_is_walked_by_the_tests_that_the_table_names() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/behaviours.md")).unwrap();
+    let (before, section) = text.split_once("\n## With Azure Key Vault\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let tests: BTreeSet<String> = cells.get(1)?.split(", ").map(|test| test.trim_matches('`').into()).collect();
+        Some((cells[0].parse::<u32>().ok()?, tests))
+    };
+    let named: BTreeMap<u32, BTreeSet<String>> = section.lines().filter_map(row).collect();
+    let mut walked = BTreeMap::<u32, BTreeSet<String>>::new();
+    for module in ["keys", "revocation", "rotation", "sets"] {
+        let mut found = BTreeMap::new();
+        walk_file(&root.join(format!("crates/atrest-kms/tests/azure/behaviours/{module}.rs")), &mut found);
+        for (number, tests) in found.into_iter().filter(|(number, _)| *number != 29) {
+            walked.entry(number).or_default().extend(tests.into_iter().map(|test| format!("{module}::{test}")));
+        }
+    }
+    assert_eq!(named, walked);
+    let of_the_vault = |number: &u32| *number == 3 || (11..=18).contains(number) || (25..=43).contains(number);
+    let all: BTreeSet<u32> = rows(before).into_iter().map(|(number, _)| number).filter(of_the_vault).collect();
+    assert_eq!(named.into_keys().collect::<BTreeSet<_>>(), all);
+}
+
 /// The numbers of the table, and whether it is there, at least in part.
 fn rows(readme: &str) -> Vec<(u32, bool)> {
     let row = |line: &str| {

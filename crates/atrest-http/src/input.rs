@@ -53,16 +53,36 @@ pub fn check_address(address: &str) -> io::Result<&str> {
 /// What an error may repeat of a server's text: it is short, has no control characters, and none of the secrets that the server
 /// was told.
 pub fn told(text: &str, secrets: &[&str]) -> String {
-    if secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret)) {
-        return "a text that repeats the request".into();
-    }
     let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = plain.chars().filter(|c| !c.is_control()).take(MOST_TEXT + 1).collect();
+    if secrets.iter().any(|secret| repeats(text, secret) || repeats(&short, secret)) {
+        return REPEATS.into();
+    }
     if short.chars().count() > MOST_TEXT {
         short.pop();
         short.push('…');
     }
     format!("{short:?}")
+}
+
+/// What stands in the place of a text that [`repeats`] a secret.
+pub const REPEATS: &str = "a text that repeats the request";
+
+/// So many characters of a secret in a row are a part of it.
+const PART: usize = 12;
+
+/// The head of a text in which parts are looked for, in bytes: much more than errors tell.
+const HEAD: usize = 1024;
+
+/// Whether a text has a secret in it, or its head has a part of one, since servers cut what they repeat. Of what has a `:`, as names
+/// of resources have and neither base64 nor tokens do, parts don't count.
+pub fn repeats(text: &str, secret: &str) -> bool {
+    if secret.is_empty() {
+        return false;
+    }
+    let head = &text.as_bytes()[..text.len().min(HEAD)];
+    let parts = |secret: &[u8]| head.windows(PART).any(|part| secret.windows(PART).any(|window| window == part));
+    text.contains(secret) || !secret.contains(':') && parts(secret.as_bytes())
 }
 
 #[cfg(test)]
@@ -73,6 +93,20 @@ mod tests {
     fn texts_of_servers_are_short_and_hold_no_secret() {
         assert_eq!(told("1 error occurred:\n\t* denied\u{1b}[0m\n", &["hvs.1"]), "\"1 error occurred: * denied[0m\"");
         assert_eq!(told("the token hvs.1 is bad", &["hvs.1"]), "a text that repeats the request");
+        // Servers cut what they repeat, and errors cut what servers say.
+        let secret = "c2l4dHktZm91ciBieXRlcyBzdGFuZCBmb3IgYSBERUs";
+        for text in
+            [format!("bad value {}...", &secret[..12]), format!("{} {secret}", "x".repeat(190)), secret[20..40].into()]
+        {
+            assert_eq!(told(&text, &[secret]), "a text that repeats the request", "{text}");
+        }
+        assert_eq!(told("bad value c2l4dHktZm9", &[secret]), "\"bad value c2l4dHktZm9\"");
+        // Names of resources are no secrets, and tell who reads the error which key it is about.
+        let name = "arn:aws:kms:eu-central-1:123456789012:key/1";
+        assert_eq!(
+            told("denied: arn:aws:kms:eu-central-1:1:key/2", &[name]),
+            "\"denied: arn:aws:kms:eu-central-1:1:key/2\""
+        );
         assert!(told(&"x".repeat(1 << 20), &[""]).len() < 300);
     }
 }

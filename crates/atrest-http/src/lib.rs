@@ -51,7 +51,7 @@ pub use failure::Failure;
 pub use fan_out::fan_out;
 pub use gate::{Gate, Inside};
 pub use hidden::Hidden;
-pub use input::{check_address, invalid, read_secret, told};
+pub use input::{REPEATS, check_address, invalid, read_secret, repeats, told};
 pub use message::{Method, Request, Response};
 pub use options::HttpOptions;
 pub use retry::Retries;

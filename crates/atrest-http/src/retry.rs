@@ -30,6 +30,12 @@ impl Budget {
         *state = (filled.min(self.most) - 1.0, now);
         Duration::from_secs_f64((-state.0 / self.per_second).clamp(0.0, 86400.0))
     }
+
+    /// Takes a retry back that isn't made. Otherwise the calls of an outage would use up the retries of the time after it.
+    fn give_back(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = (state.0 + 1.0).min(self.most);
+    }
 }
 
 /// The retries of one call.
@@ -55,6 +61,7 @@ impl<'c> Retries<'c> {
         self.wait = (self.wait * 2).min(self.longest);
         let wait = wait.max(asked.unwrap_or_default()).max(self.budget.take(Instant::now()));
         if self.deadline.left().is_none_or(|left| left <= wait) {
+            self.budget.give_back();
             return false;
         }
         std::thread::sleep(wait);
@@ -74,12 +81,16 @@ impl Response {
         matches!(self.status, 408 | 429 | 500 | 502 | 503 | 504)
     }
 
-    /// How long the server wants to be left alone (RFC 9110, section 10.2.3): at most an hour.
+    /// How long the server wants to be left alone (RFC 9110, section 10.2.3): at most an hour. A date is one of the server's clock, which
+    /// this machine's need not agree with.
     pub fn retry_after(&self) -> Option<Duration> {
         let value = self.header("retry-after")?.trim();
-        let wait = match value.parse::<u32>() {
-            Ok(seconds) => Duration::from_secs(seconds.into()),
-            Err(_) => parse_http_date(value)?.duration_since(SystemTime::now()).unwrap_or_default(),
+        let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+            // More seconds than a number holds are many.
+            Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+        } else {
+            let now = self.header("date").and_then(parse_http_date).unwrap_or_else(SystemTime::now);
+            parse_http_date(value)?.duration_since(now).unwrap_or_default()
         };
         Some(wait.min(Duration::from_secs(3600)))
     }
@@ -113,8 +124,40 @@ mod tests {
         assert_eq!(answer("7").retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(answer("99999999").retry_after(), Some(Duration::from_secs(3600)));
         assert_eq!(answer("Sun, 06 Nov 1994 08:49:37 GMT").retry_after(), Some(Duration::ZERO));
-        assert_eq!(answer("-1").retry_after(), None);
+        // More than any number holds is not nothing.
+        for long in ["4294967296", "99999999999999999999999999"] {
+            assert_eq!(answer(long).retry_after(), Some(Duration::from_secs(3600)), "{long}");
+        }
+        for bad in ["-1", "+1", "", "1.5", "0x10"] {
+            assert_eq!(answer(bad).retry_after(), None, "{bad}");
+        }
         assert_eq!(answer("soon").retry_after(), None);
+    }
+
+    #[test]
+    fn a_date_is_one_of_the_servers_clock() {
+        let answer = |date: &str| Response {
+            status: 503,
+            headers: vec![("date".into(), date.into()), ("retry-after".into(), "Sun, 06 Nov 1994 08:49:37 GMT".into())],
+            body: Vec::new(),
+            what: String::new(),
+        };
+        assert_eq!(answer("Sun, 06 Nov 1994 08:49:30 GMT").retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(answer("Sun, 06 Nov 1994 08:50:30 GMT").retry_after(), Some(Duration::ZERO));
+        assert_eq!(answer("soon").retry_after(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn retries_that_are_not_made_cost_nothing() {
+        let options = HttpOptions::new().retry_budget(1, 1).waits(Duration::from_millis(1), Duration::from_millis(1));
+        let budget = Budget::new(&options);
+        // An outage, in which each call learns that its deadline would be over.
+        for _ in 0..1000 {
+            let mut retries = Retries::new(&budget, &options, Deadline::after(Duration::from_secs(5)));
+            assert!(!retries.wait(Some(Duration::from_secs(600))));
+        }
+        let mut retries = Retries::new(&budget, &options, Deadline::after(Duration::from_secs(5)));
+        assert!(retries.wait(None), "the first retry after it has its turn");
     }
 
     #[test]

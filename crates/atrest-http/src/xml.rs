@@ -4,6 +4,7 @@ use std::io;
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
+use zeroize::Zeroizing;
 
 /// The deepest that elements may lie in each other.
 const DEEPEST: usize = 16;
@@ -18,7 +19,9 @@ pub fn xml_elements(body: &[u8], mut each: impl FnMut(&[&str], &str)) -> io::Res
     // A byte order mark may come first.
     let body = std::str::from_utf8(body).map_err(|_| malformed())?.trim_start_matches('\u{feff}');
     let mut reader = Reader::from_str(body);
-    let (mut path, mut text, mut plain, mut any) = (Vec::<String>::new(), String::new(), true, false);
+    let (mut path, mut plain, mut any) = (Vec::<String>::new(), true, false);
+    // It may be a secret. A text that grows leaves its start behind, and one that is dropped is wiped whole.
+    let mut text = Zeroizing::new(String::with_capacity(body.len()));
     loop {
         match reader.read_event().map_err(|_| malformed())? {
             Event::Start(tag) => {

@@ -53,12 +53,17 @@ impl Client {
 
     fn kept(&self) -> Option<Connection> {
         let mut idle = self.idle();
-        while let Some(connection) = idle.pop() {
+        while let Some(mut connection) = idle.pop() {
             if connection.is_usable(LONGEST_IDLE) {
                 return Some(connection);
             }
         }
         None
+    }
+
+    /// Ends the connections that are kept: one has given an answer that isn't one to its request, and may give the next ones as late.
+    pub(crate) fn end_kept(&self) {
+        self.idle().clear();
     }
 
     fn keep<T>(&self, connection: Connection, answer: T) -> T {

@@ -83,8 +83,18 @@ impl Connection {
     }
 
     /// Whether it may serve another call.
-    pub(crate) fn is_usable(&self, idle: Duration) -> bool {
-        self.generation == process_generation() && self.last_used.elapsed() < idle
+    pub(crate) fn is_usable(&mut self, idle: Duration) -> bool {
+        self.generation == process_generation() && self.last_used.elapsed() < idle && self.is_quiet()
+    }
+
+    /// Whether the server has said nothing since its last answer. Answers have no numbers: what it said unasked would be taken for the
+    /// answer to the next request.
+    fn is_quiet(&mut self) -> bool {
+        let read = self.stream.conn.process_new_packets();
+        let socket = &self.stream.sock.socket;
+        let waiting = socket.set_nonblocking(true).and_then(|()| socket.peek(&mut [0]));
+        let nothing = matches!(waiting, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        nothing && socket.set_nonblocking(false).is_ok() && read.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)
     }
 
     /// Sends a request and receives its answer. After an error the connection is of no use.

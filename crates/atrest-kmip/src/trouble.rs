@@ -3,6 +3,7 @@
 use std::fmt;
 
 use atrest::{Error, KeyRefusal, VaultFailure};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::ttlv::Malformed;
 
@@ -30,7 +31,26 @@ pub(crate) struct Refused {
     pub(crate) text: String,
 }
 
+/// As many bytes of a secret in a server's text are no chance.
+const REPEATED: usize = 8;
+
 impl Refused {
+    /// The same without a text that repeats a secret of the request, as it is or in hexadecimal digits: errors go into logs.
+    pub(crate) fn without(mut self, secret: &[u8]) -> Self {
+        let text = Zeroizing::new(self.text.to_ascii_lowercase());
+        let mut digits = Zeroizing::new(String::with_capacity(2 * secret.len()));
+        for half in secret.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+            digits.push(char::from(b"0123456789abcdef"[usize::from(half)]));
+        }
+        let plain = Zeroizing::new(secret.to_ascii_lowercase());
+        let holds = |part: &[u8]| text.as_bytes().windows(part.len()).any(|window| window == part);
+        if plain.windows(REPEATED).any(holds) || digits.as_bytes().windows(2 * REPEATED).step_by(2).any(holds) {
+            self.text.zeroize();
+            self.text.push_str("a text that repeats the request");
+        }
+        self
+    }
+
     /// What it says of the key, if it does. `identity` is who asked, and `operation` is for what.
     pub(crate) fn of_key(&self, identity: &str, operation: &str) -> Option<KeyRefusal> {
         match self.reason {

@@ -166,7 +166,11 @@ impl Inner {
     ) -> Result<T, Trouble> {
         let request = request(self.client.options.version, operation, fill)?;
         let answer = self.client.ask(&request, deadline)?;
-        Ok(read(payload(&answer, operation)?)?)
+        let result = payload(&answer, operation).and_then(|payload| Ok(read(payload)?));
+        if let Err(Trouble::Malformed(_)) = result {
+            self.client.end_kept();
+        }
+        result
     }
 
     /// All versions of a key that can be used at all: AES-256 keys with this name.
@@ -261,7 +265,10 @@ impl Inner {
             w.bytes(tag::ADDITIONAL_DATA, kek.to_string().as_bytes());
         };
         let read = |payload: Structure<'_>| answers::encrypted(payload, &object.uid, &nonce, plain.len());
-        self.ask(Operation::Encrypt, deadline, fill, read)
+        self.ask(Operation::Encrypt, deadline, fill, read).map_err(|trouble| match trouble {
+            Trouble::Refused(refused) => refused.without(plain).into(),
+            trouble => trouble,
+        })
     }
 
     fn decrypt(&self, kek: &KeyId, object: &Object, sealed: Sealed, deadline: Deadline) -> Result<Secret, Trouble> {

@@ -103,6 +103,27 @@ fn a_server_that_cuts_off_is_away() {
 }
 
 #[test]
+fn what_a_server_says_unasked_is_no_answer() {
+    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
+    let vault = vault(&fake, LONG);
+    let wrapped = wrapped(&vault);
+    assert_eq!(fake.connections(), 1, "a connection is kept for all calls");
+    // Each answer comes twice. A request after it would get the second one, and each one after that the answer before its own.
+    fake.set(|request| Answer::Bytes(sound(request).repeat(2)));
+    for _ in 0..3 {
+        assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+    }
+    // An answer that isn't one to the request may be a late one: its connection isn't asked again.
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    fake.set(move |request| {
+        let late = [b"\x42\x00\x5c\x05\x00\x00\x00\x04\x00\x00\x00".as_slice(), &[0x0A]].concat();
+        Answer::Bytes(sound(if is_first.swap(false, Ordering::SeqCst) { &late } else { request }))
+    });
+    assert!(matches!(vault.unwrap(&wrapped), Err(Error::Vault(_))));
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+}
+
+#[test]
 fn a_kept_connection_that_ended_is_asked_anew_once() {
     let fake = Fake::new(|request| Answer::Bytes(sound(request)));
     let vault = vault(&fake, LONG);
@@ -241,6 +262,26 @@ fn nothing_shows_a_secret() {
     let key = std::fs::read_to_string(fake.folder.path().join("client.key")).unwrap();
     let secret = key.lines().nth(1).unwrap();
     assert!(!format!("{vault:?}").contains(&secret[..20]));
+    // A server that repeats the request, as it is or in hexadecimal digits.
+    let digits: String = conformance::DEK.iter().map(|byte| format!("{byte:02X}")).collect();
+    let dek = String::from_utf8(conformance::DEK.to_vec()).unwrap();
+    for (text, secret) in
+        [(dek.clone(), &dek[..16]), (digits.clone(), &digits[..32]), (digits[8..].into(), &digits[16..48])]
+    {
+        let said = format!("can't decode {text}");
+        fake.set(move |request| {
+            Answer::Bytes(if operation(request) == 0x1F { refusal(request, 0x100, &said) } else { sound(request) })
+        });
+        let error = vault.wrap("disks", &conformance::dek()).unwrap_err();
+        let shown = conformance::shown(&error);
+        assert!(
+            matches!(error, Error::Vault(_)) && !shown.contains(secret) && shown.contains("General Failure"),
+            "{shown}"
+        );
+    }
+    fake.set(|request| Answer::Bytes(sound(request)));
+    drop(vault);
+    let vault = self::vault(&fake, LONG);
     // A key file with something else in it, whose words aren't repeated.
     std::fs::write(fake.folder.path().join("client.key"), "hunter2").unwrap();
     let error = vault.wrap("disks", &conformance::dek()).unwrap_err();

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct Fake {
     pub folder: TempDir,
     pub port: u16,
     behaviour: Arc<Mutex<Arc<Behaviour>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Fake {
@@ -41,13 +43,21 @@ impl Fake {
         let port = listener.local_addr().unwrap().port();
         let behaviour: Arc<Mutex<Arc<Behaviour>>> = Arc::new(Mutex::new(Arc::new(behaviour)));
         let (config, of_thread) = (config(folder.path()), behaviour.clone());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
                 let (config, behaviour) = (config.clone(), of_thread.clone());
                 std::thread::spawn(move || serve(socket, config, &behaviour));
             }
         });
-        Fake { folder, port, behaviour }
+        Fake { folder, port, behaviour, connections }
+    }
+
+    /// How many connections came.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub fn set(&self, behaviour: impl Fn(&[u8]) -> Answer + Send + Sync + 'static) {

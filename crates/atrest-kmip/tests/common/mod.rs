@@ -1,4 +1,4 @@
-//! A PyKMIP server, its owner's client, and the certificates of both sides.
+//! Servers of KMIP, their owners' clients, and the certificates of both sides.
 
 #![allow(dead_code)] // each test file uses its part
 
@@ -7,6 +7,7 @@ mod listening;
 #[path = "../../../../tests/common/peers.rs"]
 pub mod peers;
 
+pub mod cosmian;
 pub mod fake;
 
 use std::io::{BufRead, BufReader, Write};

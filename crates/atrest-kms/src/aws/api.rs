@@ -10,7 +10,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::AwsCredentials;
-use super::sources::{self, Clients, Session};
+use super::session::Session;
+use super::sources::{self, Clients};
 use crate::trouble::{Trouble, strings};
 
 const LONGEST_ANSWER: usize = 64 << 10;

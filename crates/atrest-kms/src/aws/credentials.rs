@@ -7,6 +7,8 @@ use std::{fmt, io};
 use atrest_http::aws::AccessKey;
 use atrest_http::{Environment, Hidden, invalid};
 
+use super::profiles::is_told_of;
+
 type Provider = dyn Fn() -> io::Result<AccessKey> + Send + Sync;
 
 /// Where an [`AwsKms`](crate::AwsKms) has its access keys from. Temporary ones are got again five minutes before they end, and when
@@ -18,7 +20,7 @@ pub struct AwsCredentials(pub(crate) Source);
 pub(crate) enum Source {
     Fixed(AccessKey),
     Provider(Arc<Provider>),
-    Profile { file: PathBuf, name: String },
+    Profile { files: Vec<PathBuf>, name: String, endpoint: Option<String> },
     WebIdentity { role: String, file: PathBuf, endpoint: Option<String> },
     Container { url: String, token: Option<Token> },
     Instance { endpoint: String },
@@ -42,11 +44,25 @@ impl AwsCredentials {
         AwsCredentials(Source::Provider(Arc::new(key)))
     }
 
-    /// A profile of a file such as `~/.aws/credentials`, with `aws_access_key_id`, `aws_secret_access_key` and perhaps
-    /// `aws_session_token`. Profiles that assume roles or log in by SSO aren't supported. The file is read again when AWS refuses the
-    /// key.
+    /// A profile of a file such as `~/.aws/credentials`: see [`profile_of`](Self::profile_of).
     pub fn profile(file: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        AwsCredentials(Source::Profile { file: file.into(), name: name.into() })
+        Self::profile_of([file.into()], name, None)
+    }
+
+    /// A profile of files such as `~/.aws/credentials` and `~/.aws/config`, in this order: what an earlier one says goes before what a
+    /// later one says. They are read for each login, and again when AWS refuses the key.
+    ///
+    /// It has `aws_access_key_id`, `aws_secret_access_key` and perhaps `aws_session_token`; or `role_arn` with `source_profile`, whose keys
+    /// assume the role at `https://sts.REGION.amazonaws.com`, or at `endpoint`; or `role_arn` with `web_identity_token_file`. Profiles
+    /// with SSO, a program (`credential_process`), a code of a person (`mfa_serial`) or a `credential_source` aren't supported: the first
+    /// call says what to do instead.
+    pub fn profile_of(
+        files: impl IntoIterator<Item = impl Into<PathBuf>>,
+        name: impl Into<String>,
+        endpoint: Option<&str>,
+    ) -> Self {
+        let files = files.into_iter().map(Into::into).collect();
+        AwsCredentials(Source::Profile { files, name: name.into(), endpoint: endpoint.map(str::to_owned) })
     }
 
     /// A role for the token of an OpenID provider in a file, as pods of EKS have it (IRSA). The token is read for each login, which
@@ -69,8 +85,8 @@ impl AwsCredentials {
     }
 
     /// The first of these that there is: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` with `AWS_SESSION_TOKEN`;
-    /// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`; the profile `AWS_PROFILE`, or `default`, of `AWS_SHARED_CREDENTIALS_FILE` or
-    /// `~/.aws/credentials`; `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` or
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`; the profile `AWS_PROFILE`, or `default` if it says where its keys come from, of
+    /// `AWS_SHARED_CREDENTIALS_FILE` or `~/.aws/credentials` and `AWS_CONFIG_FILE` or `~/.aws/config`; `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` or
     /// `…_TOKEN`; the instance's metadata, unless `AWS_EC2_METADATA_DISABLED` is `true`.
     ///
     /// # Errors
@@ -94,12 +110,17 @@ impl AwsCredentials {
         if let (Some(file), Some(role)) = (of.get("AWS_WEB_IDENTITY_TOKEN_FILE")?, of.get("AWS_ROLE_ARN")?) {
             return Ok(Self::web_identity(role, file, of.get("AWS_ENDPOINT_URL_STS")?.as_deref()));
         }
-        let file = match of.get("AWS_SHARED_CREDENTIALS_FILE")? {
-            Some(file) => Some(PathBuf::from(file)),
-            None => of.get("HOME")?.map(|home| Path::new(&home).join(".aws/credentials")),
+        let home = of.get("HOME")?;
+        let file = |given: Option<String>, usual: &str| {
+            given.map(PathBuf::from).or_else(|| home.as_ref().map(|home| Path::new(home).join(usual)))
         };
-        if let Some(file) = file.filter(|file| file.is_file()) {
-            return Ok(Self::profile(file, of.get("AWS_PROFILE")?.unwrap_or_else(|| "default".into())));
+        let credentials = file(of.get("AWS_SHARED_CREDENTIALS_FILE")?, ".aws/credentials");
+        let files: Vec<_> = credentials.into_iter().chain(file(of.get("AWS_CONFIG_FILE")?, ".aws/config")).collect();
+        let named = of.get("AWS_PROFILE")?;
+        // Many a file of settings has a default profile with a region alone.
+        if named.is_some() || is_told_of(&files, "default") {
+            let endpoint = of.get("AWS_ENDPOINT_URL_STS")?;
+            return Ok(Self::profile_of(files, named.unwrap_or_else(|| "default".into()), endpoint.as_deref()));
         }
         let url = match of.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")? {
             Some(path) => Some(format!("http://169.254.170.2{path}")),
@@ -123,7 +144,10 @@ impl AwsCredentials {
         match &self.0 {
             Source::Fixed(_) => "an AWS access key".into(),
             Source::Provider(_) => "AWS credentials of the program".into(),
-            Source::Profile { file, name } => format!("AWS profile {name} of {}", file.display()),
+            Source::Profile { files, name, .. } => {
+                let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                format!("AWS profile {name} of {}", files.join(" and "))
+            }
             Source::WebIdentity { role, .. } => format!("AWS role {role}"),
             Source::Container { .. } => "AWS role of the container".into(),
             Source::Instance { .. } => "AWS role of the instance".into(),

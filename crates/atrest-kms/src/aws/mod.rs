@@ -3,7 +3,10 @@
 mod api;
 mod credentials;
 mod options;
+mod profiles;
+mod session;
 mod sources;
+mod sts;
 mod vault;
 
 pub use credentials::AwsCredentials;

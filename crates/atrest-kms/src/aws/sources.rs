@@ -1,76 +1,39 @@
 //! Gets access keys from their sources.
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
 
 use atrest::VaultFailure;
-use atrest_http::aws::AccessKey;
-use atrest_http::{
-    Client, Deadline, Hidden, Method, Request, Response, check_address, encode_query, invalid, is_loopback,
-    parse_iso_date, read_secret, told, xml_elements,
-};
-use serde::Deserialize;
-use zeroize::Zeroizing;
+use atrest_http::{Client, Deadline, Hidden, Method, Request, encode_query, invalid, is_loopback, read_secret};
+use serde::{Deserialize, Deserializer};
 
 use super::credentials::{AwsCredentials, Source, Token};
+use super::profiles::{self, Origin};
+use super::session::{LONGEST_ANSWER, Session, ask};
+use super::sts::Sts;
 use crate::input::parse;
 use crate::trouble::Trouble;
 
-const LONGEST_ANSWER: usize = 64 << 10;
-
-/// How long before their end temporary keys are got again.
-const EARLY: Duration = Duration::from_secs(300);
-
-/// How long keys that couldn't be got again are used before the next try.
-const AGAIN: Duration = Duration::from_secs(10);
-
-/// An access key, and when it ends.
-pub(crate) struct Session {
-    pub key: AccessKey,
-    renew: Option<SystemTime>,
-    ends: Option<SystemTime>,
-}
+/// The most roles that profiles assume, each by the keys of another.
+const MOST_ROLES: usize = 5;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answered {
     access_key_id: String,
-    secret_access_key: String,
-    #[serde(alias = "SessionToken")]
-    token: Option<String>,
+    #[serde(deserialize_with = "hidden")]
+    secret_access_key: Hidden,
+    #[serde(alias = "SessionToken", default, deserialize_with = "maybe_hidden")]
+    token: Option<Hidden>,
     expiration: Option<String>,
 }
 
-impl Session {
-    fn new(key: AccessKey, ends: Option<SystemTime>) -> Self {
-        let now = SystemTime::now();
-        // Of a short life, the second half is kept back.
-        let renew = ends.map(|ends| {
-            let left = ends.duration_since(now).unwrap_or_default();
-            now + left.saturating_sub(EARLY.min(left / 2))
-        });
-        Session { key, renew, ends }
-    }
+fn hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Hidden, D::Error> {
+    String::deserialize(from).map(Hidden::new)
+}
 
-    pub fn is_fresh(&self) -> bool {
-        self.renew.is_none_or(|renew| SystemTime::now() < renew)
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ends.is_some_and(|ends| SystemTime::now() >= ends)
-    }
-
-    fn of(id: String, secret: String, token: Option<String>, expiration: Option<&str>) -> Result<Self, Trouble> {
-        let ends = expiration.map(|text| {
-            parse_iso_date(text).ok_or_else(|| Trouble::failed("the credentials' expiration isn't a date"))
-        });
-        let key = AccessKey::new(id, Hidden::new(secret));
-        let key = match token {
-            Some(token) => key.session_token(Hidden::new(token)),
-            None => key,
-        };
-        Ok(Session::new(key, ends.transpose()?))
-    }
+fn maybe_hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Hidden>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Hidden::new))
 }
 
 /// Who asks for credentials.
@@ -89,9 +52,7 @@ pub(crate) fn renew(
     old: Option<&Session>,
 ) -> Result<Session, Trouble> {
     match (get(clients, credentials, region, deadline), old) {
-        (Err(Trouble::Failed(_)), Some(old)) if !old.has_ended() => {
-            Ok(Session { key: old.key.clone(), renew: Some(SystemTime::now() + AGAIN), ends: old.ends })
-        }
+        (Err(Trouble::Failed(_)), Some(old)) if !old.has_ended() => Ok(old.again()),
         (got, _) => got,
     }
 }
@@ -102,19 +63,15 @@ fn get(clients: &Clients, credentials: &AwsCredentials, region: &str, deadline: 
         Source::Fixed(key) => Ok(Session::new(key.clone(), None)),
         Source::Provider(provider) => {
             // Asked for each request: it knows when its keys end.
-            Ok(Session { key: provider().map_err(own)?, renew: Some(SystemTime::UNIX_EPOCH), ends: None })
+            Ok(Session::of_one_request(provider().map_err(own)?))
         }
-        Source::Profile { file, name } => {
-            let text = read_secret(file).map_err(own)?;
-            profile(text.expose(), name).ok_or_else(|| {
-                let (file, what) = (file.display(), "aws_access_key_id and aws_secret_access_key");
-                Trouble::failed(format!("{file} has no profile {name:?} with {what}"))
-            })
+        Source::Profile { files, name, endpoint } => {
+            let sts = Sts { client: &clients.usual, deadline, region, endpoint: endpoint.as_deref() };
+            profile(&sts, files, name, MOST_ROLES).map_err(|e| denied(e, &credentials.name()))
         }
         Source::WebIdentity { role, file, endpoint } => {
-            let token = read_secret(file).map_err(own)?;
-            web_identity(&clients.usual, deadline, region, role, &token, endpoint.as_deref())
-                .map_err(|e| denied(e, &credentials.name()))
+            let sts = Sts { client: &clients.usual, deadline, region, endpoint: endpoint.as_deref() };
+            sts.web_identity(role, file).map_err(|e| denied(e, &credentials.name()))
         }
         Source::Container { url, token } => {
             check_container(url).map_err(own)?;
@@ -166,47 +123,23 @@ fn answered(body: &[u8]) -> Result<Session, Trouble> {
     Session::of(found.access_key_id, found.secret_access_key, found.token, found.expiration.as_deref())
 }
 
-/// `AssumeRoleWithWebIdentity` of the reference of STS. It needs no signature.
-fn web_identity(
-    client: &Client,
-    deadline: Deadline,
-    region: &str,
-    role: &str,
-    token: &Hidden,
-    endpoint: Option<&str>,
-) -> Result<Session, Trouble> {
-    let own = |e: io::Error| Trouble::Failed(VaultFailure::new("logging in at STS").caused_by(e));
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    let url = endpoint.map_or_else(|| format!("https://sts.{region}.{suffix}"), |url| url.trim_end_matches('/').into());
-    check_address(&url).map_err(own)?;
-    let url = format!("{url}/");
-    let encoded = Zeroizing::new(encode_query(token.expose()));
-    let form = Zeroizing::new(format!(
-        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=atrest&RoleArn={}&WebIdentityToken={}",
-        encode_query(role),
-        *encoded
-    ));
-    let answer = ask(client, deadline, || {
-        let request = Request::new(Method::Post, &url, LONGEST_ANSWER);
-        request.header("content-type", "application/x-www-form-urlencoded").body(form.as_bytes())
-    })?;
-    let (mut id, mut secret, mut session, mut ends) = (None, None, None, None);
-    let read = xml_elements(&answer, |path, text| {
-        if let [.., "Credentials", name] = path {
-            match *name {
-                "AccessKeyId" => id = Some(text.to_owned()),
-                "SecretAccessKey" => secret = Some(text.to_owned()),
-                "SessionToken" => session = Some(text.to_owned()),
-                "Expiration" => ends = Some(text.to_owned()),
-                _ => {}
-            }
+/// The keys of a profile. Up to so many roles are assumed, each by the keys of the one before.
+fn profile(sts: &Sts<'_>, files: &[PathBuf], name: &str, roles: usize) -> Result<Session, Trouble> {
+    match profiles::read(files, name, false)? {
+        Origin::Keys(key) => Ok(Session::new(key, None)),
+        Origin::WebIdentity { role, file } => sts.web_identity(&role, &file),
+        Origin::Role(_) if roles == 0 => {
+            Err(Trouble::failed(format!("profiles of AWS assume more than {MOST_ROLES} roles one after another")))
         }
-    });
-    read.map_err(own)?;
-    let (Some(id), Some(secret)) = (id, secret) else {
-        return Err(Trouble::failed("the answer of STS has no credentials"));
-    };
-    Session::of(id, secret, session, ends.as_deref())
+        Origin::Role(role) if role.source == name => match profiles::read(files, name, true)? {
+            Origin::Keys(key) => sts.assume(&role, &key),
+            _ => Err(Trouble::failed(format!("the AWS profile {name:?} assumes its role by itself"))),
+        },
+        Origin::Role(role) => {
+            let source = profile(sts, files, &role.source, roles - 1)?;
+            sts.assume(&role, &source.key)
+        }
+    }
 }
 
 /// STS says that the role isn't for this token.
@@ -215,29 +148,6 @@ fn denied(trouble: Trouble, name: &str) -> Trouble {
         Trouble::Denied(_) => Trouble::Denied(format!("{name}, whose login is refused")),
         other => other,
     }
-}
-
-fn ask<'r>(
-    client: &Client,
-    deadline: Deadline,
-    request: impl Fn() -> Request<'r>,
-) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-    let called = client.call(deadline, || Ok(request()));
-    let failed = |e| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
-    let answer: Response = called.answer.map_err(failed)?;
-    let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
-    let text = String::from_utf8_lossy(&body);
-    match status {
-        200 => Ok(body),
-        403 if text.contains("<Code>AccessDenied</Code>") => Err(Trouble::Denied(String::new())),
-        _ => Err(Trouble::failed(format!("{what} was answered by {status}: {}", told(error_code(&text), &[])))),
-    }
-}
-
-/// The code of an error of STS. The rest of its text may repeat a token.
-fn error_code(text: &str) -> &str {
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
-    code.map_or("no credentials", |(code, _)| code)
 }
 
 /// The endpoint of a container is on this machine, a link-local address of AWS, or speaks TLS: as the SDKs of AWS have it.
@@ -253,40 +163,9 @@ fn check_container(url: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a profile of an INI file.
-fn profile(text: &str, wanted: &str) -> Option<Session> {
-    let (mut here, mut id, mut secret, mut token) = (false, None, None, None);
-    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            let name = name.trim();
-            here = name.strip_prefix("profile ").map_or(name, str::trim) == wanted;
-        } else if let Some((name, value)) = line.split_once('=').filter(|_| here) {
-            let value = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
-            match name.trim() {
-                "aws_access_key_id" => id = value,
-                "aws_secret_access_key" => secret = value,
-                "aws_session_token" => token = value,
-                _ => {}
-            }
-        }
-    }
-    Session::of(id?, secret?, token, None).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn profiles_are_told_apart() {
-        let text = "# a comment\n[default]\naws_access_key_id = A\naws_secret_access_key=B=\n[profile other]\n\
-                    aws_access_key_id=C\naws_secret_access_key=D\naws_session_token=E\n[half]\naws_access_key_id=F\n";
-        let id = |name| profile(text, name).map(|session| format!("{:?}", session.key));
-        assert_eq!(id("default").as_deref(), Some("AccessKey { id: \"A\", .. }"));
-        assert_eq!(id("other").as_deref(), Some("AccessKey { id: \"C\", .. }"));
-        assert!(profile(text, "other").unwrap().key.token().is_some());
-        assert_eq!((id("half"), id("none")), (None, None));
-    }
 
     #[test]
     fn containers_ask_only_near_or_by_tls() {

@@ -214,6 +214,9 @@ impl AwsKms {
         if !is_key_id(&found.key_id) {
             return Err(Trouble::failed("the answer of DescribeKey names no key"));
         }
+        if is_key_id(key) && found.key_id != key {
+            return Err(Trouble::failed("AWS KMS described another key than it was asked for"));
+        }
         Ok(found)
     }
 

@@ -31,6 +31,43 @@ pub(crate) struct Attributes {
     pub nbf: Option<u64>,
     pub exp: Option<u64>,
     pub created: Option<u64>,
+    #[serde(default, rename = "recoveryLevel")]
+    pub recovery: Recovery,
+}
+
+/// `DeletionRecoveryLevel`: what becomes of a key that is deleted, by the vault's settings.
+#[derive(Deserialize, Clone, Copy, Default)]
+pub(crate) enum Recovery {
+    /// It is gone at once.
+    Purgeable,
+    /// It can be recovered for 90 days, or purged.
+    #[serde(rename = "Recoverable+Purgeable")]
+    RecoverableOrPurgeable,
+    /// The same for 7 to 89 days.
+    #[serde(rename = "CustomizedRecoverable+Purgeable")]
+    CustomizedOrPurgeable,
+    /// It can be recovered for 90 days, and not be purged. A protected subscription can't be cancelled meanwhile.
+    #[serde(alias = "Recoverable+ProtectedSubscription")]
+    Recoverable,
+    /// The same for 7 to 89 days.
+    #[serde(alias = "CustomizedRecoverable+ProtectedSubscription")]
+    CustomizedRecoverable,
+    /// A level that isn't known here, or none.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl Recovery {
+    /// Whether a deleted key can be recovered for a while.
+    pub fn soft_delete(self) -> bool {
+        !matches!(self, Recovery::Purgeable | Recovery::Unknown)
+    }
+
+    /// Whether nobody can purge it meanwhile.
+    pub fn purge_protection(self) -> bool {
+        matches!(self, Recovery::Recoverable | Recovery::CustomizedRecoverable)
+    }
 }
 
 /// `KeyListResult`: a page.
@@ -186,7 +223,8 @@ mod tests {
 
     #[test]
     fn attributes_tell_the_reason_and_times_are_seconds() {
-        let of = |enabled, nbf, exp| Attributes { enabled, nbf, exp, created: None }.check(100);
+        let of =
+            |enabled, nbf, exp| Attributes { enabled, nbf, exp, created: None, recovery: Recovery::Unknown }.check(100);
         assert!(of(true, Some(100), Some(101)).is_ok() && of(true, None, None).is_ok());
         for (found, reason) in [
             (of(false, None, Some(1)), KeyRefusal::Disabled),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
+use atrest::managed::VaultDescription;
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
 use atrest_http::{Deadline, base64url, base64url_decode};
 use serde::Serialize;
@@ -58,6 +59,33 @@ impl AzureKeyVault {
     /// As [`open`](crate::open).
     pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
         Self::new(&AzureOptions::from_url(url, with)?)
+    }
+
+    /// Describes the vault for sets of managed disks ([`KnownVaults`](atrest::managed::KnownVaults)): whether it has soft delete and purge
+    /// protection, by the recovery level that it tells of a key. Its region and its tenant can't be asked of it: the caller says them.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use atrest::managed::KnownVaults;
+    /// use atrest_kms::{AzureIdentity, AzureKeyVault, AzureOptions};
+    ///
+    /// let options = AzureOptions::new("https://contoso.vault.azure.net", AzureIdentity::managed(None));
+    /// let vault = AzureKeyVault::new(&options)?;
+    /// let description = vault.description("disks", "westeurope", "contoso")?;
+    /// assert!(description.purge_protection, "turn purge protection on: az keyvault update --enable-purge-protection true");
+    /// KnownVaults::new().add(Arc::new(vault), description)?;
+    /// # Ok::<(), atrest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`KeyVault::describe`].
+    pub fn description(&self, key: &str, region: &str, tenant: &str) -> Result<VaultDescription> {
+        check_key(&self.id, key)?;
+        let deadline = Deadline::after(self.deadline);
+        let found = self.get(deadline, key, "").map_err(|e| e.into_error(key, Operation::Get))?;
+        let recovery = found.0.attributes.recovery;
+        let description = VaultDescription::new(region, tenant);
+        Ok(description.soft_delete(recovery.soft_delete()).purge_protection(recovery.purge_protection()))
     }
 
     /// Wraps a secret that isn't a DEK of a volume by a version of an RSA key and an algorithm that the caller chooses: `RSA-OAEP-256`,

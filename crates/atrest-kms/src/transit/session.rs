@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atrest::VaultFailure;
-use atrest_http::{Cached, Client, Deadline, Hidden, Method, Request, read_secret, told};
+use atrest_http::{Cached, Client, Deadline, Hidden, Method, REPEATS, Request, read_secret, repeats, told};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -44,8 +44,8 @@ pub(crate) enum Answer {
 
 /// Leaves out of a text what repeats the request.
 fn without_request(text: &str, token: Option<&Hidden>, body: &[u8]) -> String {
-    let repeats = text_of(token).into_iter().chain(strings(body)).any(|secret| text.contains(secret));
-    if repeats { "a text that repeats the request".into() } else { text.into() }
+    let found = text_of(token).into_iter().chain(strings(body)).any(|secret| repeats(text, secret));
+    if found { REPEATS.into() } else { text.into() }
 }
 
 #[derive(Deserialize)]

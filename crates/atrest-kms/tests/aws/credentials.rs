@@ -156,6 +156,82 @@ fn a_profile_is_read_again_when_its_key_is_refused() {
     vault.describe("disks", None).unwrap();
 }
 
+/// The keys of one profile assume the role of another, and those that it gets that of a third: moto's STS gives temporary keys.
+#[test]
+fn a_profile_assumes_a_role_by_the_keys_of_another() {
+    let Some(moto) = Moto::start() else { return };
+    let ((proxy, seen), (sts, asked)) = (watched(&moto), watched(&moto));
+    let folder = tempfile::tempdir().unwrap();
+    let [credentials, config] = ["credentials", "config"].map(|name| folder.path().join(name));
+    std::fs::write(&credentials, "[base]\naws_access_key_id=AKBASE\naws_secret_access_key=s\n").unwrap();
+    let role = |name, source| {
+        format!(
+            "[profile {name}]\nrole_arn = arn:aws:iam::123456789012:role/{name}\nsource_profile = {source}\nregion = here\n"
+        )
+    };
+    let text =
+        [role("disks", "base"), role("far", "disks"), role("one", "two"), role("two", "one"), role("self", "self")];
+    std::fs::write(&config, text.concat()).unwrap();
+    let files = [credentials, config];
+    let endpoint = format!("http://127.0.0.1:{}", sts.port);
+    let of = |name| vault(proxy.port, AwsCredentials::profile_of(&files, name, Some(&endpoint)));
+    sts.record();
+    let disks = of("disks");
+    let wrapped = disks.wrap("disks", &dek()).unwrap();
+    assert!(disks.unwrap(&wrapped).unwrap().is_some());
+    assert_eq!(&asked.lock().unwrap()[..], ["AKBASE"], "the role is assumed once");
+    let sent = String::from_utf8_lossy(&sts.recorded()).into_owned();
+    assert!(sent.contains("/us-east-1/sts/aws4_request"));
+    assert!(sent.contains("Action=AssumeRole&Version=2011-06-15&RoleSessionName=atrest&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fdisks"));
+    assert!(of("far").unwrap(&wrapped).unwrap().is_some());
+    {
+        let (seen, asked) = (seen.lock().unwrap(), asked.lock().unwrap());
+        assert!(seen.iter().all(|id| id.starts_with("ASIA")), "{seen:?}");
+        assert!(asked[1] == "AKBASE" && asked[2].starts_with("ASIA") && asked.len() == 3, "{asked:?}");
+    }
+    for (name, words) in
+        [("one", "more than 5 roles"), ("self", "no aws_access_key_id"), ("nobody", "no aws_access_key_id")]
+    {
+        let error = of(name).describe("disks", None).unwrap_err();
+        let shown = conformance::shown(&error);
+        assert!(matches!(error, Error::Vault(_)) && shown.contains(words), "{shown}");
+    }
+    // STS says no: that is no outage.
+    sts.rule(|_| answer("403 Forbidden", "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"));
+    conformance::refuses(&of("disks"), &wrapped, "access-denied");
+}
+
+#[test]
+fn a_profile_that_logs_in_otherwise_is_told_what_to_do_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    std::fs::write(&config, "[default]\nsso_session = fleet\nsso_account_id = 1\nregion = us-east-1\n").unwrap();
+    let (no_credentials, config) =
+        (folder.path().join("credentials").display().to_string(), config.display().to_string());
+    let given = |no_default: bool| {
+        let (credentials, config) = (no_credentials.clone(), config.clone());
+        atrest_kms::Environment::with(move |name| {
+            Ok(match name {
+                "AWS_SHARED_CREDENTIALS_FILE" => Some(Hidden::new(credentials.clone())),
+                "AWS_CONFIG_FILE" if no_default => Some(Hidden::new(credentials.clone())),
+                "AWS_CONFIG_FILE" => Some(Hidden::new(config.clone())),
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT" => Some(Hidden::new("http://127.0.0.1:1")),
+                _ => Some(Hidden::new("")),
+            })
+        })
+    };
+    // It was taken for none, and the instance's metadata were asked until the deadline.
+    let found = AwsCredentials::from_variables(&given(false)).unwrap();
+    let error = vault(1, found).describe("disks", None).unwrap_err();
+    let shown = conformance::shown(&error);
+    assert!(
+        shown.contains("logs in by SSO") && shown.contains("aws configure export-credentials --profile default"),
+        "{shown}"
+    );
+    let other = format!("{:?}", AwsCredentials::from_variables(&given(true)).unwrap());
+    assert!(other.contains("the instance"), "{other}");
+}
+
 #[test]
 fn keys_that_have_ended_are_got_again() {
     let Some(moto) = Moto::start() else { return };

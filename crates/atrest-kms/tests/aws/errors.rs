@@ -138,6 +138,22 @@ fn a_key_that_was_not_asked_for_is_not_believed() {
 }
 
 #[test]
+fn a_description_of_another_key_is_not_believed() {
+    let Some(moto) = Moto::start() else { return };
+    let proxy = Proxy::before(moto.port);
+    let vault = AwsKms::new(&options(proxy.port)).unwrap();
+    let version = vault.describe("disks", None).unwrap().unwrap().id.version().to_owned();
+    assert_eq!(vault.describe("disks", Some(&version)).unwrap().unwrap().id.version(), version);
+    let other = "11111111-2222-3333-4444-555555555555";
+    let body = format!(r#"{{"KeyMetadata":{{"KeyId":"{other}","KeyState":"Enabled"}}}}"#);
+    proxy.rule(move |_| answer("200 OK", &body));
+    let found = vault.describe("disks", Some(&version));
+    assert!(matches!(found, Err(Error::Vault(_))), "{found:?}");
+    // The alias may point to any.
+    assert_eq!(vault.describe("disks", None).unwrap().unwrap().id.version(), other);
+}
+
+#[test]
 fn a_server_that_repeats_a_secret_is_not_repeated() {
     let Some(moto) = Moto::start() else { return };
     let proxy = Proxy::before(moto.port);

@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, keywrap
+from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-TENANT, CLIENT, SECRET = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000", "client~secret.of.a.test"
+TENANT, OTHER_TENANT = "11111111-2222-3333-4444-555555555555", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+CLIENT, SECRET = "66666666-7777-8888-9999-000000000000", "client~secret.of.a.test"
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -26,6 +27,11 @@ class State:
     secrets, deleted_secrets = {}, {}
     rights = {"get", "list", "wrapkey", "unwrapkey", "set"}
     denial = "ForbiddenByRbac"
+    # Other applications than CLIENT, by their ids: each with its tenant and its rights.
+    clients = {}
+    # Uses of keys, as the vault's log has them: the names of operations are those of Azure Monitor.
+    events = []
+    recovery = "Recoverable"
     skew = 0
     life = 3599
     page = 25
@@ -56,21 +62,23 @@ def unb64(text):
 
 
 class Version:
-    def __init__(self, kind):
+    def __init__(self, kind, key=None):
         self.id = os.urandom(16).hex()
         self.kind = kind
         self.enabled, self.nbf, self.exp = True, None, None
         with S.lock:
             # Versions that are made in one second are in order nevertheless.
             self.created = max([now()] + [v.created + 1 for k in S.keys.values() for v in k])
-        if kind.startswith("RSA"):
-            self.key = rsa.generate_private_key(65537, int(kind[3:]))
+        if key is not None:
+            self.key = key
+        elif kind.startswith("RSA"):
+            self.key = rsa.generate_private_key(65537, int(kind[3:7]))
         else:
             self.key = os.urandom(32)
 
     def attributes(self):
         found = {"enabled": self.enabled, "created": self.created, "updated": self.created,
-                 "recoveryLevel": "Recoverable", "recoverableDays": 90}
+                 "recoveryLevel": S.recovery, "recoverableDays": 90}
         found.update({name: getattr(self, name) for name in ("nbf", "exp") if getattr(self, name) is not None})
         return found
 
@@ -78,7 +86,7 @@ class Version:
         found = {"kid": f"{S.name}/keys/{name}/{self.id}", "key_ops": ["wrapKey", "unwrapKey"]}
         if self.kind.startswith("RSA"):
             n = self.key.public_key().public_numbers().n
-            return found | {"kty": "RSA", "n": b64(n.to_bytes((n.bit_length() + 7) // 8, "big")), "e": "AQAB"}
+            return found | {"kty": "RSA-HSM" if self.kind.endswith("HSM") else "RSA", "n": b64(n.to_bytes((n.bit_length() + 7) // 8, "big")), "e": "AQAB"}
         return found | {"kty": "oct-HSM"} if self.kind == "AES" else found | {"kty": "EC", "crv": "P-256"}
 
     def wrap(self, alg, data):
@@ -211,10 +219,11 @@ class Handler(BaseHTTPRequestHandler):
         form = {name: values[0] for name, values in parse_qs(body.decode(), strict_parsing=True).items()}
         if S.login:
             raise Refused(*S.login)
-        if tenant != TENANT:
+        if tenant not in (TENANT, OTHER_TENANT):
             raise entra_error(400, "invalid_request", 90002, f"Tenant '{tenant}' not found.")
         self.expect(form.get("grant_type") == "client_credentials", "grant type")
-        if form.get("client_id") != CLIENT:
+        client = form.get("client_id")
+        if tenant != (TENANT if client == CLIENT else S.clients.get(client, {}).get("tenant")):
             raise entra_error(400, "unauthorized_client", 700016, "Application was not found in the directory.")
         service, default = form["scope"].rsplit("/", 1)
         self.expect(default == ".default", "scope")
@@ -224,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.expect(form.get("client_assertion_type") == ASSERTION, "assertion type")
             self.assertion(form["client_assertion"])
-        return {"token_type": "Bearer", "expires_in": S.life, "ext_expires_in": S.life, "access_token": new_token(service)}
+        return {"token_type": "Bearer", "expires_in": S.life, "ext_expires_in": S.life, "access_token": new_token(service, client, tenant)}
 
     def assertion(self, text):
         if S.federated is not None:
@@ -249,14 +258,31 @@ class Handler(BaseHTTPRequestHandler):
     def vault(self, method, path, query, body):
         challenge = [("WWW-Authenticate", 'Bearer authorization="https://evil.example/t", resource="https://evil.example"')]
         kind, _, token = (self.headers.get("authorization") or "").partition(" ")
-        service = S.tokens.get(token)
+        service, client, tenant = S.tokens.get(token, (None, None, None))
         if kind != "Bearer" or service is None:
             raise vault_error(401, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.", headers=challenge)
         if service != S.service:
             raise vault_error(401, "Unauthorized", "AKV10022: Invalid audience.", headers=challenge)
+        if tenant != TENANT:
+            issuers = [f"https://sts.windows.net/{name}/" for name in (TENANT, tenant)]
+            text = f"AKV10032: Invalid issuer. Expected one of {issuers[0]}, found {issuers[1]}."
+            raise vault_error(401, "Unauthorized", text, headers=challenge)
+        self.rights = S.rights if client == CLIENT else S.clients[client]["rights"]
         self.expect(query.get("api-version") == "7.4", "api-version")
         self.expect(set(query) <= {"api-version", "$skiptoken"}, "unknown parameters")
         parts = path.split("/")[1:]
+        if parts[0] in ("secrets", "deletedsecrets"):
+            return self.secret(method, parts, body)
+        event = {"identity": client, "operation": operation_of(method, parts), "key": "/".join(parts[1:3]), "status": 200}
+        try:
+            return self.keys(method, parts, query, body)
+        except Refused as e:
+            event["status"] = e.status
+            raise
+        finally:
+            S.events.append(event)
+
+    def keys(self, method, parts, query, body):
         if parts[0] == "deletedkeys" and len(parts) == 2:
             self.allow("get", parts[1])
             if parts[1] not in S.deleted:
@@ -264,8 +290,6 @@ class Handler(BaseHTTPRequestHandler):
             version = S.deleted[parts[1]][-1]
             return {"recoveryId": f"{S.name}/deletedkeys/{parts[1]}", "deletedDate": now(), "scheduledPurgeDate": now(),
                     "key": version.web_key(parts[1]), "attributes": version.attributes()}
-        if parts[0] in ("secrets", "deletedsecrets"):
-            return self.secret(method, parts, body)
         self.expect(parts[0] == "keys" and 2 <= len(parts) <= 4, "path")
         name = parts[1]
         if method == "GET" and parts[2:] == ["versions"]:
@@ -315,7 +339,7 @@ class Handler(BaseHTTPRequestHandler):
         return found[-1].bundle(name)
 
     def allow(self, right, name):
-        if right not in S.rights:
+        if right not in self.rights:
             raise vault_error(403, "Forbidden", f"Caller is not authorized to perform action on '{name}'.", S.denial)
 
     def key(self, name):
@@ -356,11 +380,19 @@ class Handler(BaseHTTPRequestHandler):
         return {"kid": f"{S.name}/keys/{name}/{version.id}", "value": b64(done)}
 
 
-def new_token(service):
+def operation_of(method, parts):
+    if parts[0] == "deletedkeys":
+        return "KeyGetDeleted"
+    if method == "POST":
+        return {"wrapkey": "KeyWrap", "unwrapkey": "KeyUnwrap"}.get(parts[-1], parts[-1])
+    return "KeyListVersions" if parts[-1] == "versions" else "KeyGet"
+
+
+def new_token(service, client=CLIENT, tenant=TENANT):
     with S.lock:
         S.logins += 1
         token = "eyJ." + b64(hashlib.sha256(str(S.logins).encode()).digest())
-    S.tokens[token] = service
+    S.tokens[token] = service, client, tenant
     if "evil" in service:
         S.complaints.append(f"a token for {service}")
     return token
@@ -371,6 +403,16 @@ def control(order):
     op = order.pop("op")
     if op == "new":
         S.keys.setdefault(order["key"], []).append(Version(order.get("kind", "RSA2048")))
+    elif op == "import":
+        key = serialization.load_pem_private_key(order["pem"].encode(), None)
+        S.keys.setdefault(order["key"], []).append(Version(f"RSA{key.key_size}", key))
+    elif op == "client":
+        S.clients.setdefault(order["id"], {"tenant": order["tenant"], "rights": set()})
+    elif op == "grant":
+        S.clients[order["id"]]["rights"] = set(order["rights"])
+    elif op == "events":
+        events, S.events = S.events, []
+        return {"events": events}
     elif op == "set":
         versions = S.keys[order.pop("key")]
         at = order.pop("at", -1)

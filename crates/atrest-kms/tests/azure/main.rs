@@ -3,6 +3,7 @@
 //! The fake (`fake.py`) is written from the public REST reference. **It was never compared with the real service**, and neither was
 //! the crate: what is tried here is unverified.
 
+mod behaviours;
 #[path = "../../../../tests/common/conformance.rs"]
 mod conformance;
 #[path = "../../../../tests/common/cost.rs"]
@@ -16,7 +17,6 @@ mod keys;
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
-mod rotation;
 mod sdk;
 mod secrets;
 mod server;

@@ -1,0 +1,266 @@
+//! Profiles of the files that AWS's tools share: "Configuration and credential file settings", AWS SDKs and Tools reference guide.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use atrest::VaultFailure;
+use atrest_http::aws::AccessKey;
+use atrest_http::{Hidden, invalid};
+use zeroize::Zeroizing;
+
+use crate::trouble::Trouble;
+
+/// The longest file, in bytes: some have hundreds of profiles.
+const LONGEST: u64 = 1 << 20;
+
+/// The settings that say where a profile's keys come from.
+const KNOWN: [&str; 16] = [
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "credential_process",
+    "credential_source",
+    "duration_seconds",
+    "external_id",
+    "login_session",
+    "mfa_serial",
+    "role_arn",
+    "role_session_name",
+    "source_profile",
+    "sso_account_id",
+    "sso_session",
+    "sso_start_url",
+    "web_identity_token_file",
+];
+
+/// What a profile's keys are, or where they come from.
+pub(crate) enum Origin {
+    Keys(AccessKey),
+    /// A role that the keys of another profile assume, or those of this one.
+    Role(Role),
+    WebIdentity {
+        role: String,
+        file: PathBuf,
+    },
+}
+
+/// What `AssumeRole` is asked for.
+#[derive(Debug)]
+pub(crate) struct Role {
+    pub arn: String,
+    /// The profile whose keys assume it.
+    pub source: String,
+    pub external_id: Option<String>,
+    pub session: Option<String>,
+    pub seconds: Option<String>,
+}
+
+/// The settings of a profile. Those of an earlier file go before those of a later one.
+#[derive(Default)]
+struct Settings(BTreeMap<&'static str, Hidden>);
+
+impl Settings {
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| value.expose().to_owned())
+    }
+
+    fn has(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.0.contains_key(name))
+    }
+
+    fn keys(&self) -> Option<AccessKey> {
+        let key = AccessKey::new(self.text("aws_access_key_id")?, self.0.get("aws_secret_access_key")?.clone());
+        Some(match self.0.get("aws_session_token") {
+            Some(token) => key.session_token(token.clone()),
+            None => key,
+        })
+    }
+
+    /// Takes what a file says of a profile and isn't known yet.
+    fn read(&mut self, text: &str, wanted: &str) {
+        let (mut here, mut nested, mut found) = (false, false, BTreeMap::new());
+        for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+            let indented = line.starts_with([' ', '\t']);
+            let line = line.trim();
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                let name = name.trim();
+                here = name.strip_prefix("profile ").map_or(name, str::trim) == wanted;
+                nested = false;
+            } else if let Some((name, value)) = line.split_once('=').filter(|_| here && !(indented && nested)) {
+                // What is indented under a setting without a value belongs to that one.
+                let value = value.trim();
+                nested = value.is_empty();
+                if let Some(known) = KNOWN.iter().find(|known| **known == name.trim()).filter(|_| !nested) {
+                    found.insert(*known, Hidden::new(value));
+                }
+            }
+        }
+        // A key's id and its secret are of one file.
+        let ids = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+        if self.has(&ids) {
+            ids.iter().for_each(|name| drop(found.remove(name)));
+        }
+        for (name, value) in found {
+            self.0.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// What files say of a profile. One that isn't there says nothing.
+fn settings(files: &[PathBuf], name: &str) -> io::Result<Settings> {
+    let mut settings = Settings::default();
+    for path in files {
+        let text = match read_file(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?,
+        };
+        settings.read(&text, name);
+    }
+    Ok(settings)
+}
+
+fn read_file(path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    if len > LONGEST {
+        return Err(invalid("it is longer than 1 MiB"));
+    }
+    // At its full length at once: a buffer that grows leaves its bytes behind.
+    let mut text = Zeroizing::new(String::with_capacity(len as usize + 1));
+    file.take(len).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Whether files say anything of where a profile's keys come from. One that can't be read may: its error is told by the first use.
+pub(crate) fn is_told_of(files: &[PathBuf], name: &str) -> bool {
+    settings(files, name).map_or(true, |settings| !settings.0.is_empty())
+}
+
+/// Where a profile's keys come from. With `only_keys` no role is assumed: it is the profile that a role names as its own source.
+pub(crate) fn read(files: &[PathBuf], name: &str, only_keys: bool) -> Result<Origin, Trouble> {
+    let own = |e: io::Error| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
+    let named = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and ");
+    let failed = |what: &str| Trouble::failed(format!("the AWS profile {name:?} of {named} {what}"));
+    let settings = settings(files, name).map_err(own)?;
+    let instead = format!(
+        "run `aws configure export-credentials --profile {name} --format env` and set the variables that it prints, or give the keys \
+         by AwsCredentials::provider"
+    );
+    if settings.has(&["role_arn"]) && !only_keys {
+        let arn = settings.text("role_arn").unwrap_or_default();
+        if settings.has(&["mfa_serial"]) {
+            return Err(failed(&format!("assumes its role with a code of a person (mfa_serial); {instead}")));
+        }
+        if let Some(file) = settings.text("web_identity_token_file") {
+            return Ok(Origin::WebIdentity { role: arn, file: file.into() });
+        }
+        let Some(source) = settings.text("source_profile") else {
+            return Err(failed(&format!(
+                "assumes its role by credential_source, or doesn't say by what; give it a source_profile, or {instead}"
+            )));
+        };
+        let seconds = settings.text("duration_seconds").filter(|seconds| !seconds.is_empty());
+        if seconds.as_ref().is_some_and(|seconds| !seconds.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(failed("has a duration_seconds that isn't a number"));
+        }
+        let (external_id, session) = (settings.text("external_id"), settings.text("role_session_name"));
+        return Ok(Origin::Role(Role { arn, source, external_id, session, seconds }));
+    }
+    if let Some(keys) = settings.keys() {
+        return Ok(Origin::Keys(keys));
+    }
+    let way = [
+        (&["sso_session", "sso_start_url", "sso_account_id"][..], "logs in by SSO, which isn't supported"),
+        (&["login_session"], "logs in by a person's browser, which isn't supported"),
+        (&["credential_process"], "gets its keys from a program (credential_process), which isn't run here"),
+    ];
+    Err(match way.into_iter().find(|(names, _)| settings.has(names)) {
+        Some((_, way)) => failed(&format!("{way}; {instead}")),
+        None => failed("has no aws_access_key_id and aws_secret_access_key, and no role_arn with a source_profile"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(texts: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |(n, text): (usize, &&str)| {
+            let path = folder.path().join(n.to_string());
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let files = texts.iter().enumerate().map(write).collect();
+        (folder, files)
+    }
+
+    #[test]
+    fn profiles_are_told_apart() {
+        let (_folder, files) = files(&[
+            "# a comment\n[default]\naws_access_key_id = A\naws_secret_access_key=B=\n[profile other]\n\
+             aws_access_key_id=C\naws_secret_access_key=D\naws_session_token=E\n[half]\naws_access_key_id=F\n",
+            "[profile half]\naws_secret_access_key=G\n[default]\naws_access_key_id=H\naws_secret_access_key=I\naws_session_token=J\n\
+             [profile s3]\ns3 =\n  aws_access_key_id = K\n  aws_secret_access_key = L\nregion = here\n",
+        ]);
+        let id = |name| match read(&files, name, false) {
+            Ok(Origin::Keys(key)) => Some((format!("{key:?}"), key.token().is_some())),
+            _ => None,
+        };
+        let key = |id: &str, token| Some((format!("AccessKey {{ id: \"{id}\", .. }}"), token));
+        // The token of another file's key isn't this key's.
+        assert_eq!((id("default"), id("other")), (key("A", false), key("C", true)));
+        assert_eq!((id("half"), id("none"), id("s3")), (None, None, None));
+        assert!(is_told_of(&files, "half") && !is_told_of(&files, "none") && !is_told_of(&files, "s3"));
+        assert!(!is_told_of(&["/nowhere/credentials".into()], "default"));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_told_with_what_to_do() {
+        let (_folder, files) =
+            files(&["[sso]\nsso_session = fleet\nsso_account_id = 1\n[old]\nsso_start_url = https://a\n\
+             [browser]\nlogin_session = arn:x\n[program]\ncredential_process = /bin/secrets hunter2\n\
+             [mfa]\nrole_arn = arn:r\nsource_profile = sso\nmfa_serial = arn:m\n\
+             [machine]\nrole_arn = arn:r\ncredential_source = Ec2InstanceMetadata\n\
+             [long]\nrole_arn = arn:r\nsource_profile = sso\nduration_seconds = 1&x\n[empty]\nregion = here\n"]);
+        for (name, words, export) in [
+            ("sso", "logs in by SSO", true),
+            ("old", "logs in by SSO", true),
+            ("browser", "browser", true),
+            ("program", "credential_process", true),
+            ("mfa", "mfa_serial", true),
+            ("machine", "credential_source", true),
+            ("long", "isn't a number", false),
+            ("empty", "has no aws_access_key_id", false),
+            ("none", "has no aws_access_key_id", false),
+        ] {
+            let Err(Trouble::Failed(failure)) = read(&files, name, false) else { panic!("{name}") };
+            let text = failure.to_string();
+            assert!(text.contains(words) && text.contains(&format!("{name:?}")) && !text.contains("hunter2"), "{text}");
+            let told = text.contains(&format!("export-credentials --profile {name} --format env"));
+            assert_eq!(told, export, "{text}");
+        }
+    }
+
+    #[test]
+    fn roles_have_their_parts() {
+        let (_folder, files) = files(&[
+            "[disks]\nrole_arn = arn:r\nsource_profile = base\nexternal_id = x\nrole_session_name = host-1\nduration_seconds = 900\n\
+             aws_access_key_id=A\naws_secret_access_key=B\n[irsa]\nrole_arn=arn:w\nweb_identity_token_file=/token\n",
+        ]);
+        let Ok(Origin::Role(role)) = read(&files, "disks", false) else { panic!() };
+        let parts = [
+            Some(&role.arn),
+            Some(&role.source),
+            role.external_id.as_ref(),
+            role.session.as_ref(),
+            role.seconds.as_ref(),
+        ];
+        assert_eq!(parts.map(Option::unwrap), ["arn:r", "base", "x", "host-1", "900"]);
+        assert!(matches!(read(&files, "disks", true), Ok(Origin::Keys(_))));
+        let Ok(Origin::WebIdentity { role, file }) = read(&files, "irsa", false) else { panic!() };
+        assert_eq!((&*role, file), ("arn:w", PathBuf::from("/token")));
+    }
+}
