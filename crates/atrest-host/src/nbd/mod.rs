@@ -4,6 +4,8 @@
 //! the specification of the NBD project.
 
 mod negotiation;
+mod replies;
+mod requests;
 #[cfg(feature = "tls")]
 mod tls;
 mod transmission;
@@ -22,7 +24,7 @@ use crate::socket::{Listening, Server, Stream, is_gone};
 use negotiation::{Agreed, Ended, Export, greet, negotiate};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
-use transmission::{Requests, Transmission};
+use transmission::Transmission;
 
 /// How long a handshake may take between two messages.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -140,6 +142,10 @@ impl Read for Plain<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.0.read(bytes)
     }
+
+    fn read_vectored(&mut self, parts: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.read_vectored(parts)
+    }
 }
 
 impl Write for Plain<'_> {
@@ -153,12 +159,6 @@ impl Write for Plain<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Requests for Plain<'_> {
-    fn more(&self) -> bool {
-        self.0.has_more()
     }
 }
 
@@ -183,26 +183,11 @@ pub(crate) fn converse(disk: &dyn Disk, sent: &[u8], got: &mut Vec<u8>) {
         }
     }
 
-    /// What is left to be sent.
-    struct Rest<'a>(&'a [u8]);
-
-    impl Read for Rest<'_> {
-        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-            self.0.read(bytes)
-        }
-    }
-
-    impl Requests for Rest<'_> {
-        fn more(&self) -> bool {
-            !self.0.is_empty()
-        }
-    }
-
     let export = Export { disk, name: "disk", offers_tls: false, requires_tls: false };
     let mut client = Blind(sent, got);
     let ended = greet(&mut client).and_then(|no_zeroes| negotiate(&mut client, &export, no_zeroes));
     if let Ok(Ended::Transmission(agreed)) = ended {
         let Blind(rest, got) = client;
-        Transmission::new(disk, agreed, 1, Rest(rest), got).serve();
+        Transmission::new(disk, agreed, 1, rest, got).serve();
     }
 }

@@ -14,7 +14,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
-use super::transmission::Requests;
 use crate::socket::Stream;
 
 /// As much is read from the socket at once: a little more than the longest record.
@@ -162,12 +161,5 @@ impl Write for Encrypted<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.send()
-    }
-}
-
-impl Requests for Encrypted<'_> {
-    fn more(&self) -> bool {
-        // What is in the connection already isn't known without taking it.
-        true
     }
 }

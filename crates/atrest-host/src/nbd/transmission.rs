@@ -1,18 +1,22 @@
 //! The requests of a connection, served by as many threads as it takes.
 //!
 //! A thread reads a request, lets another thread read the next one, serves its own and writes the reply. So requests that come
-//! together are served together, in any order, as the protocol allows.
+//! together are served together, in any order, as the protocol allows. Where requests are done sooner than another thread wakes,
+//! one thread serves those that have come together one after the other, and sends their replies together.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
+use std::time::{Duration, Instant};
 
 use atrest::volume::VolumeExtent;
 use atrest::{Error, Result};
 use atrest_nbd::wire::*;
 
 use super::negotiation::Agreed;
+use super::replies::Replies;
+use super::requests::Requests;
 use crate::Disk;
 use crate::buffer::Buffer;
 use crate::socket::is_gone;
@@ -20,11 +24,8 @@ use crate::socket::is_gone;
 /// The most that is read or written at once. What is longer is served in pieces.
 const PIECE: usize = 1 << 20;
 
-/// The half of a connection that requests come from.
-pub(super) trait Requests: Read + Send {
-    /// Whether another request is there already, as far as that is known without waiting.
-    fn more(&self) -> bool;
-}
+/// Requests that take less are not worth waking another thread for.
+const QUICK: Duration = Duration::from_micros(20);
 
 /// One connection in the transmission phase.
 pub(super) struct Transmission<'a, R, W> {
@@ -32,22 +33,26 @@ pub(super) struct Transmission<'a, R, W> {
     agreed: Agreed,
     most: usize,
     /// `None` once no more requests will be read.
-    requests: Mutex<Option<R>>,
-    replies: Mutex<W>,
+    requests: Mutex<Option<Requests<R>>>,
+    replies: Mutex<Replies<W>>,
+    /// How long the last requests took, on the average, in nanoseconds.
+    usual: AtomicU64,
     /// The threads that there are, and those of them that wait for a request.
     threads: AtomicUsize,
     idle: AtomicUsize,
 }
 
-impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
+impl<'a, R: Read + Send, W: Write + Send> Transmission<'a, R, W> {
     /// `most` is the number of requests that are served at once.
     pub(super) fn new(disk: &'a dyn Disk, agreed: Agreed, most: usize, requests: R, replies: W) -> Self {
         Transmission {
             disk,
             agreed,
             most,
-            requests: Mutex::new(Some(requests)),
-            replies: Mutex::new(replies),
+            requests: Mutex::new(Some(Requests::new(requests))),
+            replies: Mutex::new(Replies::new(replies)),
+            // Nothing is known yet, and the disk may be a slow one.
+            usual: AtomicU64::new(2 * QUICK.as_nanos() as u64),
             threads: AtomicUsize::new(1),
             idle: AtomicUsize::new(0),
         }
@@ -60,34 +65,68 @@ impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
 
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let mut buffer = Buffer::new(PIECE);
+        while self.take_turn(scope, &mut buffer) {}
+    }
+
+    /// Reads requests and serves them, until another thread is to read. Returns `false` when there will be no more.
+    fn take_turn<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, buffer: &mut Buffer) -> bool {
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        let mut turn = lock(&self.requests);
+        self.idle.fetch_sub(1, Ordering::Relaxed);
         loop {
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            let mut requests = lock(&self.requests);
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-            match self.next(&mut requests, &mut buffer) {
-                Ok(Some((request, taken))) => {
-                    // A lone request is served before the next is waited for: waking another thread would take longer. A
-                    // flush may take long.
-                    let alone = request.kind != FLUSH && !requests.as_ref().is_some_and(Requests::more);
-                    if !alone {
-                        drop(requests);
-                        self.add_thread(scope);
-                        if self.answer(&request, taken, &mut buffer).is_err() {
-                            *lock(&self.requests) = None;
-                        }
-                    } else if self.answer(&request, taken, &mut buffer).is_err() {
-                        *requests = None;
-                    }
-                }
-                Ok(None) => return *requests = None,
+            let Some(requests) = &mut *turn else { return false };
+            let (request, taken) = match self.next(requests, buffer) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
                 Err(error) => {
                     if !is_gone(&error) {
                         log::warn!("a client's connection ends: {error}");
                     }
-                    return *requests = None;
+                    break;
                 }
+            };
+            // A lone request is served before the next is waited for: waking another thread would take longer. A flush may take
+            // long.
+            let alone = request.kind != FLUSH && (!requests.more() || (is_short(&request) && self.is_quick()));
+            if alone {
+                lock(&self.replies).hold(requests.has_whole());
+            } else {
+                if lock(&self.replies).release().is_err() {
+                    break;
+                }
+                drop(turn);
+                self.add_thread(scope);
+                if self.serve_one(&request, taken, buffer).is_err() {
+                    *lock(&self.requests) = None;
+                }
+                return true;
+            }
+            if self.serve_one(&request, taken, buffer).is_err() {
+                break;
             }
         }
+        *turn = None;
+        // The client may have gone without waiting for them.
+        let _ = lock(&self.replies).release();
+        false
+    }
+
+    /// Whether requests are done so soon that one thread does them sooner than several.
+    fn is_quick(&self) -> bool {
+        self.usual.load(Ordering::Relaxed) < QUICK.as_nanos() as u64
+    }
+
+    fn serve_one(&self, request: &Request, taken: Option<Outcome>, buffer: &mut Buffer) -> io::Result<()> {
+        let begun = Instant::now();
+        let answered = self.answer(request, taken, buffer);
+        if !is_short(request) {
+            return answered;
+        }
+        let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX / 8);
+        // An average that follows the last eight or so. One that is lost to another thread does no harm.
+        let usual = self.usual.load(Ordering::Relaxed);
+        self.usual.store(usual - usual / 8 + took / 8, Ordering::Relaxed);
+        answered
     }
 
     /// Adds a thread where all others have something to do.
@@ -105,8 +144,7 @@ impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
 
     /// Reads the next request, and what is to be written into `buffer`. `None`: there will be no more. The second of the pair
     /// says how a request went whose data were too long for the buffer, or wrong: they are gone already.
-    fn next(&self, requests: &mut Option<R>, buffer: &mut Buffer) -> io::Result<Option<(Request, Option<Outcome>)>> {
-        let Some(stream) = requests else { return Ok(None) };
+    fn next(&self, stream: &mut Requests<R>, buffer: &mut Buffer) -> io::Result<Option<(Request, Option<Outcome>)>> {
         let mut header = [0; Request::LEN];
         stream.read_exact(&mut header)?;
         let request = Request::parse(&header).ok_or_else(|| invalid("a client's request isn't one"))?;
@@ -233,14 +271,14 @@ impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
 
     /// A read in pieces, whose reply has no way to say that a later piece failed: then the connection ends.
     fn long_read(&self, request: &Request, buffer: &mut Buffer) -> io::Result<()> {
-        let mut replies: Option<MutexGuard<'_, W>> = None;
+        let mut replies: Option<MutexGuard<'_, Replies<W>>> = None;
         for (at, len) in pieces(request.len) {
             let data = buffer.of(len);
             match (failed(self.disk.read_at(request.offset + at, data)), &mut replies) {
-                (Ok(()), Some(replies)) => write_all(&mut **replies, &[data])?,
+                (Ok(()), Some(replies)) => replies.reply(&[data])?,
                 (Ok(()), none) => {
                     let replies = none.insert(lock(&self.replies));
-                    write_all(&mut **replies, &[&simple_reply(request.cookie, 0), data])?;
+                    replies.reply(&[&simple_reply(request.cookie, 0), data])?;
                 }
                 (Err(error), None) => return self.fail(request, error),
                 (Err(_), Some(_)) => return Err(io::Error::other("a read failed in the middle of its reply")),
@@ -275,8 +313,13 @@ impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
     }
 
     fn reply(&self, parts: &[&[u8]]) -> io::Result<()> {
-        write_all(&mut *lock(&self.replies), parts)
+        lock(&self.replies).reply(parts)
     }
+}
+
+/// Whether a request moves data and no more, whose time tells how long others will take.
+fn is_short(request: &Request) -> bool {
+    matches!(request.kind, READ | WRITE) && request.flags & FUA == 0
 }
 
 /// The most extents that one reply tells of. A client asks on from where they end.
@@ -302,26 +345,8 @@ fn pieces(len: u32) -> impl Iterator<Item = (u64, usize)> {
 }
 
 /// Reads what nobody needs.
-fn discard(stream: &mut impl Read, len: u32, buffer: &mut Buffer) -> io::Result<()> {
+fn discard(stream: &mut Requests<impl Read>, len: u32, buffer: &mut Buffer) -> io::Result<()> {
     pieces(len).try_for_each(|(_, len)| stream.read_exact(buffer.of(len)))
-}
-
-/// Writes all parts, in as few calls as the stream takes.
-fn write_all(stream: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
-    let mut slices: [IoSlice<'_>; 3] = [const { &[] as &[u8] }; 3].map(IoSlice::new);
-    for (slice, part) in slices.iter_mut().zip(parts) {
-        *slice = IoSlice::new(part);
-    }
-    let mut slices = &mut slices[..parts.len()];
-    while slices.iter().any(|slice| !slice.is_empty()) {
-        match stream.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    stream.flush()
 }
 
 /// A thread that panicked is told of by the scope. What it held is no longer used then: the connection ends.

@@ -1,11 +1,9 @@
 //! A connection with a client.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-
-use rustix::net::{RecvFlags, recv};
 
 /// A connection with a client.
 pub(crate) enum Stream {
@@ -39,17 +37,6 @@ impl Stream {
             Stream::Tcp(stream) => stream.set_read_timeout(patience).and_then(|()| stream.set_write_timeout(patience)),
         }
     }
-
-    /// Whether there is something to read now.
-    pub(crate) fn has_more(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let mut byte = [0];
-        let peeked = match self {
-            Stream::Unix(stream) => recv(stream, &mut byte[..], flags),
-            Stream::Tcp(stream) => recv(stream, &mut byte[..], flags),
-        };
-        peeked.is_ok()
-    }
 }
 
 impl Read for &Stream {
@@ -57,6 +44,13 @@ impl Read for &Stream {
         match self {
             Stream::Unix(stream) => (&*stream).read(bytes),
             Stream::Tcp(stream) => (&*stream).read(bytes),
+        }
+    }
+
+    fn read_vectored(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(stream) => (&*stream).read_vectored(parts),
+            Stream::Tcp(stream) => (&*stream).read_vectored(parts),
         }
     }
 }

@@ -8,6 +8,7 @@ mod disk;
 mod peers;
 #[cfg(feature = "tls")]
 mod tls;
+mod together;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
