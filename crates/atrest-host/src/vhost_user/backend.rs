@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use vhost::VhostUserMemoryRegionBase;
@@ -21,6 +22,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 use super::device;
 use super::inflight::Inflight;
 use super::mapped::has;
+use super::polling::Polling;
 use super::ring::{Ring, Running};
 use crate::Disk;
 
@@ -33,6 +35,7 @@ const MAX_MEMORY_SLOTS: u64 = 32;
 pub(super) struct Backend {
     disk: Arc<dyn Disk>,
     id: Arc<str>,
+    polling: Duration,
     features: u64,
     acked: u64,
     regions: Vec<Region>,
@@ -63,11 +66,11 @@ struct QueueState {
 }
 
 impl Backend {
-    pub(super) fn new(disk: Arc<dyn Disk>, id: Arc<str>, queues: u16) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, id: Arc<str>, queues: u16, polling: Duration) -> Self {
         let features = device::features(&*disk) | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
         let queues = (0..queues).map(|_| QueueState::default()).collect();
         let memory = Arc::new(GuestMemoryMmap::new());
-        Backend { disk, id, features, acked: 0, regions: Vec::new(), memory, inflight: None, queues }
+        Backend { disk, id, polling, features, acked: 0, regions: Vec::new(), memory, inflight: None, queues }
     }
 
     /// Stops all queues, once the requests that were taken are done.
@@ -108,6 +111,7 @@ impl Backend {
             kick: kick.clone(),
             call: state.call.clone(),
             inflight: self.inflight.as_ref().and_then(|inflight| inflight.queue(index)),
+            polling: Polling::new(self.polling),
         };
         let running = Running::start(ring, format!("{} {index}", self.id)).map_err(Error::ReqHandlerError)?;
         self.queues[index].running = Some(running);

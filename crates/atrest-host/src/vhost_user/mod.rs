@@ -10,11 +10,13 @@ mod device;
 mod inflight;
 mod lent;
 mod mapped;
+mod polling;
 mod request;
 mod ring;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use atrest::Result;
 use vhost::vhost_user::{BackendReqHandler, Error};
@@ -37,12 +39,13 @@ use channel::Channel;
 pub struct VhostUser {
     socket: PathBuf,
     queues: u16,
+    polling: Duration,
 }
 
 impl VhostUser {
     /// `socket` is made with access for this user alone. A socket that nobody listens at any more is replaced.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        VhostUser { socket: socket.into(), queues: 1 }
+        VhostUser { socket: socket.into(), queues: 1, polling: Duration::from_micros(50) }
     }
 
     /// The most queues that a machine may use, each with a thread of its own. The default is 1.
@@ -50,15 +53,26 @@ impl VhostUser {
         self.queues = queues.clamp(1, 64);
         self
     }
+
+    /// The longest time that the thread of a queue looks for the next request before it sleeps; zero: it sleeps at once. The default is
+    /// 50 µs, about what it takes to wake a thread on a CPU that is idle, so that looking in vain costs no more than was to gain.
+    ///
+    /// The time that it really looks grows while requests come soon, and goes to zero when none do: an idle guest costs nothing.
+    /// At most half of the CPUs that this process may use are looked on at once, and a thread that lost its CPU meanwhile stops for a
+    /// while, because other programs need it.
+    pub fn polling(mut self, most: Duration) -> Self {
+        self.polling = most;
+        self
+    }
 }
 
 impl Serve for VhostUser {
     fn serve(&self, disk: Arc<dyn Disk>, id: &str) -> Result<Served> {
-        let (id, queues): (Arc<str>, _) = (id.into(), self.queues);
+        let (id, queues, polling): (Arc<str>, _, _) = (id.into(), self.queues, self.polling);
         let channel = Channel::default();
         let told = channel.clone();
         let server = Server::start(Listening::unix(&self.socket)?, id.clone().as_ref(), 1, move |stream| {
-            let backend = Arc::new(Mutex::new(Backend::new(disk.clone(), id.clone(), queues)));
+            let backend = Arc::new(Mutex::new(Backend::new(disk.clone(), id.clone(), queues, polling)));
             if let Err(error) = talk(stream, &backend, &channel) {
                 log::warn!("the connection of the disk {id} ends: {error}");
             }

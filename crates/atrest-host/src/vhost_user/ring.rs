@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
@@ -13,6 +14,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::chain::{Broken, Chain};
 use super::inflight::InflightQueue;
+use super::polling::Polling;
 use super::request::Executor;
 use crate::Disk;
 
@@ -25,6 +27,7 @@ pub(super) struct Ring {
     pub(super) kick: Arc<File>,
     pub(super) call: Option<Arc<File>>,
     pub(super) inflight: Option<InflightQueue>,
+    pub(super) polling: Polling,
 }
 
 /// A thread that serves a queue.
@@ -88,7 +91,7 @@ impl Ring {
                     return Ok(());
                 }
             }
-            if !self.queue.enable_notification(memory).map_err(text)? && !self.wait(stop)? {
+            if !self.wait(memory, stop)? {
                 return Ok(());
             }
         }
@@ -162,7 +165,25 @@ impl Ring {
     }
 
     /// Waits until the guest has something new. Returns `false` if the thread is to stop.
-    fn wait(&self, stop: &Stop) -> Result<bool, String> {
+    fn wait(&mut self, memory: &GuestMemoryMmap, stop: &Stop) -> Result<bool, String> {
+        let begun = Instant::now();
+        let (queue, next) = (&self.queue, self.queue.next_avail());
+        // The guest needn't tell of anything while it is looked for.
+        let found = self.polling.look(begun, || -> Result<_, String> {
+            let is_asked = stop.asked.load(Ordering::Acquire);
+            let available = queue.avail_idx(memory, Ordering::Acquire).map_err(text)?.0;
+            Ok((is_asked || available != next).then_some(!is_asked))
+        });
+        if let Some(goes_on) = found? {
+            return Ok(goes_on);
+        }
+        let goes_on = self.queue.enable_notification(memory).map_err(text)? || self.sleep(stop)?;
+        self.polling.waited(begun.elapsed());
+        Ok(goes_on)
+    }
+
+    /// Sleeps until the guest tells of something new. Returns `false` if the thread is to stop.
+    fn sleep(&self, stop: &Stop) -> Result<bool, String> {
         let mut events = [PollFd::new(&*self.kick, PollFlags::IN), PollFd::new(&stop.wake, PollFlags::IN)];
         match poll(&mut events, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
