@@ -40,7 +40,20 @@ fn main() {
         ("atrest-host, plain", ours(&files, "vhost", "plain")),
         ("atrest-host, encrypted", ours(&files, "vhost", "volume")),
     ];
-    vhost_user(&mut servers, &files.socket, &wanted);
+    vhost_user("vhost", &mut servers, &files.socket, &wanted);
+    println!("vhost-user-blk past the page cache");
+    let mut servers = vec![
+        ("qemu-storage-daemon, raw", qsd(&files, "vhost-user-blk", "raw,cache.direct=on")),
+        ("the same by io_uring", qsd(&files, "vhost-user-blk", "raw,cache.direct=on,aio=io_uring")),
+        ("qemu-storage-daemon, luks", qsd(&files, "vhost-user-blk", "luks,cache.direct=on")),
+        ("atrest-host, encrypted", ours(&files, "vhost", "direct")),
+    ];
+    if cfg!(feature = "uring") {
+        servers.push(("the same by io_uring", ours(&files, "vhost", "uring")));
+    } else {
+        println!("    the feature `uring` is left out");
+    }
+    vhost_user("direct", &mut servers, &files.socket, &wanted);
     println!("NBD, by nbdcopy and qemu-img bench");
     let mut servers = vec![
         ("nbdkit file", nbdkit(&files, &[])),
@@ -164,7 +177,9 @@ fn serve(arguments: &[&str]) {
     let device = FileDevice::open(path).unwrap();
     let disk: Arc<dyn Disk> = match *what {
         "plain" => Arc::new(HazmatPlain(device)),
-        _ => Arc::new(Volume::open(device, Credential::Passphrase(b"pw"), &OpenOptions::new()).unwrap()),
+        "volume" => Arc::new(open(device)),
+        "direct" => Arc::new(open(device.direct_io().unwrap())),
+        _ => by_io_uring(device.direct_io().unwrap()),
     };
     let _served = match *protocol {
         "vhost" => VhostUser::new(socket)
@@ -178,12 +193,29 @@ fn serve(arguments: &[&str]) {
     }
 }
 
+fn open(device: FileDevice) -> Volume<FileDevice> {
+    Volume::open(device, Credential::Passphrase(b"pw"), &OpenOptions::new()).unwrap()
+}
+
+#[cfg(feature = "uring")]
+fn by_io_uring(device: FileDevice) -> Arc<dyn Disk> {
+    let file = device.file().try_clone().unwrap();
+    Arc::new(atrest_host::Uring::new(open(device), file))
+}
+
+#[cfg(not(feature = "uring"))]
+fn by_io_uring(_: FileDevice) -> Arc<dyn Disk> {
+    unreachable!("it was left out")
+}
+
+/// `form` is the kind of image, and options of the file below.
 fn qsd<'a>(files: &'a Files, export: &'static str, form: &'static str) -> Start<'a> {
     Box::new(move || {
+        let (form, options) = form.split_at(form.find(',').unwrap_or(form.len()));
         let path = if form == "raw" { &files.plain } else { &files.luks1 };
         let mut command = Command::new("qemu-storage-daemon");
         command.args(["--object", "secret,id=s,data=pw", "--object", "iothread,id=t", "--blockdev"]);
-        command.arg(format!("driver=file,filename={},node-name=f", path.display()));
+        command.arg(format!("driver=file,filename={},node-name=f{options}", path.display()));
         if form == "luks" {
             command.args(["--blockdev", "driver=luks,key-secret=s,file=f,node-name=l"]);
         }
@@ -219,7 +251,7 @@ fn qemu_nbd<'a>(files: &'a Files, form: &'static str) -> Start<'a> {
     })
 }
 
-fn vhost_user(servers: &mut [(&str, Start<'_>)], socket: &Path, wanted: &Wanted) {
+fn vhost_user(group: &str, servers: &mut [(&str, Start<'_>)], socket: &Path, wanted: &Wanted) {
     let patterns = [
         ("read 4 KiB, depth 1", Pattern { write: false, random: true, len: 4096, depth: 1 }),
         ("read 4 KiB, depth 32", Pattern { write: false, random: true, len: 4096, depth: 32 }),
@@ -229,7 +261,7 @@ fn vhost_user(servers: &mut [(&str, Start<'_>)], socket: &Path, wanted: &Wanted)
         ("write 1 MiB in order", Pattern { write: true, random: false, len: 1 << 20, depth: 4 }),
     ];
     for (name, pattern) in patterns {
-        if !wanted.has(&format!("vhost {name}")) {
+        if !wanted.has(&format!("{group} {name}")) {
             continue;
         }
         println!("  {name}");

@@ -4,6 +4,8 @@ use atrest::managed::OpenDisk;
 use atrest::volume::VolumeExtent;
 use atrest::{BlockDevice, Error, Result, Volume};
 
+use crate::DiskQueue;
+
 /// A disk in the clear, as a machine sees it. Offsets and lengths are in bytes, and multiples of the sector size.
 ///
 /// A server checks what a client asks for against [`size`](Self::size) and [`sector_size`](Self::sector_size) before it calls.
@@ -83,6 +85,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As [`read_at`](Self::read_at). What was written since the last flush may be lost.
     fn flush(&self) -> Result<()>;
+
+    /// A queue for a thread that has many requests under way. `None`, as by itself: each is done by a call. A server that makes use of
+    /// it makes one for each of its threads, and calls the other methods beside it.
+    fn queue(&self) -> Option<Box<dyn DiskQueue + '_>> {
+        None
+    }
 }
 
 /// A managed disk, whose key is used as long as its vault allows it.
@@ -255,6 +263,10 @@ impl<D: Disk> Disk for ReadOnly<D> {
     /// Nothing was written by this.
     fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn queue(&self) -> Option<Box<dyn DiskQueue + '_>> {
+        self.0.queue()
     }
 }
 

@@ -13,11 +13,14 @@ pub mod fuzzing;
 mod host;
 mod maintenance;
 mod nbd;
+mod queue;
 mod serve;
 mod socket;
 mod temporary;
 #[cfg(feature = "ublk")]
 mod ublk;
+#[cfg(feature = "uring")]
+mod uring;
 mod vhost_user;
 
 pub use cache::Cache;
@@ -26,7 +29,10 @@ pub use host::{Attachment, Host, HostOptions, NewTemporary};
 pub use nbd::Nbd;
 #[cfg(feature = "tls")]
 pub use nbd::Tls;
+pub use queue::DiskQueue;
 pub use serve::{Serve, Served};
 #[cfg(feature = "ublk")]
 pub use ublk::Ublk;
+#[cfg(feature = "uring")]
+pub use uring::Uring;
 pub use vhost_user::VhostUser;

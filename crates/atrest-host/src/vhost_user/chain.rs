@@ -111,7 +111,7 @@ impl Segments {
     /// Reads from the byte `from` on.
     pub(super) fn read(&self, memory: &GuestMemoryMmap, from: u64, bytes: &mut [u8]) -> Result<(), Outside> {
         let mut done = 0;
-        self.walk(from, bytes.len(), |at, len| {
+        self.walk(from, bytes.len() as u64, |at, len| {
             let part = &mut bytes[done..done + len];
             done += len;
             memory.read_slice(part, at).map_err(|_| Outside)
@@ -121,21 +121,27 @@ impl Segments {
     /// Writes from the byte `from` on.
     pub(super) fn write(&self, memory: &GuestMemoryMmap, from: u64, bytes: &[u8]) -> Result<(), Outside> {
         let mut done = 0;
-        self.walk(from, bytes.len(), |at, len| {
+        self.walk(from, bytes.len() as u64, |at, len| {
             let part = &bytes[done..done + len];
             done += len;
             memory.write_slice(part, at).map_err(|_| Outside)
         })
     }
 
+    /// Whether the guest has all of the memory of `len` bytes from the byte `from` on.
+    pub(super) fn is_inside(&self, memory: &GuestMemoryMmap, from: u64, len: u64) -> bool {
+        let has = |at, len| if memory.check_range(at, len) { Ok(()) } else { Err(Outside) };
+        self.walk(from, len, has).is_ok()
+    }
+
     /// Calls with each piece of `len` bytes from `from`.
     fn walk(
         &self,
         from: u64,
-        len: usize,
+        len: u64,
         mut each: impl FnMut(GuestAddress, usize) -> Result<(), Outside>,
     ) -> Result<(), Outside> {
-        let (mut skip, mut left) = (from, len as u64);
+        let (mut skip, mut left) = (from, len);
         for &(start, of) in &self.pieces {
             if left == 0 {
                 break;

@@ -7,6 +7,7 @@ mod backend;
 mod chain;
 mod channel;
 mod device;
+mod flights;
 mod inflight;
 mod lent;
 mod mapped;

@@ -14,7 +14,7 @@ use crate::Disk;
 use crate::buffer::Buffer;
 
 /// The header of a request: type, reserved, sector.
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 
 /// The length of a disk's id.
 const ID: usize = 20;
@@ -49,6 +49,15 @@ impl From<Outside> for Failed {
     }
 }
 
+/// What a request moves between the disk and the guest's memory.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Transfer {
+    pub(super) writes: bool,
+    /// Where on the disk.
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
 /// A disk with its id, for one queue of a guest.
 pub(super) struct Executor<'a> {
     disk: &'a dyn Disk,
@@ -69,7 +78,34 @@ impl<'a> Executor<'a> {
     /// Does what a request asks for, and returns how many bytes of the guest's memory were written.
     pub(super) fn execute(&mut self, memory: &GuestMemoryMmap, chain: &Chain) -> u32 {
         let Some(room) = chain.writable.len().checked_sub(1) else { return 0 }; // nowhere to say how it went
-        let (status, written) = match self.answer(memory, chain, room) {
+        let answer = self.answer(memory, chain, room);
+        Self::say(memory, chain, room, answer)
+    }
+
+    /// What a request moves between the disk and the guest's memory, if it does that and nothing else, all of it is there, and it may.
+    pub(super) fn transfer(&self, memory: &GuestMemoryMmap, chain: &Chain) -> Option<Transfer> {
+        let room = chain.writable.len().checked_sub(1)?;
+        let mut header = [0; HEADER];
+        chain.readable.read(memory, 0, &mut header).ok()?;
+        let writes = match u32_at(&header, 0) {
+            READ => false,
+            WRITE if !self.disk.is_read_only() => true,
+            _ => return None,
+        };
+        let (of, from) = if writes { (&chain.readable, HEADER as u64) } else { (&chain.writable, 0) };
+        let len = if writes { chain.readable.len() - HEADER as u64 } else { room };
+        let range = self.range(u64_at(&header, 8), len).ok()?;
+        (len > 0 && of.is_inside(memory, from, len)).then_some(Transfer { writes, offset: range.start, len })
+    }
+
+    /// Tells the guest how a transfer went: how many bytes of its memory were written, or that it failed.
+    pub(super) fn tell(&self, memory: &GuestMemoryMmap, chain: &Chain, done: Result<u64, ()>) -> u32 {
+        let Some(room) = chain.writable.len().checked_sub(1) else { return 0 };
+        Self::say(memory, chain, room, done.map_err(|()| Failed(IO_ERROR)))
+    }
+
+    fn say(memory: &GuestMemoryMmap, chain: &Chain, room: u64, answer: Result<u64, Failed>) -> u32 {
+        let (status, written) = match answer {
             Ok(written) => (OK, written),
             Err(Failed(status)) => (status, 0),
         };

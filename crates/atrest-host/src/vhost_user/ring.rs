@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::chain::{Broken, Chain};
+use super::flights::Flights;
 use super::inflight::InflightQueue;
 use super::polling::Polling;
 use super::request::Executor;
@@ -65,7 +66,12 @@ impl Ring {
     fn serve(mut self, stop: &Stop) -> u16 {
         let disk = self.disk.clone();
         let id = self.id.clone();
-        if let Err(error) = self.run(&mut Executor::new(&*disk, &id), stop) {
+        let mut executor = Executor::new(&*disk, &id);
+        let ended = match disk.queue() {
+            Some(queue) => self.fly(&mut executor, Flights::new(queue), stop),
+            None => self.run(&mut executor, stop),
+        };
+        if let Err(error) = ended {
             log::warn!("a queue of the disk {id} is out of order, and is served no more: {error}");
         }
         self.queue.next_avail()
@@ -74,11 +80,8 @@ impl Ring {
     fn run(&mut self, executor: &mut Executor<'_>, stop: &Stop) -> Result<(), String> {
         let memory = self.memory.clone();
         let memory = &*memory;
-        if !self.queue.is_valid(memory) {
-            return Err("its rings aren't in the guest's memory".into());
-        }
         let mut chain = Chain::default();
-        self.recover(memory, executor, &mut chain)?;
+        self.begin(memory, executor, &mut chain)?;
         loop {
             self.queue.disable_notification(memory).map_err(text)?;
             while let Some(head) = self.next(memory)? {
@@ -91,10 +94,96 @@ impl Ring {
                     return Ok(());
                 }
             }
-            if !self.wait(memory, stop)? {
+            if !self.wait(memory, stop, None)? {
                 return Ok(());
             }
         }
+    }
+
+    /// As [`run`](Self::run), of a disk that has many requests under way.
+    fn fly(&mut self, executor: &mut Executor<'_>, mut flights: Flights<'_>, stop: &Stop) -> Result<(), String> {
+        let memory = self.memory.clone();
+        let memory = &*memory;
+        let mut chain = Chain::default();
+        self.begin(memory, executor, &mut chain)?;
+        loop {
+            self.queue.disable_notification(memory).map_err(text)?;
+            let mut is_idle = true;
+            // What is done is given back before more is taken, so that no guest can have more under way than the disk has room for.
+            while !flights.is_full()
+                && !flights.has_landed()
+                && !stop.asked.load(Ordering::Acquire)
+                && let Some(head) = self.next(memory)?
+            {
+                is_idle = false;
+                self.take_off(memory, executor, &mut flights, &mut chain, head)?;
+            }
+            // What has begun is told to the system here. A full queue waits in the system, too.
+            let least = usize::from(flights.is_full());
+            let taken = flights.take(memory, least).map_err(text)?;
+            self.land(memory, executor, &mut flights)?;
+            if stop.asked.load(Ordering::Acquire) {
+                while !flights.is_empty() {
+                    flights.take(memory, 1).map_err(text)?;
+                    self.land(memory, executor, &mut flights)?;
+                }
+                return Ok(());
+            }
+            if is_idle && taken == 0 {
+                self.wait(memory, stop, flights.fd())?;
+            }
+        }
+    }
+
+    /// Takes a request, which goes on while others are taken if it reads or writes. All others are done at once; a flush is about
+    /// requests that the guest has back already.
+    fn take_off(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        flights: &mut Flights<'_>,
+        chain: &mut Chain,
+        head: u16,
+    ) -> Result<(), String> {
+        if let Some(inflight) = &mut self.inflight {
+            inflight.take(head).map_err(text)?;
+        }
+        let table = GuestAddress(self.queue.desc_table());
+        let is_whole = chain.read(memory, table, self.queue.size(), head).is_ok();
+        match executor.transfer(memory, chain).filter(|_| is_whole) {
+            Some(transfer) => flights.begin(memory, head, chain, transfer).map_err(text),
+            None => {
+                self.execute(memory, executor, chain, head)?;
+                self.notify(memory)
+            }
+        }
+    }
+
+    /// Gives requests that are done back to the guest.
+    fn land(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        flights: &mut Flights<'_>,
+    ) -> Result<(), String> {
+        let mut any = false;
+        while let Some((head, written)) = flights.next_done(memory, executor) {
+            self.give_back(memory, head, written)?;
+            any = true;
+        }
+        if any { self.notify(memory) } else { Ok(()) }
+    }
+
+    fn begin(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &mut Chain,
+    ) -> Result<(), String> {
+        if !self.queue.is_valid(memory) {
+            return Err("its rings aren't in the guest's memory".into());
+        }
+        self.recover(memory, executor, chain)
     }
 
     /// Does again what was under way when the process before this one died.
@@ -143,6 +232,10 @@ impl Ring {
                 0
             }
         };
+        self.give_back(memory, head, written)
+    }
+
+    fn give_back(&mut self, memory: &GuestMemoryMmap, head: u16, written: u32) -> Result<(), String> {
         if let Some(inflight) = &mut self.inflight {
             inflight.giving_back(head).map_err(text)?;
         }
@@ -164,8 +257,12 @@ impl Ring {
         Ok(())
     }
 
-    /// Waits until the guest has something new. Returns `false` if the thread is to stop.
-    fn wait(&mut self, memory: &GuestMemoryMmap, stop: &Stop) -> Result<bool, String> {
+    /// Waits until the guest has something new, or `done` is readable. Returns `false` if the thread is to stop.
+    fn wait(&mut self, memory: &GuestMemoryMmap, stop: &Stop, done: Option<BorrowedFd<'_>>) -> Result<bool, String> {
+        if done.is_some() {
+            // The disk takes longer than it would be worth to look.
+            return Ok(self.queue.enable_notification(memory).map_err(text)? || self.sleep(stop, done)?);
+        }
         let begun = Instant::now();
         let (queue, next) = (&self.queue, self.queue.next_avail());
         // The guest needn't tell of anything while it is looked for.
@@ -177,14 +274,16 @@ impl Ring {
         if let Some(goes_on) = found? {
             return Ok(goes_on);
         }
-        let goes_on = self.queue.enable_notification(memory).map_err(text)? || self.sleep(stop)?;
+        let goes_on = self.queue.enable_notification(memory).map_err(text)? || self.sleep(stop, None)?;
         self.polling.waited(begun.elapsed());
         Ok(goes_on)
     }
 
-    /// Sleeps until the guest tells of something new. Returns `false` if the thread is to stop.
-    fn sleep(&self, stop: &Stop) -> Result<bool, String> {
-        let mut events = [PollFd::new(&*self.kick, PollFlags::IN), PollFd::new(&stop.wake, PollFlags::IN)];
+    /// Sleeps until the guest tells of something new, or `done` is readable. Returns `false` if the thread is to stop.
+    fn sleep(&self, stop: &Stop, done: Option<BorrowedFd<'_>>) -> Result<bool, String> {
+        let kick = self.kick.as_fd();
+        let mut events =
+            [kick, stop.wake.as_fd(), done.unwrap_or(kick)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         match poll(&mut events, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(text(error)),

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use atrest::{Error, Result};
-use atrest_host::Disk;
+use atrest_host::{Disk, DiskQueue};
+use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 pub const SIZE: usize = 1 << 20;
 
@@ -17,6 +19,8 @@ pub struct TestDisk {
     pub read_only: bool,
     /// Whether it takes the guest's memory as it lies.
     pub shared: bool,
+    /// Whether it has a queue, with requests under way that are done in another order.
+    pub deep: bool,
     pub writes: AtomicUsize,
     pub flushes: AtomicUsize,
     pub discards: Mutex<Vec<(u64, u64)>>,
@@ -32,6 +36,7 @@ impl TestDisk {
             sector_size: 512,
             read_only: false,
             shared: true,
+            deep: false,
             writes: AtomicUsize::new(0),
             flushes: AtomicUsize::new(0),
             discards: Mutex::default(),
@@ -99,6 +104,83 @@ impl Disk for TestDisk {
     fn flush(&self) -> Result<()> {
         self.flushes.fetch_add(1, Ordering::SeqCst);
         self.check()
+    }
+
+    fn queue(&self) -> Option<Box<dyn DiskQueue + '_>> {
+        let ready = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let queue = TestQueue { disk: self, under_way: Vec::new(), ready, number: 1 };
+        self.deep.then(|| Box::new(queue) as Box<dyn DiskQueue>)
+    }
+}
+
+/// A queue that does requests when it is waited for, in an order that nobody expects. Every seventh it refuses.
+struct TestQueue<'d> {
+    disk: &'d TestDisk,
+    under_way: Vec<(u64, u64, Vec<u8>, bool)>,
+    /// Readable while anything is under way.
+    ready: OwnedFd,
+    number: usize,
+}
+
+const DEPTH: usize = 20;
+
+impl TestQueue<'_> {
+    fn begin(&mut self, tag: u64, offset: u64, bytes: Vec<u8>, writes: bool) -> Result<()> {
+        assert!(!self.is_full() && bytes.len() <= self.most() && bytes.len().is_multiple_of(512));
+        self.number += 1;
+        if self.number.is_multiple_of(7) {
+            return Err(Error::Busy { what: "this".into() });
+        }
+        self.under_way.push((tag, offset, bytes, writes));
+        rustix::io::write(&self.ready, &1u64.to_ne_bytes()).unwrap();
+        Ok(())
+    }
+}
+
+impl DiskQueue for TestQueue<'_> {
+    fn most(&self) -> usize {
+        4096
+    }
+
+    fn in_flight(&self) -> usize {
+        self.under_way.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.under_way.len() == DEPTH
+    }
+
+    fn read(&mut self, offset: u64, len: usize, tag: u64) -> Result<()> {
+        self.begin(tag, offset, vec![0; len], false)
+    }
+
+    fn write(&mut self, offset: u64, len: usize, tag: u64, fill: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        let mut bytes = vec![0; len];
+        fill(&mut bytes);
+        self.begin(tag, offset, bytes, true)
+    }
+
+    fn wait(&mut self, least: usize, each: &mut dyn FnMut(u64, Result<&[u8]>)) -> Result<usize> {
+        self.number += 1;
+        let count = least.max(self.number % 3).min(self.under_way.len());
+        for _ in 0..count {
+            self.number += 1;
+            let (tag, offset, mut bytes, writes) = self.under_way.swap_remove(self.number % self.under_way.len());
+            let done = if writes {
+                Disk::write_at(self.disk, offset, &mut bytes)
+            } else {
+                Disk::read_at(self.disk, offset, &mut bytes)
+            };
+            each(tag, done.map(|()| if writes { &[][..] } else { &bytes }));
+        }
+        if self.under_way.is_empty() {
+            let _ = rustix::io::read(&self.ready, &mut [0; 8]);
+        }
+        Ok(count)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.ready.as_fd())
     }
 }
 

@@ -17,7 +17,7 @@ pub const BASE: u64 = 0x10_0000;
 pub const LEN: usize = 4 << 20;
 
 /// The rings, and memory for requests behind them.
-pub const QUEUE_SIZE: u16 = 16;
+pub const QUEUE_SIZE: u16 = 128;
 pub const TABLE: u64 = BASE;
 const AVAILABLE: u64 = BASE + 0x1000;
 const USED: u64 = BASE + 0x2000;
@@ -174,6 +174,18 @@ impl Machine {
             std::thread::sleep(Duration::from_millis(1));
         }
         true
+    }
+
+    /// Waits until more was given back than `seen`, and returns the first descriptors of what was since.
+    pub fn given_back(&self, seen: u16) -> Vec<u16> {
+        let begun = Instant::now();
+        while self.used() == seen {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nothing was given back after {seen} requests");
+            std::thread::yield_now();
+        }
+        let place = |number: u16| USED + 4 + 8 * u64::from(number % QUEUE_SIZE);
+        let head = |number| self.memory.read_obj::<u32>(GuestAddress(place(number))).unwrap() as u16;
+        (0..self.used().wrapping_sub(seen)).map(|n| head(seen.wrapping_add(n))).collect()
     }
 
     /// Does one request of a header, data and a status, and returns the status. `writes` says whether the server writes the data.

@@ -3,7 +3,10 @@
 
 #[path = "../common/disk.rs"]
 mod disk;
+mod load;
 mod machine;
+#[cfg(feature = "uring")]
+mod uring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +27,9 @@ const FLUSH: u32 = 4;
 const GET_ID: u32 = 8;
 const DISCARD: u32 = 11;
 const WRITE_ZEROES: u32 = 13;
+
+/// Whether a disk takes the guest's memory, and whether it has a queue.
+const KINDS: [(bool, bool); 3] = [(true, false), (false, false), (true, true)];
 
 /// A disk that is served at a socket.
 struct World {
@@ -55,11 +61,11 @@ impl World {
 
 #[test]
 fn a_guest_reads_writes_and_flushes() {
-    [true, false].into_iter().for_each(a_guest_reads_writes_and_flushes_with);
+    KINDS.into_iter().for_each(a_guest_reads_writes_and_flushes_with);
 }
 
-fn a_guest_reads_writes_and_flushes_with(shared: bool) {
-    let world = World::new(TestDisk { shared, ..TestDisk::new() });
+fn a_guest_reads_writes_and_flushes_with((shared, deep): (bool, bool)) {
+    let world = World::new(TestDisk { shared, deep, ..TestDisk::new() });
     let mut guest = world.boot();
     assert_eq!(guest.request(IN, 3, 4096, true), OK);
     assert_eq!(guest.read(DATA, 4096), world.disk.content(3 * 512, 4096));
@@ -80,11 +86,11 @@ fn a_guest_reads_writes_and_flushes_with(shared: bool) {
 
 #[test]
 fn data_in_many_pieces_and_in_an_indirect_table() {
-    [true, false].into_iter().for_each(data_in_many_pieces_and_in_an_indirect_table_with);
+    KINDS.into_iter().for_each(data_in_many_pieces_and_in_an_indirect_table_with);
 }
 
-fn data_in_many_pieces_and_in_an_indirect_table_with(shared: bool) {
-    let world = World::new(TestDisk { shared, ..TestDisk::new() });
+fn data_in_many_pieces_and_in_an_indirect_table_with((shared, deep): (bool, bool)) {
+    let world = World::new(TestDisk { shared, deep, ..TestDisk::new() });
     let mut guest = world.boot();
     let data = pattern(3 * 512, 2);
     guest.write(DATA, &data);
@@ -145,11 +151,11 @@ fn zeros_and_discards() {
 
 #[test]
 fn what_a_request_may_not_be() {
-    [true, false].into_iter().for_each(what_a_request_may_not_be_with);
+    KINDS.into_iter().for_each(what_a_request_may_not_be_with);
 }
 
-fn what_a_request_may_not_be_with(shared: bool) {
-    let world = World::new(TestDisk { shared, sector_size: 4096, ..TestDisk::new() });
+fn what_a_request_may_not_be_with((shared, deep): (bool, bool)) {
+    let world = World::new(TestDisk { shared, deep, sector_size: 4096, ..TestDisk::new() });
     let mut guest = world.boot();
     let end = SIZE as u64 / 512;
     for (sector, len) in
@@ -184,12 +190,12 @@ fn a_disk_that_may_only_be_read() {
 
 #[test]
 fn a_hostile_guest_hurts_itself_alone() {
-    [true, false].into_iter().for_each(a_hostile_guest_hurts_itself_alone_with);
+    KINDS.into_iter().for_each(a_hostile_guest_hurts_itself_alone_with);
 }
 
-fn a_hostile_guest_hurts_itself_alone_with(shared: bool) {
+fn a_hostile_guest_hurts_itself_alone_with((shared, deep): (bool, bool)) {
     const LONG: u32 = u32::MAX;
-    let (world, other) = (World::new(TestDisk { shared, ..TestDisk::new() }), World::new(TestDisk::new()));
+    let (world, other) = (World::new(TestDisk { shared, deep, ..TestDisk::new() }), World::new(TestDisk::new()));
     let (mut guest, mut honest) = (world.boot(), other.boot());
     let beyond = BASE + LEN as u64;
     // Chains that can't be followed to their end get no answer, but the queue goes on.
@@ -305,7 +311,11 @@ fn the_configuration_and_its_change() {
 /// were never taken.
 #[test]
 fn requests_under_way_outlive_their_server() {
-    let mut world = World::new(TestDisk::new());
+    [false, true].into_iter().for_each(requests_under_way_outlive_their_server_with);
+}
+
+fn requests_under_way_outlive_their_server_with(deep: bool) {
+    let mut world = World::new(TestDisk { deep, ..TestDisk::new() });
     let mut guest = world.boot();
     for (i, at) in [(0, 0), (3, 0x1000), (6, 0x2000)] {
         guest.write(
@@ -338,7 +348,11 @@ fn requests_under_way_outlive_their_server() {
 
 #[test]
 fn stopping_waits_for_the_request_under_way() {
-    let mut world = World::new(TestDisk::new());
+    [false, true].into_iter().for_each(stopping_waits_for_the_request_under_way_with);
+}
+
+fn stopping_waits_for_the_request_under_way_with(deep: bool) {
+    let mut world = World::new(TestDisk { deep, ..TestDisk::new() });
     let mut guest = world.boot();
     let (disk, served) = (world.disk.clone(), world.served.take().unwrap());
     let gate = disk.gate.lock().unwrap();

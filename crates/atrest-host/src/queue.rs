@@ -1,0 +1,42 @@
+//! Disks that have many requests of one thread under way.
+
+use std::os::fd::BorrowedFd;
+
+use atrest::Result;
+
+/// A queue of a disk's, for one thread that has many requests under way and waits for none of them: what
+/// [`Disk::queue`](crate::Disk::queue) gives. Offsets and lengths are as those of [`Disk`](crate::Disk).
+///
+/// Requests are done in any order. When it is dropped, it waits for those that are under way.
+pub trait DiskQueue {
+    /// The most bytes of one request.
+    fn most(&self) -> usize;
+
+    /// How many requests are under way, or done and not told of yet.
+    fn in_flight(&self) -> usize;
+
+    /// Whether no request can begin before one was told of.
+    fn is_full(&self) -> bool;
+
+    /// Begins to read `len` bytes from `offset`. `tag` tells it apart when it is done.
+    ///
+    /// # Errors
+    /// Any: it has not begun then, and the same by [`Disk::read_at`](crate::Disk::read_at) may succeed.
+    fn read(&mut self, offset: u64, len: usize, tag: u64) -> Result<()>;
+
+    /// Begins to write `len` bytes at `offset`. `fill` is called once at most, to put them into memory of the queue's.
+    ///
+    /// # Errors
+    /// Any: it has not begun then, and the same by [`Disk::write_at`](crate::Disk::write_at) may succeed.
+    fn write(&mut self, offset: u64, len: usize, tag: u64, fill: &mut dyn FnMut(&mut [u8])) -> Result<()>;
+
+    /// Waits until `least` requests are done, or as many as there are, and calls `each` with the tags of all that are done and
+    /// with what was read, or nothing of a write. With 0 it doesn't wait. Returns how many were done.
+    ///
+    /// # Errors
+    /// [`Error::Io`](atrest::Error::Io) if the system doesn't take the requests. They stay under way.
+    fn wait(&mut self, least: usize, each: &mut dyn FnMut(u64, Result<&[u8]>)) -> Result<usize>;
+
+    /// A file that is readable while requests are done and not told of; `None` where all are done when they begin.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+}
