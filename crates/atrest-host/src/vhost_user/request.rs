@@ -25,6 +25,9 @@ const RANGE: usize = 16;
 /// The most that is read or written at once: it stays in the cache of a core between the system call and the cipher.
 const PIECE: usize = 256 << 10;
 
+/// The most bytes of a transfer that others wait for.
+const SHORT_TRANSFER: u64 = 64 << 10;
+
 const OK: u8 = 0;
 const IO_ERROR: u8 = 1;
 const UNSUPPORTED: u8 = 2;
@@ -96,6 +99,11 @@ impl<'a> Executor<'a> {
         let len = if writes { chain.readable.len() - HEADER as u64 } else { room };
         let range = self.range(u64_at(&header, 8), len).ok()?;
         (len > 0 && of.is_inside(memory, from, len)).then_some(Transfer { writes, offset: range.start, len })
+    }
+
+    /// Whether a request is done soon, where the disk is fast.
+    pub(super) fn is_short(&self, memory: &GuestMemoryMmap, chain: &Chain) -> bool {
+        self.transfer(memory, chain).is_some_and(|transfer| transfer.len <= SHORT_TRANSFER)
     }
 
     /// Tells the guest how a transfer went: how many bytes of its memory were written, or that it failed.

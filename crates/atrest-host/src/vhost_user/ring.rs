@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
@@ -18,6 +18,9 @@ use super::inflight::InflightQueue;
 use super::polling::Polling;
 use super::request::Executor;
 use crate::Disk;
+
+/// How long the guest may wait to be told of a request that is done, while others are done.
+const TELL: Duration = Duration::from_micros(20);
 
 /// All that a thread needs to serve a queue. It owns that while it runs, and gives back what has changed.
 pub(super) struct Ring {
@@ -84,15 +87,23 @@ impl Ring {
         self.begin(memory, executor, &mut chain)?;
         loop {
             self.queue.disable_notification(memory).map_err(text)?;
+            // Requests that are done within a moment are told of together: otherwise a guest on the same CPU would be woken for each.
+            let (mut told, mut untold) = (Instant::now(), false);
             while let Some(head) = self.next(memory)? {
                 if let Some(inflight) = &mut self.inflight {
                     inflight.take(head).map_err(text)?;
                 }
-                self.execute(memory, executor, &mut chain, head)?;
-                self.notify(memory)?;
-                if stop.asked.load(Ordering::Acquire) {
-                    return Ok(());
+                untold = self.execute(memory, executor, &mut chain, head, untold)?;
+                if told.elapsed() > TELL {
+                    self.notify(memory)?;
+                    (told, untold) = (Instant::now(), false);
                 }
+                if stop.asked.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            if untold {
+                self.notify(memory)?;
             }
             if !self.wait(memory, stop, None)? {
                 return Ok(());
@@ -153,7 +164,7 @@ impl Ring {
         match executor.transfer(memory, chain).filter(|_| is_whole) {
             Some(transfer) => flights.begin(memory, head, chain, transfer).map_err(text),
             None => {
-                self.execute(memory, executor, chain, head)?;
+                self.execute(memory, executor, chain, head, false)?;
                 self.notify(memory)
             }
         }
@@ -202,7 +213,7 @@ impl Ring {
             return Ok(());
         }
         for head in again {
-            self.execute(memory, executor, chain, head)?;
+            self.execute(memory, executor, chain, head, false)?;
         }
         self.notify(memory)
     }
@@ -216,23 +227,30 @@ impl Ring {
         }
     }
 
-    /// Does a request, and gives it back to the guest.
+    /// Does a request, and gives it back to the guest, who hasn't been told of it then. If it isn't told of others either (`untold`), it
+    /// is before a request that may take long.
     fn execute(
         &mut self,
         memory: &GuestMemoryMmap,
         executor: &mut Executor<'_>,
         chain: &mut Chain,
         head: u16,
-    ) -> Result<(), String> {
+        untold: bool,
+    ) -> Result<bool, String> {
         let table = GuestAddress(self.queue.desc_table());
         let written = match chain.read(memory, table, self.queue.size(), head) {
-            Ok(()) => executor.execute(memory, chain),
+            Ok(()) => {
+                if untold && !executor.is_short(memory, chain) {
+                    self.notify(memory)?;
+                }
+                executor.execute(memory, chain)
+            }
             Err(Broken(what)) => {
                 log::warn!("a request of a guest has {what}; it gets no answer");
                 0
             }
         };
-        self.give_back(memory, head, written)
+        self.give_back(memory, head, written).map(|()| true)
     }
 
     fn give_back(&mut self, memory: &GuestMemoryMmap, head: u16, written: u32) -> Result<(), String> {

@@ -25,7 +25,7 @@ pub struct TestDisk {
     pub flushes: AtomicUsize,
     pub discards: Mutex<Vec<(u64, u64)>>,
     pub fails: AtomicBool,
-    /// While it is locked, writes wait.
+    /// While it is locked, writes and flushes wait.
     pub gate: Mutex<()>,
 }
 
@@ -102,6 +102,7 @@ impl Disk for TestDisk {
     }
 
     fn flush(&self) -> Result<()> {
+        drop(self.gate.lock().unwrap());
         self.flushes.fetch_add(1, Ordering::SeqCst);
         self.check()
     }

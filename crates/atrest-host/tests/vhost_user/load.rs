@@ -86,6 +86,11 @@ fn next(noise: &mut Noise, under_way: &HashMap<u16, Request>, model: &[u8], sect
 }
 
 fn offer(guest: &mut Machine, slot: u16, request: &Request) {
+    put(guest, slot, request);
+    guest.offer(&[3 * slot]);
+}
+
+fn put(guest: &Machine, slot: u16, request: &Request) {
     let Request { kind, at, data } = request;
     let header = HEADER + 16 * u64::from(slot);
     guest.write(header, &[&kind.to_le_bytes()[..], &[0; 4], &(*at as u64 / 512).to_le_bytes()].concat());
@@ -98,7 +103,6 @@ fn offer(guest: &mut Machine, slot: u16, request: &Request) {
         len => vec![(header, 16, NEXT, head + 1), (place(slot), len as u32, flags, head + 2), status],
     };
     guest.put(TABLE + 16 * u64::from(head), &chain);
-    guest.offer(&[head]);
 }
 
 #[test]
@@ -118,5 +122,34 @@ fn many_requests_under_way_are_each_done_once() {
         world.disk.fails.store(false, Ordering::SeqCst);
         assert_eq!(run(&mut guest, &mut model, 512, 200, 10), 0);
         assert!(world.disk.content(0, SIZE) == model);
+    }
+}
+
+/// What is done is told of together, but not later than a request that takes long: a guest that sleeps until it is told has all of
+/// its answers by then.
+#[test]
+fn a_guest_is_told_of_what_is_done_before_what_takes_long() {
+    for (kind, len) in [(OUT, 128 << 10), (FLUSH, 0)].repeat(20) {
+        let world = World::new(TestDisk::new());
+        let mut guest = world.boot();
+        let gate = world.disk.gate.lock().unwrap();
+        let read = || Request { kind: IN, at: 0, data: vec![0; 512] };
+        // The data of the last are longer than what others have, and behind theirs.
+        for (slot, request) in (0..).zip([read(), read(), read(), Request { kind, at: 0, data: vec![1; len] }]) {
+            put(&guest, slot, &request);
+        }
+        guest.calls();
+        guest.offer(&[0, 3, 6, 9]);
+        let begun = std::time::Instant::now();
+        let mut seen = 0;
+        while seen < 3 {
+            assert!(begun.elapsed().as_secs() < 20, "the guest isn't told, and knows of {seen} answers");
+            if guest.calls() > 0 {
+                seen = guest.used();
+            }
+            std::thread::yield_now();
+        }
+        drop(gate);
+        guest.wait();
     }
 }
