@@ -4,28 +4,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest_host::{Disk, Nbd, ReadOnly, Serve as _, VhostUser};
-use clap::Args;
+use atrest_host::{Disk, Nbd, ReadOnly, Serve as _, Served, VhostUser};
+use clap::{ArgGroup, Args};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::devices::Access;
+#[cfg(feature = "ublk")]
+use crate::failure::Code;
 use crate::failure::{About, Failure, Result};
 use crate::output::{Answer, Output, Text, quoted, shown, size};
 use crate::stop::{self, Gently};
 use crate::volumes::{PlainArgs, VolumeArgs};
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("way").required(true)))]
 pub struct Serve {
     #[command(flatten)]
     volume: VolumeArgs,
     /// The Unix socket for NBD clients: QEMU, nbd-client, nbdkit's tools
-    #[arg(long, value_name = "SOCKET", required_unless_present = "vhost_user")]
+    #[arg(long, value_name = "SOCKET", group = "way")]
     nbd: Option<PathBuf>,
     /// The Unix socket for a virtual machine, as vhost-user-blk
-    #[arg(long, value_name = "SOCKET", conflicts_with = "nbd")]
+    #[arg(long, value_name = "SOCKET", group = "way")]
     vhost_user: Option<PathBuf>,
-    /// The queues of vhost-user-blk, each with a thread of its own
+    /// As a block device of this machine, by the kernel's ublk driver: as root, on Linux 6.5 or later
+    #[cfg(feature = "ublk")]
+    #[arg(long, group = "way")]
+    ublk: bool,
+    /// The queues of vhost-user-blk or ublk, each with a thread of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     queues: u16,
     /// The name of the NBD export, and the serial number of the disk
@@ -41,13 +48,21 @@ pub struct Serve {
     plain: PlainArgs,
 }
 
+/// The protocol whose place is a block device.
+const UBLK: &str = "ublk";
+
 /// `serve`, once clients can come.
 #[derive(Serialize, JsonSchema)]
 pub struct Serving {
     device: String,
-    /// `nbd` or `vhost-user-blk`.
+    /// `nbd`, `vhost-user-blk` or `ublk`.
     protocol: &'static str,
-    socket: String,
+    /// Where clients connect; not by `ublk`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<String>,
+    /// The block device of this machine, by `ublk`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_device: Option<String>,
     /// The size of the data in bytes.
     size: u64,
     /// In bytes.
@@ -59,26 +74,32 @@ impl Serving {
     pub fn new(
         device: &str,
         protocol: &'static str,
-        socket: &Path,
+        place: &Path,
         (size, sector_size): (u64, u32),
         read_only: bool,
     ) -> Self {
-        let (device, socket) = (device.into(), socket.display().to_string());
-        Serving { device, protocol, socket, size, sector_size, read_only }
+        let (device, place) = (device.into(), Some(place.display().to_string()));
+        let (socket, block_device) = if protocol == UBLK { (None, place) } else { (place, None) };
+        Serving { device, protocol, socket, block_device, size, sector_size, read_only }
     }
 }
 
 impl Answer for Serving {
     fn text(&self, out: &mut Text) {
-        let (device, socket) = (shown(&self.device), shown(&self.socket));
+        let place = self.socket.as_ref().or(self.block_device.as_ref()).map_or("", String::as_str);
+        let (device, place) = (shown(&self.device), shown(place));
         let how = if self.read_only { ", for reading" } else { "" };
-        out.line(format_args!("serving {device} ({}) by {} at {socket}{how}", size(self.size), self.protocol));
+        out.line(format_args!("serving {device} ({}) by {} at {place}{how}", size(self.size), self.protocol));
     }
 }
 
 impl Serve {
     pub fn run(self, output: Output, yes: bool) -> Result<()> {
         let access = if self.read_only { Access::Read } else { Access::Write };
+        #[cfg(feature = "ublk")]
+        if self.ublk {
+            check_ublk()?;
+        }
         if !self.read_only {
             self.plain.confirm_writes(&self.volume, yes)?;
         }
@@ -92,16 +113,9 @@ impl Serve {
         };
         // From here on a signal lets clients' requests end first.
         let gently = Gently::new();
-        let (protocol, socket, served) = match (&self.nbd, &self.vhost_user) {
-            (Some(socket), _) => ("nbd", socket, Nbd::unix(socket).serve(disk, &self.name)),
-            (None, Some(socket)) => {
-                ("vhost-user-blk", socket, VhostUser::new(socket).queues(self.queues).serve(disk, &self.name))
-            }
-            (None, None) => return Err(Failure::usage("name a socket by --nbd or --vhost-user")),
-        };
-        let served = served.about(socket.display())?;
+        let (protocol, place, served) = self.begin(disk)?;
         let device = &self.volume.device;
-        output.answer(&Serving::new(device, protocol, socket, (size, sector_size), self.read_only))?;
+        output.answer(&Serving::new(device, protocol, &place, (size, sector_size), self.read_only))?;
         while !stop::asked() {
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -117,6 +131,39 @@ impl Serve {
             Err(Failure::interrupted("stopped; all that was written is on the disk"))
         }
     }
+
+    /// Begins to serve: by which protocol, and where.
+    fn begin(&self, disk: Arc<dyn Disk>) -> Result<(&'static str, PathBuf, Served)> {
+        if let Some(socket) = &self.nbd {
+            let served = Nbd::unix(socket).serve(disk, &self.name).about(socket.display())?;
+            return Ok(("nbd", socket.clone(), served));
+        }
+        if let Some(socket) = &self.vhost_user {
+            let served = VhostUser::new(socket).queues(self.queues).serve(disk, &self.name);
+            return Ok(("vhost-user-blk", socket.clone(), served.about(socket.display())?));
+        }
+        #[cfg(feature = "ublk")]
+        if self.ublk {
+            let served = atrest_host::Ublk::new().queues(self.queues).serve(disk, &self.name)?;
+            let device = served.device().map(Path::to_owned).unwrap_or_default();
+            return Ok((UBLK, device, served));
+        }
+        Err(Failure::usage("name a socket by --nbd or --vhost-user"))
+    }
+}
+
+/// Whether this kernel has the driver, which is said before anybody is asked for a passphrase.
+#[cfg(feature = "ublk")]
+fn check_ublk() -> Result<()> {
+    const CONTROL: &str = "/dev/ublk-control";
+    if Path::new(CONTROL).exists() {
+        return Ok(());
+    }
+    let text = format!(
+        "{CONTROL} is not there: load the driver by `modprobe ublk_drv`, on Linux 6.5 or later with CONFIG_BLK_DEV_UBLK; or serve by \
+         --nbd, and let `nbd-client` make the block device"
+    );
+    Err(Failure::new(Code::NotFound, text))
 }
 
 #[derive(Args)]

@@ -86,6 +86,23 @@ fn a_socket_in_use_is_busy_and_vhost_user_listens() {
     assert_eq!(stop(child, Signal::TERM), Some(0));
 }
 
+/// What is served is shown in a guest, by `atrest-host`'s tests: few machines have the driver.
+#[cfg(feature = "ublk")]
+#[test]
+fn without_its_driver_ublk_is_refused_before_a_passphrase_is_asked_for() {
+    let place = Place::with_vault();
+    place.encrypted("a.luks", 4096);
+    place.run(&["serve", "a.luks", "--ublk", "--nbd", "a.sock"]).failed(2, "--nbd");
+    if std::path::Path::new("/dev/ublk-control").exists() {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "SKIPPED the refusal of ublk: this machine has its driver");
+        return;
+    }
+    place.run(&["serve", "a.luks", "--ublk"]).failed(3, "modprobe ublk_drv");
+    // Even where there is no way to open the volume.
+    place.run(&["serve", "not-there.luks", "--ublk"]).failed(3, "/dev/ublk-control");
+}
+
 #[test]
 fn qemu_takes_the_lines_that_are_printed_for_it() {
     use std::io::Write;
