@@ -31,11 +31,12 @@ impl Inner {
     ) -> Result<Option<ResourceName>> {
         let busy =
             |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
-        if let Some((name, why)) = lock(&round.replaced).take() {
-            return Err(replaced(&name, &why));
-        }
         let moved = round.moved.load(Ordering::Relaxed);
         if let Some(only) = lock(&round.only).take() {
+            if let Err(e) = no_replaced(round) {
+                let _ = parts.give_back(&only, false);
+                return Err(e);
+            }
             // It had all members, and they were looked at just now.
             let ended = finish(moved, &|tables, waiting| parts.end_in(tables, &only, round.found(waiting, None)));
             match &ended {
@@ -46,11 +47,11 @@ impl Inner {
         }
         // Others have parts of it, and the last of them ends it.
         if let Some(host) = lock(&round.other).take() {
-            return Err(busy(&host));
+            return no_replaced(round).and(Err(busy(&host)));
         }
         let Last { claimed: last, swept, mut looked, parts: given_out } = match parts.claim_last()? {
             Ok(claimed) => claimed,
-            Err(host) => return Err(busy(&host)),
+            Err(host) => return no_replaced(round).and(Err(busy(&host))),
         };
         let waiting = match swept {
             Some(swept) => self.sweep(fleet, round, swept, &mut looked),
@@ -60,6 +61,8 @@ impl Inner {
             Ok(None) if round.looks && !round.has_done_all(given_out) => self.look_at_all(fleet, round).map(|()| None),
             waiting => waiting,
         };
+        // Also one that was found before: it keeps no other from being looked at.
+        let waiting = waiting.and_then(|waiting| no_replaced(round).map(|()| waiting));
         let moved = round.moved.load(Ordering::Relaxed);
         let ended = match waiting {
             Ok(None) => finish(moved, &|tables, waiting| parts.end_in(tables, &last, round.found(waiting, None))),
@@ -108,7 +111,6 @@ impl Inner {
                 None => break None,
             }
         };
-        no_replaced(round)?;
         Ok(waiting)
     }
 
@@ -168,7 +170,7 @@ impl Inner {
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return no_replaced(round),
+                None => return Ok(()),
             }
         }
     }
