@@ -242,3 +242,30 @@ fn the_same_is_so_of_the_platforms_key() {
     assert_eq!(hosts[0].rotate_platform(&quiet).unwrap().rewrapped, 1);
     read(&hosts[1], "b").unwrap();
 }
+
+/// Under a disk of two layers in use, which is put into another set: that writes the upper header, and nobody looks at the lower one.
+#[test]
+fn a_lower_header_put_back_under_a_disk_in_use_is_waited_for_after_it_was_put_into_another_set() {
+    let fleet = Fleet::new();
+    let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
+    for set in ["set", "next"] {
+        fleet.world.set(&hosts[0], set, EncryptionType::PlatformAndCustomerKeys);
+    }
+    hosts[0].create_disk(&new_disk("a", Some("set"))).unwrap();
+    let open = hosts[0].open_disk("a").unwrap();
+    open.write_at(0, &text(1)).unwrap();
+    let device = device(&fleet, &hosts[0], "a");
+    let old = header_of(&device);
+    fleet.world.platform.rotate();
+    hosts[0].rotate_platform(&quiet).unwrap();
+    put_back(&device, &old);
+    assert!(matches!(hosts[0].rotate_platform(&quiet), Err(Error::Busy { .. })));
+    hosts[0].put_into_set(&ResourceName::disk("a"), "next").unwrap();
+    // The other host doesn't see the header.
+    assert!(!hosts[1].report_platform().unwrap().finished);
+    assert!(matches!(hosts[1].rotate_platform(&quiet), Err(Error::Busy { .. })));
+    drop(open);
+    hosts[1].rotate_platform(&quiet).unwrap();
+    fleet.world.platform.destroy(1);
+    read(&hosts[1], "a").unwrap();
+}
