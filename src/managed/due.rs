@@ -14,6 +14,22 @@ use super::sync::{into_inner, lock, try_lock};
 use crate::key::KeyId;
 use crate::{Error, Result};
 
+/// Each host in its turn goes through a set that seems to wait for others: not all that waits is known.
+struct Turn {
+    place: usize,
+    hosts: usize,
+}
+
+impl Turn {
+    /// One host does so for each so many looks of all, which is once an hour with the usual interval.
+    const LOOKS: usize = 4;
+
+    /// Whether it is the host's turn, when it would pass a set over for so many times.
+    fn is_at(&self, times: usize) -> bool {
+        times % (Self::LOOKS * self.hosts) == Self::LOOKS * self.place
+    }
+}
+
 /// A set that is to be rotated, and the key that it is to come under.
 pub(super) type Due = (String, Result<KeyId>);
 
@@ -57,10 +73,11 @@ impl DiskService {
             };
             // Nobody else can move what is open here.
             ours.into_iter().for_each(&mut rotate);
-            let mut others = self.inner.in_own_order(others)?.into_iter();
+            let runs = if others.is_empty() { Vec::new() } else { self.inner.runs()? };
+            let mut others = self.inner.in_own_order(others, &runs).into_iter();
             while others.len() > 0 {
                 let some: Vec<Due> = others.by_ref().take(Records::SETS).collect();
-                let work = self.inner.with_work(&some)?;
+                let work = self.inner.with_work(&some, &runs)?;
                 some.into_iter().zip(work).filter(|(_, work)| *work).for_each(|(due, _)| rotate(due));
             }
             match next {
@@ -139,10 +156,8 @@ impl Inner {
     }
 
     /// Puts sets into another order on each host, so that they don't all begin with the same.
-    fn in_own_order(&self, mut due: Vec<Due>) -> Result<Vec<Due>> {
-        if let Some(fleet) = self.keys.fleet.as_ref().filter(|_| due.len() > 1)
-            && self.store.hosts()?.len() > 1
-        {
+    fn in_own_order(&self, mut due: Vec<Due>, runs: &[String]) -> Vec<Due> {
+        if let Some(fleet) = self.keys.fleet.as_ref().filter(|_| runs.len() > 1) {
             let run = fleet.own().run;
             due.sort_by_cached_key(|(name, _)| {
                 let mut hasher = DefaultHasher::new();
@@ -150,7 +165,17 @@ impl Inner {
                 hasher.finish()
             });
         }
-        Ok(due)
+        due
+    }
+
+    /// The hosts that share the store, in order, if any do.
+    fn runs(&self) -> Result<Vec<String>> {
+        if self.keys.fleet.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut runs: Vec<String> = self.store.hosts()?.into_iter().map(|(run, _)| run).collect();
+        runs.sort_unstable();
+        Ok(runs)
     }
 
     /// The sets of which a member is open here, if others share the store.
@@ -164,11 +189,20 @@ impl Inner {
 
     /// Which of these sets, of which no member is open here, have something for this host to do. Others may have taken the rest since
     /// they were listed.
-    fn with_work(&self, due: &[Due]) -> Result<Vec<bool>> {
+    fn with_work(&self, due: &[Due], runs: &[String]) -> Result<Vec<bool>> {
         let Some(fleet) = &self.keys.fleet else { return Ok(vec![true; due.len()]) };
         let wanted = due.iter().filter_map(|(name, key)| Some((name.as_str(), key.as_ref().ok()?)));
         let wanted: Vec<(&str, &KeyId)> = wanted.collect();
-        let work = if wanted.is_empty() { Vec::new() } else { self.store.with_work(&fleet.own(), &wanted)? };
+        let mut work = if wanted.is_empty() { Vec::new() } else { self.store.with_work(&fleet.own(), &wanted)? };
+        let own = fleet.own().run;
+        let turn = Turn { place: runs.iter().position(|run| *run == own).unwrap_or(0), hosts: runs.len().max(1) };
+        let mut passed = lock(&self.passed);
+        for ((set, _), work) in wanted.iter().zip(&mut work).filter(|(_, work)| !**work) {
+            let times = passed.entry((*set).into()).or_default();
+            *times += 1;
+            *work = turn.is_at(*times);
+        }
+        drop(passed);
         let mut work = work.into_iter();
         // An error is told in any case.
         Ok(due.iter().map(|(_, key)| key.is_err() || work.next().unwrap_or(true)).collect())

@@ -184,8 +184,13 @@ impl Inner {
                     return Err(Error::Busy { what });
                 }
                 let joining = record.joining.take().is_some();
-                // What the headers say now is noted.
-                let replaced = !core::mem::take(&mut record.replaced).is_empty();
+                // What the headers say now is noted; one that was replaced under an open volume may still be there.
+                let is_right = |layer: usize| {
+                    layers.keys_on_device().is_ok_and(|named| named.get(layer) == layers.all_keks().get(layer))
+                };
+                let before = record.replaced.len();
+                record.replaced.retain(|layer| !is_right(*layer));
+                let replaced = record.replaced.len() != before;
                 if record.note_keys(&layers.all_keks(), now) | note(&mut record, layers) || joining || replaced {
                     tables.put_resource(&record)?;
                 }

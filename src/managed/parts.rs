@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use super::fleet::Fleet;
-use super::records::{LeftTo, ResourceName};
 use super::service::Inner;
-use super::store::{Begun, Claim, Claimed, Last, Queue, Tables};
+use super::store::{Begun, Claim, Claimed, Found, Last, Queue, Tables};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::log::tell;
@@ -54,16 +53,9 @@ impl<'i> Parts<'i> {
         Ok(claim)
     }
 
-    /// Ends the look at all members, or the only part, in a transaction. All before `waiting` are proved.
-    pub(super) fn end_in(
-        &self,
-        tables: &mut Tables<'_>,
-        last: &Claimed,
-        waiting: Option<&ResourceName>,
-        left: Option<LeftTo>,
-    ) -> Result<()> {
-        let swept = waiting.map(|name| self.queue.before(name));
-        tables.end_last(self.queue, self.key, last, swept, left)
+    /// Ends the look at all members, or the only part, in a transaction.
+    pub(super) fn end_in(&self, tables: &mut Tables<'_>, last: &Claimed, found: Option<Found>) -> Result<()> {
+        tables.end_last(self.queue, self.key, last, found)
     }
 
     /// What this host had is given back, if this went well.

@@ -58,7 +58,8 @@ impl DiskService {
     }
 
     /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or
-    /// opened) and the current headers. No vault is asked.
+    /// opened) and the current headers; on a store that hosts share, from the headers of what is open here, and otherwise from the
+    /// proofs alone. No vault is asked.
     ///
     /// # Errors
     /// [`Error::Io`] from the store. A resource with an unreadable header is `waiting`.

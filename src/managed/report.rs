@@ -171,7 +171,7 @@ impl DiskService {
     }
 
     /// Reports on a set's members, from the proofs (made when a member was moved to a key, or opened) and the current
-    /// headers. No customer's vault is asked. The members are read in pages; [`report_set_page`](Self::report_set_page) doesn't
+    /// headers; on a store that hosts share, from the headers of what is open here, and otherwise from the proofs alone. No customer's vault is asked. The members are read in pages; [`report_set_page`](Self::report_set_page) doesn't
     /// list what waits either.
     ///
     /// # Errors

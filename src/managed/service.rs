@@ -147,6 +147,8 @@ pub(super) struct Inner {
     pub(super) given_up: Mutex<Vec<(String, Duration)>>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, Now>>,
+    /// How often a set was passed over since, for it seemed to wait for other hosts.
+    pub(super) passed: Mutex<HashMap<String, usize>>,
     /// Rotations of which the store may have parts as this host's, that it doesn't work at any more.
     pub(super) unreturned: Mutex<BTreeSet<Queue>>,
 }
@@ -214,6 +216,7 @@ impl DiskService {
             copies: Named::default(),
             given_up: Mutex::default(),
             looked: Mutex::default(),
+            passed: Mutex::default(),
             unreturned: Mutex::default(),
         };
         DiskService { inner: Arc::new(inner) }

@@ -10,12 +10,14 @@ use super::rounds::{AtEnd, Goal};
 use super::service::Inner;
 use super::shared_rotation::READ;
 use super::shared_round::{Round, State};
-use super::store::{Last, MAX_PAGE};
+use super::store::{Last, MAX_PAGE, PART};
 use super::sync::lock;
 use crate::{Error, Result};
 
 /// The most whose headers are looked at in one go: some full batches.
 const LOOK: usize = 3 * Batch::MOST;
+/// So many looks go through all that come after the first that waits, or more if these are few.
+const BEYOND: usize = 16;
 
 impl Inner {
     /// Ends the rotation if all are under the key, or names one that isn't. One host at a time looks at all, and goes on where the one
@@ -29,15 +31,14 @@ impl Inner {
     ) -> Result<Option<ResourceName>> {
         let busy =
             |host: &str| Error::Busy { what: format!("{}, which another host, {host:?}, rotates,", round.queue) };
-        if let Some((name, why)) = lock(&round.replaced).take() {
-            return Err(replaced(&name, &why));
-        }
-        let left = || lock(&round.left_to).take();
         let moved = round.moved.load(Ordering::Relaxed);
         if let Some(only) = lock(&round.only).take() {
+            if let Err(e) = no_replaced(round) {
+                let _ = parts.give_back(&only, false);
+                return Err(e);
+            }
             // It had all members, and they were looked at just now.
-            let left = left();
-            let ended = finish(moved, &|tables, waiting| parts.end_in(tables, &only, waiting, left.clone()));
+            let ended = finish(moved, &|tables, waiting| parts.end_in(tables, &only, round.found(waiting, None)));
             match &ended {
                 Ok(_) => _ = round.own_parts.fetch_add(1, Ordering::Relaxed),
                 Err(_) => _ = parts.give_back(&only, false),
@@ -46,26 +47,28 @@ impl Inner {
         }
         // Others have parts of it, and the last of them ends it.
         if let Some(host) = lock(&round.other).take() {
-            return Err(busy(&host));
+            return no_replaced(round).and(Err(busy(&host)));
         }
-        let Last { claimed: last, swept, parts: given_out } = match parts.claim_last()? {
+        let Last { claimed: last, swept, mut looked, parts: given_out } = match parts.claim_last()? {
             Ok(claimed) => claimed,
-            Err(host) => return Err(busy(&host)),
+            Err(host) => return no_replaced(round).and(Err(busy(&host))),
         };
         let waiting = match swept {
-            Some(swept) => self.sweep(fleet, round, swept),
+            Some(swept) => self.sweep(fleet, round, swept, &mut looked),
             None => Ok(None),
         };
         let waiting = match waiting {
             Ok(None) if round.looks && !round.has_done_all(given_out) => self.look_at_all(fleet, round).map(|()| None),
             waiting => waiting,
         };
-        let left = left();
+        // Also one that was found before: it keeps no other from being looked at.
+        let waiting = waiting.and_then(|waiting| no_replaced(round).map(|()| waiting));
         let moved = round.moved.load(Ordering::Relaxed);
         let ended = match waiting {
-            Ok(None) => finish(moved, &|tables, waiting| parts.end_in(tables, &last, waiting, left.clone())),
+            Ok(None) => finish(moved, &|tables, waiting| parts.end_in(tables, &last, round.found(waiting, None))),
             Ok(waiting) => {
-                let noted = self.store.write(|tables| parts.end_in(tables, &last, waiting.as_ref(), left.clone()));
+                let found = round.found(waiting.as_ref(), looked.as_ref());
+                let noted = self.store.write(|tables| parts.end_in(tables, &last, found.clone()));
                 noted.map(|()| waiting)
             }
             Err(e) => {
@@ -79,34 +82,78 @@ impl Inner {
         parts.ended(ended)
     }
 
-    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then.
-    fn sweep(&self, fleet: &Arc<Fleet>, round: &Round<'_>, swept: String) -> Result<Option<ResourceName>> {
-        let waits = |resource: &Resource| match &round.goal {
-            Goal::Set(set) => set.waits_for(resource),
-            goal => self.state(goal, resource) == State::Waiting,
-        };
-        let mut after = Some(swept);
-        loop {
-            let (names, next) = self.store.queue_page(&round.queue, after.as_deref(), None, MAX_PAGE, &|_| true)?;
+    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then; after that it goes
+    /// on from where the last look had, `looked`, for a while.
+    fn sweep(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        swept: String,
+        looked: &mut Option<String>,
+    ) -> Result<Option<ResourceName>> {
+        let mut after = swept;
+        let waiting = 'all: loop {
+            let (names, next) = self.sweep_page(round, &after, MAX_PAGE)?;
             for names in names.chunks(READ) {
                 // What was left before may have been let go since.
                 lock(&round.left).take();
-                let found: Vec<Resource> =
-                    self.store.resources_of(names)?.into_iter().flatten().filter(waits).collect();
-                if found.is_empty() {
-                    continue;
-                }
-                self.sweep_some(fleet, round, &found)?;
-                let names: Vec<ResourceName> = found.iter().map(Resource::full_name).collect();
-                if let Some(waiting) = self.store.resources_of(&names)?.iter().flatten().find(|&of| waits(of)) {
-                    return Ok(Some(waiting.full_name()));
+                let found = self.sweep_some(fleet, round, names)?;
+                let now = self.store.resources_of(&found)?;
+                if let Some(waiting) = now.iter().flatten().find(|of| self.waits(round, of)) {
+                    let last = names.last().map_or(after, |name| round.queue.before(name));
+                    self.sweep_beyond(fleet, round, last, looked)?;
+                    break 'all Some(waiting.full_name());
                 }
             }
             lock(&round.left).take();
             match next {
-                Some(next) => after = Some(next),
-                None => return Ok(None),
+                Some(next) => after = next,
+                None => break None,
             }
+        };
+        Ok(waiting)
+    }
+
+    /// Goes on after the first that waits, for others that can be moved, as their hosts have let them go. So that no look costs much,
+    /// each goes through a part, and the next one goes on there.
+    fn sweep_beyond(
+        &self,
+        fleet: &Arc<Fleet>,
+        round: &Round<'_>,
+        last: String,
+        looked: &mut Option<String>,
+    ) -> Result<()> {
+        let mut after = looked.take().filter(|looked| *looked > last).unwrap_or(last);
+        for _ in 0..(round.total / BEYOND / PART).max(1) {
+            let (names, next) = self.sweep_page(round, &after, PART)?;
+            names.chunks(READ).try_for_each(|names| self.sweep_some(fleet, round, names).map(drop))?;
+            looked.clone_from(&next);
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// A page of the members; of the platform's, of those that wait.
+    fn sweep_page(&self, round: &Round<'_>, after: &str, limit: usize) -> Result<(Vec<ResourceName>, Option<String>)> {
+        self.store.queue_page(&round.queue, Some(after), None, limit, &|of| self.waits(round, of))
+    }
+
+    /// Moves those of these that wait, as far as no other host has them. Returns their names.
+    fn sweep_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, names: &[ResourceName]) -> Result<Vec<ResourceName>> {
+        let found = self.store.resources_of(names)?.into_iter().flatten();
+        let found: Vec<Resource> = found.filter(|of| self.waits(round, of)).collect();
+        self.look_at_some(fleet, round, &found)?;
+        Ok(found.iter().map(Resource::full_name).collect())
+    }
+
+    /// Whether the rotation can't end before one is moved.
+    fn waits(&self, round: &Round<'_>, resource: &Resource) -> bool {
+        match &round.goal {
+            Goal::Set(set) => set.waits_for(resource),
+            goal => self.state(goal, resource) == State::Waiting,
         }
     }
 
@@ -123,14 +170,9 @@ impl Inner {
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return no_replaced(round),
+                None => return Ok(()),
             }
         }
-    }
-
-    fn sweep_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, these: &[Resource]) -> Result<()> {
-        self.look_at_some(fleet, round, these)?;
-        no_replaced(round)
     }
 
     fn look_at_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, these: &[Resource]) -> Result<()> {

@@ -23,7 +23,7 @@ use super::records::{LeftTo, Resource, ResourceName};
 use super::rotation::RotationProgress;
 use super::rounds::{AtEnd, Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner};
-use super::shared_round::{Round, State, is_done};
+use super::shared_round::{LeftBehind, Round, State, is_done};
 use super::store::{Claim, MAX_PAGE, PART, Queue};
 use super::sync::lock;
 use crate::{Error, Result};
@@ -105,6 +105,7 @@ impl Inner {
     /// Moves what is open here, and then all parts that no other host has.
     fn rotate_parts(&self, fleet: &Arc<Fleet>, round: &Round<'_>, parts: &mut Parts<'_>) -> Result<(), Stopped> {
         let failed = |e| (None, e);
+        *lock(&round.left_to) = LeftBehind::default();
         if lock(&round.only).is_some() {
             // It has what is open here, too.
             self.rotate_range(fleet, round, None, None).map_err(failed)?;
@@ -285,11 +286,9 @@ impl Inner {
                 return ControlFlow::Continue(());
             }
             Attached::Elsewhere(holder) => {
-                if let Some(holder) = holder.clone() {
-                    *lock(&round.left_to) = Some(LeftTo { device: before.id.clone(), holder });
-                }
+                let to = holder.clone().map(|holder| LeftTo { device: before.id.clone(), holder });
                 let what = format!("the {name}, which another host has open,");
-                round.leave(&name, Error::Busy { what });
+                round.leave(&name, to, Error::Busy { what });
                 return ControlFlow::Continue(());
             }
             Attached::Gone => return ControlFlow::Continue(()),
@@ -309,7 +308,7 @@ impl Inner {
                 Ok(()) => round.note_replaced(&name, why),
                 Err(e) => return round.fail(Some(&name), e),
             },
-            Err(why @ Error::Busy { .. }) => round.leave(&name, why),
+            Err(why @ Error::Busy { .. }) => round.leave(&name, None, why),
             Err(Error::NoSuchResource(_)) => {}
             Err(e) => return round.fail(Some(&name), e),
         }

@@ -1,7 +1,7 @@
 //! What one host knows of a rotation that hosts share, while it takes part.
 
 use core::ops::ControlFlow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -9,13 +9,15 @@ use super::records::{LeftTo, Resource, ResourceName};
 use super::rotation::RotationProgress;
 use super::rounds::{Goal, Left, Stopped};
 use super::service::Inner;
-use super::store::{Claimed, Queue};
+use super::store::{Claimed, Found, Queue};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result};
 
 /// The most members of which it is remembered that they were looked at.
 const MOST_SEEN: usize = 4096;
+/// The most disks open elsewhere that are noted one by one: each look at a set that waits for them reads so many records more.
+const MOST_LEFT: usize = 4;
 
 /// What is known of a resource from its record.
 #[derive(PartialEq, Eq)]
@@ -25,6 +27,15 @@ pub(super) enum State {
     Waiting,
     /// It has nothing to do with this rotation.
     Others,
+}
+
+/// What was left, as other hosts may have it.
+#[derive(Default)]
+pub(super) struct LeftBehind {
+    /// The first of those that other hosts have open.
+    to: BTreeMap<ResourceName, LeftTo>,
+    /// Something was left for another reason.
+    otherwise: bool,
 }
 
 /// One host's part of a rotation.
@@ -45,8 +56,8 @@ pub(super) struct Round<'r> {
     pub(super) replaced: Mutex<Option<(ResourceName, Error)>>,
     /// The only part, which is this host's until the rotation ends.
     pub(super) only: Mutex<Option<Claimed>>,
-    /// One that was left to the host that has it open.
-    pub(super) left_to: Mutex<Option<LeftTo>>,
+    /// To whom it was left.
+    pub(super) left_to: Mutex<LeftBehind>,
     /// The host that has the last parts.
     pub(super) other: Mutex<Option<String>>,
     pub(super) done: AtomicUsize,
@@ -87,12 +98,33 @@ impl Round<'_> {
         (self.progress)(RotationProgress { done, total: self.total.max(done) });
     }
 
-    pub(super) fn leave(&self, name: &ResourceName, why: Error) {
+    /// Leaves one that another host has open, `to`, or that can't be moved for another reason.
+    pub(super) fn leave(&self, name: &ResourceName, to: Option<LeftTo>, why: Error) {
+        {
+            let mut behind = lock(&self.left_to);
+            match to {
+                Some(to) => drop(behind.to.insert(name.clone(), to)),
+                None => behind.otherwise = true,
+            }
+            if behind.to.len() > MOST_LEFT {
+                behind.to.pop_last();
+            }
+        }
         let mut left = lock(&self.left);
         // Threads leave several at once, and the first of them is told of.
         if left.as_ref().is_none_or(|(first, _)| name < first) {
             *left = Some((name.clone(), why));
         }
+    }
+
+    /// What is to be noted of a look at all members, of which `waiting` is the first that waits; `looked` is the key up to which it
+    /// went on after that. To whom something was left is noted if nothing was left otherwise.
+    pub(super) fn found(&self, waiting: Option<&ResourceName>, looked: Option<&String>) -> Option<Found> {
+        let waiting = waiting?;
+        let behind = lock(&self.left_to);
+        let is_all = behind.to.contains_key(waiting) && !behind.otherwise;
+        let left_to = if is_all { behind.to.values().cloned().collect() } else { Vec::new() };
+        Some(Found { swept: self.queue.before(waiting), looked: looked.cloned(), left_to })
     }
 
     /// One is proved to be under the key, and its header isn't, so that the rotation doesn't end.

@@ -151,7 +151,8 @@ impl<'d> Header<'d> {
     /// As [`repair`](Self::repair), but foreign data at the place of a copy **is destroyed.**
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::ForeignData`] for BitLocker metadata that name a place where no copy can be: over
+    /// the boot sector, or in what follows the volume; [`Error::Io`].
     pub fn hazmat_repair(&mut self) -> Result<bool> {
         self.recover(true)
     }

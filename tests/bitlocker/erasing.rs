@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use atrest::volume::Header;
-use atrest::{BlockDevice, Credential, Error, FileDevice, OpenOptions, Volume};
+use atrest::{BlockDevice, Credential, Error, FileDevice, OpenOptions, Protector, Volume};
 
 use super::common::device::{TestDevice, crash_images, reopen};
 use super::common::{cryptsetup, python, text};
@@ -140,6 +140,39 @@ fn erasing_writes_nowhere_but_to_copies() {
     let device = Arc::new(TestDevice::new(image));
     Header::load(&device).unwrap().erase().unwrap();
     assert!(device.bytes()[model::SIZE..].iter().all(|byte| *byte == 0x33) && !is_left(&model, &device.bytes()));
+}
+
+/// Metadata that were forged name places that can't be those of copies. A repair that may destroy what it finds writes nothing there, and nor
+/// does a change.
+#[test]
+fn a_repair_writes_nowhere_but_to_copies() {
+    let size = model::SIZE as u64;
+    for elsewhere in [0, size, size + (1 << 20), u64::MAX - 511] {
+        for how in ["hazmat_repair", "repair", "open", "change"] {
+            let mut model = suspended();
+            model.copies[2] = elsewhere;
+            let mut image = model.image(&model::plain(), |_| true);
+            if elsewhere == size {
+                // What follows the volume on its device.
+                image.resize(3 << 20, 0x33);
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("volume");
+            std::fs::write(&path, &image).unwrap();
+            let open = |options: &OpenOptions| {
+                reopen(|| Volume::open(FileDevice::open(&path)?, Credential::ClearKey, options))
+            };
+            let done = match how {
+                "hazmat_repair" => reopen(|| Header::load(&FileDevice::open(&path)?)?.hazmat_repair()).map(drop),
+                "repair" => reopen(|| Header::load(&FileDevice::open(&path)?)?.repair()).map(drop),
+                "open" => open(&OpenOptions::new().hazmat_repair(true)).map(drop),
+                _ => open(&OpenOptions::new().read_only(false))
+                    .and_then(|volume| volume.add_protector(Protector::Passphrase(b"pw"), &options()).map(drop)),
+            };
+            assert!(done.is_err(), "{elsewhere} {how}");
+            assert!(std::fs::read(&path).unwrap() == image, "{elsewhere} {how}: the device was written to");
+        }
+    }
 }
 
 #[test]

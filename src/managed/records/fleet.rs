@@ -56,12 +56,16 @@ pub(in crate::managed) struct Turn {
     /// The look at all members at the end has proved all up to this key of the store, and met one that another host has open.
     #[serde(default)]
     pub(in crate::managed) swept: Option<String>,
+    /// It has gone on to this key, for others that can be moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::managed) looked: Option<String>,
     /// All were proved to be under the key.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(in crate::managed) ended: bool,
-    /// One that waited when it was looked at last, and another host had open. Until that one lets it go, nobody else can end it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::managed) left: Option<LeftTo>,
+    /// The first of those that waited when it was looked at last, if all that did were open on other hosts. Until one of these is let
+    /// go, nobody else has much to do. The field `left` of earlier releases had any one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::managed) left_to: Vec<LeftTo>,
 }
 
 /// A device that was left to the host that has it open.

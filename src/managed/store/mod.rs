@@ -49,7 +49,7 @@ pub(super) use self::moving::check_whole;
 pub use self::moving::{copy_records, reopen_moved};
 pub(super) use self::old::OldRecords;
 pub(super) use self::opening::check_file;
-pub(super) use self::queue::{Begun, Claim, Claimed, Last, PART, Queue};
+pub(super) use self::queue::{Begun, Claim, Claimed, Found, Last, PART, Queue};
 pub use self::shared::{
     Action, Change, MAX_COMMIT, MAX_COMMIT_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Record, Revision, Store,
 };

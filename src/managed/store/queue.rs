@@ -43,6 +43,17 @@ pub(in crate::managed) enum Claim {
     Nothing,
 }
 
+/// What the look at all members has found, if it hasn't ended the rotation.
+#[derive(Default, Clone)]
+pub(in crate::managed) struct Found {
+    /// The key up to which all are proved.
+    pub(in crate::managed) swept: String,
+    /// The one up to which it has gone on after that.
+    pub(in crate::managed) looked: Option<String>,
+    /// Those that wait for others, as far as these are few.
+    pub(in crate::managed) left_to: Vec<LeftTo>,
+}
+
 /// A rotation that hosts share, as it was when one came to it.
 pub(in crate::managed) struct Begun {
     /// How many members there were when it began.
@@ -58,6 +69,8 @@ pub(in crate::managed) struct Last {
     pub(in crate::managed) claimed: Claimed,
     /// The key up to which all were proved before.
     pub(in crate::managed) swept: Option<String>,
+    /// The one up to which the last look went on after that.
+    pub(in crate::managed) looked: Option<String>,
     /// How many parts were given out.
     pub(in crate::managed) parts: u64,
 }
@@ -177,14 +190,13 @@ impl Tables<'_> {
         self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
     }
 
-    /// Ends the look at all members, or the only part. `swept` is the key up to which all are proved; without it the rotation has ended.
+    /// Ends the look at all members, or the only part. Unless it `found` something that waits, the rotation has ended.
     pub(in crate::managed) fn end_last(
         &mut self,
         queue: &Queue,
         key: &KeyId,
         last: &Claimed,
-        swept: Option<String>,
-        left: Option<LeftTo>,
+        found: Option<Found>,
     ) -> Result<()> {
         let own = self.run.clone().map(|run| Place::Host(run).key());
         let keys = [queue.turn().key(), last.place.key()];
@@ -194,8 +206,13 @@ impl Tables<'_> {
         self.transaction.remove(&last.place.key())?;
         let Some(turn) = self.read::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) else { return Ok(()) };
         // It stays, so that who comes late sees that all was given out, and the rounds are counted on.
-        let left = left.filter(|_| swept.is_some());
-        self.put(&queue.turn(), &Turn { ended: swept.is_none(), swept, left, ..turn })
+        let turn = match found {
+            Some(Found { swept, looked, left_to }) => {
+                Turn { ended: false, swept: Some(swept), looked, left_to, ..turn }
+            }
+            None => Turn { ended: true, swept: None, looked: None, left_to: Vec::new(), ..turn },
+        };
+        self.put(&queue.turn(), &turn)
     }
 
     /// The same where all was given out: a part that a host didn't end, and is gone.
@@ -289,8 +306,9 @@ impl Records {
                 given_out: false,
                 next: 0,
                 swept: None,
+                looked: None,
                 ended: false,
-                left: None,
+                left_to: Vec::new(),
             };
             let mut begun = Begun { total: count, has_ended: false, only: None };
             // Of the platform's, others than those that were counted are looked at.
@@ -402,7 +420,7 @@ impl Records {
             }
             tables.put(&place, &Part { from: None, until: None, holder: Some(own.clone()) })?;
             let claimed = Claimed { place, from: None, until: None };
-            Ok(Ok(Last { claimed, swept: turn.swept, parts: turn.next }))
+            Ok(Ok(Last { claimed, swept: turn.swept, looked: turn.looked, parts: turn.next }))
         })
     }
 }

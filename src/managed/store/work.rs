@@ -17,14 +17,14 @@ impl Records {
     pub(in crate::managed) const SETS: usize = MAX_COMMIT / 3;
 
     /// Of these sets, which are to come under these keys, those in which a host that has no member open finds something to do:
-    /// not if all are under the key, another host with a lease has all that is left, or one has a device open that waits. At most
-    /// [`SETS`](Self::SETS).
+    /// not if all are under the key, another host with a lease has all that is left, or all that is known to wait is as open on other
+    /// hosts as it was at the last look. At most [`SETS`](Self::SETS).
     pub(in crate::managed) fn with_work(&self, own: &Holder, sets: &[(&str, &KeyId)]) -> Result<Vec<bool>> {
         let places = sets.iter().flat_map(|(set, _)| [Place::Set((*set).into()), Queue::Set((*set).into()).turn()]);
         let found = self.read_all(&places.collect::<Vec<_>>())?;
         let mut work = Vec::with_capacity(sets.len());
         // What says that another host has the rest of a set.
-        let (mut asked, mut of) = (Vec::new(), Vec::new());
+        let mut asked = Vec::new();
         for (n, ((name, key), records)) in sets.iter().zip(found.chunks(2)).enumerate() {
             let is_done = |set: &EncryptionSet| set.active_key == **key && set.previous_keys.is_empty();
             // What can't be read is told where the set is rotated, and keeps no other set from it.
@@ -36,14 +36,13 @@ impl Records {
             if turn.next == 1 {
                 asked.push((n, None, Place::Part((*name).into(), turn.round, 0)));
             }
-            if let Some(left) = turn.left {
-                asked.push((n, Some(left.holder), Place::Attachment(left.device)));
-            }
+            asked.extend(turn.left_to.into_iter().map(|left| (n, Some(left.holder), Place::Attachment(left.device))));
         }
         if asked.is_empty() {
             return Ok(work);
         }
         let places: Vec<Place> = asked.iter().map(|(.., place)| place.clone()).collect();
+        let mut of = Vec::with_capacity(asked.len());
         for ((n, left_to, _), record) in asked.iter().zip(self.read_all(&places)?) {
             let holder = match left_to {
                 None => read::<Part>(&record).unwrap_or(None).and_then(|part| part.holder),
@@ -53,19 +52,28 @@ impl Records {
                     .and_then(|found| found.holder)
                     .filter(|holder| holder == to),
             };
-            of.extend(holder.filter(|holder| holder.run != own.run).map(|holder| (*n, holder.run)));
+            of.push((*n, left_to.is_some(), holder.filter(|holder| holder.run != own.run).map(|holder| holder.run)));
         }
-        let runs: BTreeSet<&String> = of.iter().map(|(_, run)| run).collect();
-        let runs: Vec<&String> = runs.into_iter().collect();
-        let hosts: Vec<Place> = runs.iter().map(|run| Place::Host((*run).clone())).collect();
-        let living: BTreeSet<&String> = match hosts.is_empty() {
-            true => BTreeSet::new(),
-            false => {
-                runs.into_iter().zip(self.read_all(&hosts)?).filter_map(|(run, (_, host))| host.map(|_| run)).collect()
-            }
-        };
-        of.iter().filter(|(_, run)| living.contains(run)).for_each(|(n, _)| work[*n] = false);
+        let living = self.living(of.iter().filter_map(|(.., run)| run.as_ref()).collect())?;
+        let is_others = |run: &Option<String>| run.as_ref().is_some_and(|run| living.contains(run));
+        for (n, work) in work.iter_mut().enumerate() {
+            let of_it = || of.iter().filter(|(at, ..)| *at == n);
+            let has_part = of_it().any(|(_, is_left, run)| !is_left && is_others(run));
+            let mut left = of_it().filter(|(_, is_left, _)| *is_left).peekable();
+            let waits = left.peek().is_some() && left.all(|(.., run)| is_others(run));
+            *work &= !has_part && !waits;
+        }
         Ok(work)
+    }
+
+    /// Which of these runs of hosts have a lease.
+    fn living(&self, runs: BTreeSet<&String>) -> Result<BTreeSet<String>> {
+        if runs.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let hosts: Vec<Place> = runs.iter().map(|run| Place::Host((*run).clone())).collect();
+        let found = runs.into_iter().zip(self.read_all(&hosts)?);
+        Ok(found.filter_map(|(run, (_, host))| host.map(|_| run.clone())).collect())
     }
 
     fn read_all(&self, places: &[Place]) -> Result<Vec<(Place, Option<Record>)>> {

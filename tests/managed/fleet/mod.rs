@@ -13,4 +13,5 @@ mod shared_work;
 mod simulation;
 mod two_hosts;
 mod view;
+mod waiting;
 mod world;

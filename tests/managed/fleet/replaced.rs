@@ -1,9 +1,9 @@
 //! A header that is replaced by an older one while hosts share a rotation: the key that it names isn't given up.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use atrest::managed::{ProtectionStatus, ResourceName};
+use atrest::managed::{ProtectionStatus, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error, Result};
 
 use super::world::{Fleet, Host};
@@ -35,12 +35,16 @@ fn read(host: &Host, name: &str) -> Result<()> {
 
 /// Three disks of a set, written, and two hosts.
 fn two_hosts() -> (Fleet, [Host; 2]) {
+    with_disks(NAMES.map(String::from))
+}
+
+fn with_disks(names: impl IntoIterator<Item = String>) -> (Fleet, [Host; 2]) {
     let fleet = Fleet::new();
     let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
     fleet.world.set(&hosts[0], "set", EncryptionType::CustomerKey);
-    for name in NAMES {
-        hosts[0].create_disk(&new_disk(name, Some("set"))).unwrap();
-        hosts[0].open_disk(name).unwrap().write_at(0, &text(1)).unwrap();
+    for name in names {
+        hosts[0].create_disk(&new_disk(&name, Some("set"))).unwrap();
+        hosts[0].open_disk(&name).unwrap().write_at(0, &text(1)).unwrap();
     }
     (fleet, hosts)
 }
@@ -135,6 +139,80 @@ fn a_rotation_takes_up_what_was_put_back_after_it() {
     }
 }
 
+/// The host that began has the first part, and looks at what another one did in the second.
+#[test]
+fn a_header_put_back_in_the_part_of_another_host_is_moved_again_by_the_one_that_began() {
+    let (fleet, [one, other]) = with_disks((0..241).map(|n| format!("d{n:03}")));
+    let last = device(&fleet, &one, "d240");
+    let old = header_of(&last);
+    fleet.world.customer(VAULT).rotate();
+    let once = AtomicBool::new(false);
+    let progress = |_: RotationProgress| {
+        if !once.swap(true, Ordering::SeqCst) {
+            // It does its part, and finds the first one in work.
+            let told = other.rotate_set("set", &quiet).unwrap_err();
+            assert!(told.to_string().contains("\"one\""), "{told}");
+            assert_eq!(one.resource(&ResourceName::disk("d240")).unwrap().proven.unwrap().key.version(), "2");
+            put_back(&last, &old);
+        }
+    };
+    one.rotate_set("set", &progress).unwrap();
+    assert!(one.encryption_set("set").unwrap().previous_keys.is_empty());
+    fleet.world.customer(VAULT).off.lock().unwrap().insert(1);
+    read(&other, "d240").unwrap();
+}
+
+/// Somebody here still has a disk that was handed over, and it is counted as that host's. Then it is closed there.
+#[test]
+fn what_was_left_to_another_host_is_looked_at_once_that_one_has_let_it_go() {
+    let (fleet, hosts) = two_hosts();
+    let old = NAMES.map(|name| header_of(&device(&fleet, &hosts[0], name)));
+    stopped_half_way(&fleet, &hosts[0]);
+    let name = moved(&hosts[0]);
+    let at = NAMES.iter().position(|other| *other == name).unwrap();
+    let stays = hosts[0].open_disk(name).unwrap();
+    hosts[0].hand_over(name, "other").unwrap();
+    let there = Mutex::new(Some(hosts[1].open_disk(name).unwrap()));
+    let progress = |_: RotationProgress| {
+        if let Some(open) = there.lock().unwrap().take() {
+            drop(open);
+            put_back(&device(&fleet, &hosts[0], name), &old[at]);
+        }
+    };
+    // It doesn't open for a rotation what it has handed over, and doesn't end it either.
+    let told = hosts[0].rotate_set("set", &progress).unwrap_err();
+    assert!(matches!(told, Error::Busy { .. }) && told.to_string().contains(name), "{told:?}");
+    assert!(!hosts[0].encryption_set("set").unwrap().previous_keys.is_empty());
+    hosts[1].rotate_set("set", &quiet).unwrap();
+    assert!(hosts[0].encryption_set("set").unwrap().previous_keys.is_empty());
+    drop(stays);
+    fleet.world.customer(VAULT).off.lock().unwrap().insert(1);
+    NAMES.iter().for_each(|name| read(&hosts[1], name).unwrap_or_else(|e| panic!("{name}: {e}")));
+}
+
+/// One under a disk in use comes first, and far after it a closed one.
+#[test]
+fn one_that_cant_be_moved_keeps_no_other_from_being_looked_at() {
+    for goes_on in [0, 1] {
+        let (fleet, hosts) = with_disks((0..61).map(|n| format!("d{n:03}")));
+        let devices = ["d000", "d060"].map(|name| device(&fleet, &hosts[0], name));
+        let old = devices.each_ref().map(|device| header_of(device));
+        fleet.world.customer(VAULT).rotate();
+        hosts[0].rotate_set("set", &quiet).unwrap();
+        let open = hosts[goes_on].open_disk("d000").unwrap();
+        devices.iter().zip(&old).for_each(|(device, old)| put_back(device, old));
+        let told = hosts[goes_on].rotate_set("set", &quiet).unwrap_err();
+        assert!(matches!(told, Error::Busy { .. }) && told.to_string().contains("d000"), "{told:?}");
+        drop(open);
+        fleet.world.customer(VAULT).off.lock().unwrap().insert(1);
+        read(&hosts[1], "d060").unwrap();
+        assert!(read(&hosts[1], "d000").is_err());
+        fleet.world.customer(VAULT).off.lock().unwrap().clear();
+        hosts[1].rotate_set("set", &quiet).unwrap();
+        read(&hosts[0], "d000").unwrap();
+    }
+}
+
 #[test]
 fn the_same_is_so_of_the_platforms_key() {
     let fleet = Fleet::new();
@@ -163,4 +241,31 @@ fn the_same_is_so_of_the_platforms_key() {
     drop(open);
     assert_eq!(hosts[0].rotate_platform(&quiet).unwrap().rewrapped, 1);
     read(&hosts[1], "b").unwrap();
+}
+
+/// Under a disk of two layers in use, which is put into another set: that writes the upper header, and nobody looks at the lower one.
+#[test]
+fn a_lower_header_put_back_under_a_disk_in_use_is_waited_for_after_it_was_put_into_another_set() {
+    let fleet = Fleet::new();
+    let hosts = [fleet.host("one", 0), fleet.host("other", 3)];
+    for set in ["set", "next"] {
+        fleet.world.set(&hosts[0], set, EncryptionType::PlatformAndCustomerKeys);
+    }
+    hosts[0].create_disk(&new_disk("a", Some("set"))).unwrap();
+    let open = hosts[0].open_disk("a").unwrap();
+    open.write_at(0, &text(1)).unwrap();
+    let device = device(&fleet, &hosts[0], "a");
+    let old = header_of(&device);
+    fleet.world.platform.rotate();
+    hosts[0].rotate_platform(&quiet).unwrap();
+    put_back(&device, &old);
+    assert!(matches!(hosts[0].rotate_platform(&quiet), Err(Error::Busy { .. })));
+    hosts[0].put_into_set(&ResourceName::disk("a"), "next").unwrap();
+    // The other host doesn't see the header.
+    assert!(!hosts[1].report_platform().unwrap().finished);
+    assert!(matches!(hosts[1].rotate_platform(&quiet), Err(Error::Busy { .. })));
+    drop(open);
+    hosts[1].rotate_platform(&quiet).unwrap();
+    fleet.world.platform.destroy(1);
+    read(&hosts[1], "a").unwrap();
 }

@@ -1,6 +1,8 @@
 //! Hosts, their clocks, a store and its faults, from a seed, one step after the other. `ATREST_FLEET_SEEDS` is the number of seeds, or
 //! one seed as `=N`.
 //!
+//! Keys of the set and of the platform are rotated, disks move into the set, and headers of closed disks are replaced by older ones.
+//!
 //! After each step, from outside: no device is written by a run of a host after another run has opened it; what a disk reads is what
 //! was acknowledged last, or what was tried since. At the end, when all hosts are well again or gone: all is under the latest
 //! version of the key, and opens when the others are destroyed; no device is without a resource.
@@ -10,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use atrest::key::KeyId;
 use atrest::managed::store::{Call, Fault};
 use atrest::managed::{OpenDisk, ResourceKind, ResourceName};
 use atrest::{EncryptionType, Error, Result};
@@ -31,7 +34,8 @@ impl Numbers {
 }
 
 const HOSTS: usize = 3;
-const STEPS: usize = 70;
+const STEPS: usize = 80;
+const HEADER: usize = 1 << 20;
 
 struct Simulation {
     fleet: Fleet,
@@ -44,6 +48,8 @@ struct Simulation {
     holds: BTreeMap<String, Vec<u8>>,
     /// The disks that may be there or not.
     perhaps: BTreeSet<String>,
+    /// A header that a disk had, with the disk's name, id, and set.
+    kept: Option<(String, String, Option<String>, Vec<u8>)>,
     next: u8,
     runs: usize,
     log: Vec<String>,
@@ -60,6 +66,7 @@ impl Simulation {
             open: BTreeMap::new(),
             holds: BTreeMap::new(),
             perhaps: BTreeSet::new(),
+            kept: None,
             next: 0,
             runs: 0,
             log: Vec::new(),
@@ -114,8 +121,10 @@ impl Simulation {
         let Some(n) = self.some_host() else { return self.pass_time() };
         match what {
             0..25 => self.pass_time(),
-            25..32 => self.create(n),
-            32..62 => self.use_disk(n),
+            25..31 => self.create(n),
+            31..56 => self.use_disk(n),
+            56..58 => self.put_into_set(n),
+            58..62 => self.replace_header(n),
             62..66 => self.close(n),
             66..71 => self.hand_over(n),
             71..75 => self.delete(n),
@@ -289,12 +298,55 @@ impl Simulation {
     }
 
     fn rotate(&mut self, n: usize) {
-        if self.below(2) == 0 {
+        let (what, newer) = (self.below(4), self.below(2) == 0);
+        if newer && what == 0 {
+            self.fleet.world.platform.rotate();
+        } else if newer {
             self.fleet.world.customer(VAULT).rotate();
         }
-        let done = self.host(n).rotate_set("set", &quiet).map(|rotation| rotation.rewrapped);
-        self.log.push(format!("{n} rotates: {done:?}"));
+        match what {
+            0 => {
+                let done = self.host(n).rotate_platform(&quiet).map(|rotation| rotation.rewrapped);
+                self.log.push(format!("{n} rotates the platform's key: {done:?}"));
+            }
+            1 => {
+                let done = self.host(n).auto_rotate(&quiet);
+                self.log.push(format!("{n} rotates by itself: {done:?}"));
+            }
+            _ => {
+                let done = self.host(n).rotate_set("set", &quiet).map(|rotation| rotation.rewrapped);
+                self.log.push(format!("{n} rotates: {done:?}"));
+            }
+        }
         let _ = self.host(n).clear_rotation_error("set");
+    }
+
+    fn put_into_set(&mut self, n: usize) {
+        let Some(name) = self.some_disk() else { return };
+        let done = self.host(n).put_into_set(&ResourceName::disk(&name), "set").map(drop);
+        self.log.push(format!("{n} puts {name} into the set: {done:?}"));
+    }
+
+    /// Keeps the header of a disk, or puts the kept one back while nobody has the disk open.
+    fn replace_header(&mut self, n: usize) {
+        let Some(name) = self.some_disk() else { return };
+        let back = self.kept.as_ref().filter(|_| self.next.is_multiple_of(2)).map(|(name, ..)| name.clone());
+        let name = back.clone().unwrap_or(name);
+        let Ok(record) = self.host(n).resource(&ResourceName::disk(&name)) else { return };
+        let is_open = self.open.keys().any(|(_, open)| *open == name);
+        let Some(device) = self.fleet.disks.devices.lock().unwrap().get(&record.id).cloned() else { return };
+        if record.joining.is_some() || is_open {
+            return;
+        }
+        match self.kept.take() {
+            Some((_, id, set, header)) if back.is_some() => {
+                if id == record.id && set == record.set {
+                    self.log.push(format!("{name} gets an old header"));
+                    device.edit(|image| image[..HEADER].copy_from_slice(&header));
+                }
+            }
+            _ => self.kept = Some((name, record.id, record.set, device.bytes()[..HEADER].to_vec())),
+        }
     }
 
     fn cut_off(&mut self, n: usize) {
@@ -339,8 +391,12 @@ impl Simulation {
         host.rotate_set("set", &quiet)?;
         let set = host.encryption_set("set")?;
         assert_eq!((&set.active_key, &set.previous_keys[..]), (&key, &[][..]));
-        let last: usize = key.version().parse().unwrap();
-        (1..last).for_each(|version| self.fleet.world.customer(VAULT).vault.destroy(version));
+        let platform = &self.fleet.world.platform;
+        platform.rotate();
+        let lower = host.rotate_platform(&quiet)?.key;
+        let version = |key: &KeyId| key.version().parse::<usize>().unwrap();
+        (1..version(&key)).for_each(|version| self.fleet.world.customer(VAULT).vault.destroy(version));
+        (1..version(&lower)).for_each(|version| platform.destroy(version));
         let there: BTreeSet<String> = host.names(ResourceKind::Disk)?.into_iter().collect();
         for (name, may) in &self.holds {
             if !there.contains(name) {

@@ -113,8 +113,30 @@ impl BitLockerStore {
         Ok(room)
     }
 
+    /// Refuses a place that can't be that of a copy, which only metadata that were forged name: not even a repair that may destroy
+    /// what it finds is to write over the boot sector, or what follows the volume, nor let a file grow.
+    fn check_room(&self, device: &dyn BlockDevice, place: u64) -> Result<()> {
+        if self.room_of_copy(device, place)? == AREA {
+            return Ok(());
+        }
+        let is_on_device =
+            place >= BOOT && place.checked_add(AREA as u64).is_some_and(|end| end <= self.found.device_size);
+        if is_on_device {
+            let mut area = vec![0; AREA];
+            device.read_at(place, &mut area).map_err(|e| Error::io("reading the metadata", e))?;
+            if zeros::is_zero(&area) {
+                return Ok(());
+            }
+        }
+        Err(Error::ForeignData(format!(
+            "the metadata of BitLocker name byte {place} as the place of a copy, which can't be there; nothing was written. They \
+             are damaged or forged: open the volume read-only, and copy its data"
+        )))
+    }
+
     /// Writes the copies that differ.
     pub(super) fn write(&mut self, device: &dyn BlockDevice, area: &[u8]) -> Result<()> {
+        self.found.differ.iter().try_for_each(|place| self.check_room(device, *place))?;
         while let Some(&place) = self.found.differ.first() {
             write_copy(device, place, area)?;
             self.found.differ.remove(0);
@@ -125,6 +147,7 @@ impl BitLockerStore {
     /// Refuses to write over what is no copy, nor the remains of one.
     pub(super) fn check_places(&self, device: &dyn BlockDevice) -> Result<()> {
         for place in &self.found.differ {
+            self.check_room(device, *place)?;
             let mut area = vec![0; AREA];
             device.read_at(*place, &mut area).map_err(|e| Error::io("reading the metadata", e))?;
             if !area.starts_with(SIGNATURE) && !zeros::is_zero(&area) {
