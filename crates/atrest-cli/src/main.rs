@@ -14,6 +14,7 @@ mod copy;
 mod credentials;
 mod devices;
 mod failure;
+mod find;
 mod guard;
 mod image;
 mod output;

@@ -1,31 +1,35 @@
 //! `rotate`: volumes move to the newest version of a vault's key.
 
-use std::fs;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use atrest::volume::Header;
-use atrest::{Credential, FileDevice, KeyVault, OpenOptions, Volume};
+use atrest::key::KeyId;
+use atrest::{Credential, FileDevice, KeyVault, MemoryDevice, OpenOptions, Volume};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::devices::{self, Access, Device};
 use crate::failure::{Code, Failure, Result};
-use crate::output::{Answer, Output, Text, note, shown};
-use crate::stop;
+use crate::find::{self, Found, What};
+use crate::output::{Answer, Output, Text, shown};
+use crate::stop::{self, Gently};
 use crate::vaults::VaultArgs;
 
 #[derive(Args)]
 pub struct Rotate {
     /// The volumes: files or block devices; with --all, folders, too
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all")]
     devices: Vec<PathBuf>,
     #[command(flatten)]
     vault: VaultArgs,
-    /// Looks through folders for every volume that is under a key of the vault
+    /// Finds every volume that is under a key of the vault: in these folders, or without any, on all block devices of this machine
     #[arg(long)]
     all: bool,
+    /// Opens the volumes, says what would move, and changes nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The file of a detached header
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     header: Option<String>,
@@ -35,25 +39,45 @@ pub struct Rotate {
 #[derive(Serialize, JsonSchema)]
 pub struct Rotated {
     volumes: Vec<Moved>,
+    /// With --all: what stays as it is, though it names a key of the vault or has a header that can't be read.
+    passed_over: Vec<PassedOver>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Moved {
     device: String,
-    /// The URL of the version that wraps its data key now; null if that failed.
+    /// The URL of the version that wraps its data key now; null if that is not known.
     key: Option<String>,
+    /// The URL of the version that the vault wraps by; null if it doesn't say.
+    newest: Option<String>,
+    /// Whether it was wrapped anew. It isn't where the newest version wraps it already.
+    moved: bool,
     /// Why it failed; null if it didn't.
     error: Option<String>,
 }
 
+#[derive(Serialize, JsonSchema)]
+struct PassedOver {
+    device: String,
+    why: String,
+}
+
 impl Answer for Rotated {
     fn text(&self, out: &mut Text) {
-        for moved in &self.volumes {
-            let state = match (&moved.key, &moved.error) {
-                (Some(key), _) => format!("under {}", shown(key)),
-                (None, error) => format!("FAILED: {}", shown(error.as_deref().unwrap_or(""))),
-            };
-            out.line(format_args!("{}: {state}", shown(&moved.device)));
+        for Moved { device, key, newest, moved, error } in &self.volumes {
+            let (device, key) = (shown(device), key.as_deref().map(shown).unwrap_or_default());
+            match (error, newest.as_deref().map(shown)) {
+                (Some(error), _) => out.line(format_args!("{device}: FAILED: {}", shown(error))),
+                (None, _) if *moved => out.line(format_args!("{device}: moved, under {key}")),
+                (None, Some(newest)) if newest != key => {
+                    out.line(format_args!("{device}: under {key}, would move to {newest}"));
+                }
+                (None, Some(_)) => out.line(format_args!("{device}: under {key} already")),
+                (None, None) => out.line(format_args!("{device}: under {key}")),
+            }
+        }
+        for PassedOver { device, why } in &self.passed_over {
+            out.line(format_args!("{}: passed over: {}", shown(device), shown(why)));
         }
     }
 }
@@ -61,84 +85,120 @@ impl Answer for Rotated {
 impl Rotate {
     pub fn run(self, output: Output) -> Result<()> {
         let vault = self.vault.open()?;
-        let devices = if self.all { find(&self.devices, vault.id())? } else { self.devices.clone() };
-        let (mut volumes, mut first) = (Vec::new(), None);
-        for path in devices {
-            stop::check("interrupted; the volumes that were not reached are under the old version")?;
-            let device = path.display().to_string();
-            match self.rotate(&path, &vault) {
-                Ok(key) => volumes.push(Moved { device, key: Some(key), error: None }),
-                Err(e) => {
-                    volumes.push(Moved { device, key: None, error: Some(e.text) });
-                    first.get_or_insert(e.code);
+        let mut newest = Newest { vault: &*vault, known: HashMap::new() };
+        let search =
+            if self.all { find::under(vault.id(), &self.devices)? } else { find::Search::named(&self.devices) };
+        let mut answer = Rotated { volumes: Vec::new(), passed_over: Vec::new() };
+        let mut first = None;
+        for (path, failure) in search.failed {
+            first.get_or_insert(failure.code);
+            answer.volumes.push(Moved::failed(&path, failure.text));
+        }
+        for (path, why) in search.passed_over {
+            answer.passed_over.push(PassedOver { device: path.display().to_string(), why });
+        }
+        // A volume is finished, and what was done is told.
+        let gently = Gently::new();
+        for found in search.volumes {
+            if stop::asked() {
+                answer.volumes.push(Moved::failed(&found.path, "it was not reached".into()));
+                continue;
+            }
+            match self.rotate(&found, &vault, &mut newest) {
+                Ok(Done::Moved(moved)) => answer.volumes.push(moved),
+                Ok(Done::PassedOver(why)) => {
+                    answer.passed_over.push(PassedOver { device: found.path.display().to_string(), why });
+                }
+                Err(failure) => {
+                    first.get_or_insert(failure.code);
+                    answer.volumes.push(Moved::failed(&found.path, failure.text));
                 }
             }
         }
-        let total = volumes.len();
-        let failed = volumes.iter().filter(|moved| moved.error.is_some()).count();
-        output.answer(&Rotated { volumes })?;
+        drop(gently);
+        let total = answer.volumes.len();
+        let failed = answer.volumes.iter().filter(|moved| moved.error.is_some()).count();
+        output.answer(&answer)?;
+        stop::check(
+            "stopped between two volumes; the same command goes on, and until then the old version has to stay enabled",
+        )?;
         match first {
+            _ if total == 0 => Err(Failure::new(Code::NotFound, "there is no volume under a key of this vault")),
             None => Ok(()),
             Some(code) => {
-                let text = format!("{failed} of {total} volumes are still under an old version: keep it enabled");
+                let text =
+                    format!("{failed} of {total} volumes failed, and may be under an old version: keep it enabled");
                 Err(Failure::new(code, text))
             }
         }
     }
 
-    fn rotate(&self, path: &Path, vault: &Arc<dyn KeyVault>) -> Result<String> {
-        let device: Device = Arc::new(FileDevice::open(path)?);
-        let mut options = OpenOptions::new();
+    fn rotate(&self, found: &Found, vault: &Arc<dyn KeyVault>, newest: &mut Newest<'_>) -> Result<Done> {
+        let open = |path: &Path| -> Result<Device> {
+            Ok(Arc::new(if self.dry_run { FileDevice::open_read_only(path)? } else { FileDevice::open(path)? }))
+        };
+        let credential = || Credential::Vault(&**vault);
+        let mut options = OpenOptions::new().read_only(self.dry_run);
+        let access = if self.dry_run { Access::Read } else { Access::Write };
         if let Some(header) = &self.header {
-            options = options.header(devices::open(header, Access::Write)?);
+            options = options.header(devices::open(header, access)?);
         }
-        let volume = Volume::open(device, Credential::Vault(&**vault), &options)?;
-        Ok(volume.rotate_kek(&**vault)?.to_string())
-    }
-}
-
-/// The volumes in folders that are under a key of the vault, in order.
-fn find(roots: &[PathBuf], vault: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut next: Vec<PathBuf> = roots.to_vec();
-    while let Some(path) = next.pop() {
-        let about = |e: std::io::Error| Failure::from(e).about(path.display());
-        let kind = fs::metadata(&path).map_err(about)?;
-        if kind.is_dir() {
-            for entry in fs::read_dir(&path).map_err(about)? {
-                let entry = entry.map_err(about)?;
-                // A link could lead round in a circle.
-                if !entry.file_type().map_err(about)?.is_symlink() {
-                    next.push(entry.path());
-                }
+        if let (What::MaybeFleet, Some(id)) = (found.what, find::fleet_id(&found.path)) {
+            let bound = OpenOptions::new().read_only(true).context(id.as_bytes());
+            if Volume::open(Arc::new(FileDevice::open_read_only(&found.path)?), credential(), &bound).is_ok() {
+                let why = "it is a disk of `atrest fleet`, whose records have to agree: `atrest fleet set rotate` moves it, or \
+                           `atrest fleet rotate-platform`";
+                return Ok(Done::PassedOver(why.into()));
             }
-        } else if if kind.is_file() { is_under(&path, vault)? } else { roots.contains(&path) } {
-            found.push(path);
         }
+        let volume = if let What::Header(size) = found.what {
+            // No data is read or written, so that it need not be there. The token records the larger of two sizes.
+            let data: Device = Arc::new(MemoryDevice::new(size.min(4 << 20) as usize));
+            let options = options.header(open(&found.path)?).hazmat_allow_truncated(true);
+            let hint = "name its data by `atrest rotate DATA --header FILE`";
+            Volume::open(data, credential(), &options).map_err(|e| Failure::from(e).hint(hint))?
+        } else {
+            Volume::open(open(&found.path)?, credential(), &options)?
+        };
+        let keys: Vec<KeyId> = volume.keks().into_iter().filter(|key| key.vault() == vault.id()).collect();
+        let of_keys: Vec<Option<KeyId>> = keys.iter().map(|key| newest.of(key)).collect();
+        let is_newest = keys.iter().zip(&of_keys).all(|(key, newest)| newest.as_ref() == Some(key));
+        let mut key = keys.first().cloned();
+        let moves = !self.dry_run && !is_newest;
+        if moves {
+            key = Some(volume.rotate_kek(&**vault)?);
+        }
+        Ok(Done::Moved(Moved {
+            device: found.path.display().to_string(),
+            key: key.map(|key| key.to_string()),
+            newest: of_keys.first().and_then(|newest| newest.as_ref().map(ToString::to_string)),
+            moved: moves,
+            error: None,
+        }))
     }
-    if found.is_empty() {
-        return Err(Failure::new(Code::NotFound, "there is no volume under a key of this vault"));
-    }
-    found.sort();
-    Ok(found)
 }
 
-fn is_under(path: &Path, vault: &str) -> Result<bool> {
-    let device = match FileDevice::open_read_only(path) {
-        Ok(device) => device,
-        // Not to be passed over: it may be under the old version, and in use.
-        Err(e @ atrest::Error::Busy { .. }) => return Err(Failure::from(e)),
-        Err(e) => return Err(e.into()),
-    };
-    let Ok(header) = Header::load(&device) else { return Ok(false) };
-    let names_it = |url: &str| url.strip_prefix(vault).is_some_and(|rest| rest.starts_with("/keys/"));
-    if !header.tokens().iter().filter_map(|token| token.key_url.as_deref()).any(names_it) {
-        return Ok(false);
+enum Done {
+    Moved(Moved),
+    PassedOver(String),
+}
+
+impl Moved {
+    fn failed(path: &Path, error: String) -> Self {
+        Moved { device: path.display().to_string(), key: None, newest: None, moved: false, error: Some(error) }
     }
-    let len = devices::size_of(&device)?;
-    let is_copy = header.segments().iter().all(|segment| segment.offset >= len);
-    if is_copy {
-        note(format_args!("{} is a copy of a header: it stays under the old version; make it anew", path.display()));
+}
+
+/// The versions that the vault wraps by, each of which it is asked for once.
+struct Newest<'v> {
+    vault: &'v dyn KeyVault,
+    known: HashMap<String, Option<KeyId>>,
+}
+
+impl Newest<'_> {
+    /// `None` where the vault doesn't say, or may not tell: then it wraps once more, which does no harm.
+    fn of(&mut self, key: &KeyId) -> Option<KeyId> {
+        let ask = || Some(self.vault.describe(key.key(), None).ok()??.id);
+        self.known.entry(key.key().to_owned()).or_insert_with(ask).clone()
     }
-    Ok(!is_copy)
 }

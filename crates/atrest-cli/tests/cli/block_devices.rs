@@ -5,10 +5,10 @@ use std::process::Command;
 use crate::common::{CHEAP, Place, by_peer, peer, peer_that};
 
 /// A loop device over a new file; it goes with this.
-struct Loop(String);
+pub struct Loop(pub String);
 
 impl Loop {
-    fn over(place: &Place, name: &str, len: u64) -> Option<Loop> {
+    pub fn over(place: &Place, name: &str, len: u64) -> Option<Loop> {
         place.write(name, "");
         std::fs::OpenOptions::new().write(true).open(place.path(name)).unwrap().set_len(len).unwrap();
         let made = Command::new("losetup").args(["--find", "--show"]).arg(place.path(name)).output();

@@ -148,28 +148,3 @@ fn a_volume_follows_the_key_that_protects_it() {
     place.ok(&["key", "delete", "disks", "-y"]);
     place.run(&["decrypt", "a.luks", "c.img"]).failed(5, "deleted");
 }
-
-#[test]
-fn all_volumes_of_a_vault_are_rotated_and_no_others() {
-    let place = Place::with_vault();
-    for name in ["a.luks", "b.luks"] {
-        place.encrypted(name, 4096);
-    }
-    place.ok(&["header", "backup", "a.luks", "a.header"]);
-    place.write("word", "other");
-    place.ok(&[&["encrypt", "plain.img", "c.luks", "--key-file", "word"], &CHEAP[..]].concat());
-    place.ok(&["key", "rotate", "disks"]);
-    let ran = place.run(&["rotate", "--all", ".", "--json"]);
-    assert_eq!(ran.status, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("a.header is a copy of a header"), "{}", ran.stderr);
-    let rotated = conforms("rotate", serde_json::from_slice(&ran.stdout).unwrap());
-    let devices: Vec<&str> =
-        rotated["volumes"].as_array().unwrap().iter().map(|moved| moved["device"].as_str().unwrap()).collect();
-    assert_eq!(devices, ["./a.luks", "./b.luks"]);
-    // One that fails is told, and the others are done.
-    place.ok(&["key", "rotate", "disks"]);
-    let ran = place.run(&["rotate", "a.luks", "c.luks", "none.luks", "b.luks", "--json"]);
-    ran.failed(4, "2 of 4 volumes");
-    let rotated = conforms("rotate", serde_json::from_slice(&ran.stdout).unwrap());
-    assert!(rotated["volumes"][3]["key"].as_str().unwrap().ends_with("/3"));
-}

@@ -21,6 +21,7 @@ mod luks;
 #[cfg(feature = "mount")]
 mod mounting;
 mod obstacles;
+mod rotating;
 mod schemas;
 mod secrets;
 #[cfg(any(feature = "etcd", feature = "postgres"))]
