@@ -102,6 +102,9 @@ enum Command {
     /// Brings a disk of Azure Disk Encryption under a vault's key
     #[cfg(feature = "kms")]
     TakeOver(Box<crate::commands::take_over::TakeOver>),
+    /// Gives a disk that stays under Azure Disk Encryption a new passphrase, in its secret or its token
+    #[cfg(feature = "kms")]
+    ReplaceSecret(Box<crate::commands::replace_secret::ReplaceSecret>),
     /// Changes the size of a volume
     Resize(Box<in_place::Resize>),
     /// Serves a volume to virtual machines and NBD clients
@@ -164,6 +167,8 @@ impl Cli {
             Command::Reencrypt(command) => command.run(output, show, yes),
             #[cfg(feature = "kms")]
             Command::TakeOver(command) => command.run(output),
+            #[cfg(feature = "kms")]
+            Command::ReplaceSecret(command) => command.run(output),
             Command::Resize(command) => command.run(output, yes),
             Command::Serve(command) => command.run(output, yes),
             #[cfg(feature = "mount")]

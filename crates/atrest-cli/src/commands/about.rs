@@ -148,6 +148,8 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("protector rm", protectors),
         ("qemu", schema_for!(serve::Lines)),
         ("reencrypt", reencrypted),
+        #[cfg(feature = "kms")]
+        ("replace-secret", schema_for!(super::replace_secret::ReplacedSecret)),
         ("resize", schema_for!(in_place::Resized)),
         ("revoke", grants),
         ("rotate", schema_for!(rotate::Rotated)),

@@ -16,6 +16,8 @@ pub mod key;
 #[cfg(feature = "mount")]
 pub mod mount;
 pub mod protector;
+#[cfg(feature = "kms")]
+pub mod replace_secret;
 pub mod rotate;
 pub mod secret;
 pub mod serve;

@@ -120,8 +120,8 @@ fn every_command_has_a_line_in_the_manual() {
     let lines: Vec<String> = lines.iter().map(|command| line(&command.replace("$(", " "))).collect();
     let mut left = leaves(&Place::new(), &[]);
     left.retain(|command| !lines.iter().any(|line| line.starts_with(&format!("{command} "))));
-    // It needs Azure, and has a page of its own.
-    left.retain(|command| command != "take-over");
+    // They need Azure, and have a page of their own.
+    left.retain(|command| command != "take-over" && command != "replace-secret");
     assert!(left.is_empty(), "no line shows {left:?}");
 }
 

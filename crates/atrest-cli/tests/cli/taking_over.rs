@@ -1,13 +1,14 @@
 //! Disks of Azure Disk Encryption, whose secret was copied into a vault file. The service itself was not tried.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
 use atrest::managed::{AdoptOptions, DiskBackend, DiskFolder, DiskService, KnownVaults, NewDisk, ServiceOptions};
 use atrest::vault::{FileVault, Unlock};
 use atrest::{BlockDevice, Credential, Error, Result};
 
-use crate::common::{Place, peer};
+use crate::common::{Place, by_peer, peer};
 
 const VAULT: &str = "https://contoso.vault.azure.net";
 
@@ -93,6 +94,133 @@ fn a_disk_opens_by_its_secret_for_any_command() {
     place.ok(&[&apart[..], &from].concat());
     assert!(place.read("data") == before);
     place.ok(&["check", "data", "--header", "header", "--unlock", "--key-file", "value"]);
+}
+
+/// The version of the secret that a URL names.
+fn version(url: &str) -> u32 {
+    url.rsplit('/').next().unwrap().parse().unwrap()
+}
+
+/// The secrets of the vault file, as the program lists them.
+fn versions(place: &Place) -> usize {
+    let ls = ["secret", "ls", "--vault", "copied.vault", "--vault-key-file", "copied.key"];
+    place.json("secret ls", &ls)["secrets"][0]["versions"].as_array().unwrap().len()
+}
+
+fn opens_by(place: &Place, secret: &str) -> bool {
+    let from = ["--secret", secret, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    // Not `check`, which says no as long as a copy of the header is that of a killed write.
+    place.run(&[&["info", "disk", "--unlock"], &from[..]].concat()).status == 0
+}
+
+const FAST: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+
+/// The disk stays the guest's, by cryptsetup, which opens it by the bytes of the new version's value.
+#[test]
+fn a_disk_gets_a_new_passphrase_in_its_secret() {
+    let Some(place) = place() else { return };
+    let replace = [&["replace-secret", "disk"], &FROM[..], &FAST].concat();
+    let replaced = place.json("replace-secret", &replace);
+    let secret = replaced["secret"].as_str().unwrap();
+    assert_eq!((version(secret), versions(&place)), (2, 2));
+    assert!(opens_by(&place, secret) && !opens_by(&place, SECRET));
+    let get = "atrest secret get disk-1 --vault copied.vault --vault-key-file copied.key | base64 -d > passphrase
+        [ $(wc -c < passphrase) = 172 ] && cryptsetup open --test-passphrase --key-file passphrase disk
+        ! cryptsetup open --test-passphrase --key-file LinuxPassPhraseFileName disk 2> /dev/null
+        atrest secret ls --vault copied.vault --vault-key-file copied.key --json > secrets";
+    let ran = place.shell(&format!("set -e\n{get}"));
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let listed: serde_json::Value = serde_json::from_slice(&place.read("secrets")).unwrap();
+    let of_both = listed["secrets"][0]["versions"].as_array().unwrap();
+    assert_eq!(of_both[0]["tags"], of_both[1]["tags"]);
+    // The same once more is a call after a kill: nothing is made, and nothing changes.
+    let before = place.read("disk");
+    assert_eq!(place.json("replace-secret", &replace)["secret"], secret);
+    assert!(versions(&place) == 2 && place.read("disk") == before);
+    // From the new version on, there is another.
+    let next = ["replace-secret", "disk", "--secret", secret];
+    let text = place.ok(&[&next[..], &FROM[2..], &FAST].concat());
+    assert!(text.contains("/secrets/disk-1/3") && text.contains("settings of the virtual machine"), "{text}");
+
+    // What isn't right makes no version. The oldest one would be that of a killed call, too.
+    assert!(place.json("replace-secret", &replace)["secret"].as_str().unwrap().ends_with("/3"));
+    place.write("other", "another disk");
+    by_peer(
+        &place,
+        "cryptsetup",
+        &["luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "disk", "other"],
+    );
+    let ran = place.run(&[&next[..2], &["--secret", &format!("{VAULT}/secrets/disk-1/3")], &FROM[2..], &FAST].concat());
+    ran.failed(4, "disk");
+    place.run(&["replace-secret", "disk"]).failed(2, "--secret URL or --token");
+    let without = ["replace-secret", "disk", "--secret", "https://contoso.vault.azure.net/secrets/disk-1"];
+    place.run(&[&without[..], &FROM[2..]].concat()).failed(2, "name the version");
+    place.run(&[&["replace-secret", "none"], &FROM[..]].concat()).failed(3, "none");
+    assert_eq!(versions(&place), 3);
+}
+
+#[test]
+fn a_killed_replacement_of_a_secret_is_finished_by_the_same_command() {
+    let Some(place) = place() else { return };
+    let replace = [&["replace-secret", "disk"], &FROM[..], &FAST].concat();
+    let (disk, vault) = (place.read("disk"), place.read("copied.vault"));
+    let whole = Instant::now();
+    place.ok(&replace);
+    let took = whole.elapsed();
+    let (mut old, mut new) = (0, 0);
+    for part in 0..12 {
+        place.write("disk", &disk);
+        // Its log goes on, and stays.
+        place.write("copied.vault", &vault);
+        let _ = std::fs::remove_file(place.path("copied.vault.bak"));
+        let mut child = place.command(&replace).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(took * part / 8);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let newest = format!("{VAULT}/secrets/disk-1/{}", versions(&place));
+        let (by_old, by_new) = (opens_by(&place, SECRET), opens_by(&place, &newest));
+        assert!(by_old || by_new, "killed after {part} of 11 parts, with {newest}");
+        (old, new) = (old + u32::from(by_old), new + u32::from(by_new));
+        let replaced = place.json("replace-secret", &replace);
+        let secret = replaced["secret"].as_str().unwrap();
+        assert!(versions(&place) == 2 && opens_by(&place, secret) && !opens_by(&place, SECRET));
+    }
+    assert!(old > 0 && new > 0, "{old} opened by the old one, {new} by the new one");
+}
+
+#[test]
+fn a_disk_gets_a_new_passphrase_in_its_token() {
+    let Some(place) = place() else { return };
+    let passphrase = String::from_utf8(place.read("LinuxPassPhraseFileName")).unwrap();
+    // As the extension writes it; this one isn't wrapped.
+    let token = serde_json::json!({
+        "version": "1.0", "type": "Azure_Disk_Encryption", "keyslots": [], "KekVaultResourceId": null,
+        "KeyEncryptionKeyURL": null, "KeyVaultResourceId": "vault", "KeyVaultURL": VAULT, "AttestationURL": null,
+        "PassphraseName": "LUKSPassword", "Passphrase": passphrase,
+    });
+    place.write("token", token.to_string());
+    by_peer(&place, "cryptsetup", &["token", "import", "--token-id", "5", "--json-file", "token", "disk"]);
+    let copied = ["--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
+    let replace = [&["replace-secret", "disk", "--token"], &copied[..], &FAST].concat();
+    assert!(place.json("replace-secret", &replace)["secret"].is_null());
+    place.run(&["check", "disk", "--unlock", "--key-file", "LinuxPassPhraseFileName"]).failed(4, "");
+    let ways = place.json("protector ls", &["protector", "ls", "disk"]);
+    let tokens = ways["tokens"].as_array().unwrap();
+    assert_eq!((tokens.len(), ways["keyslots"].as_array().unwrap().len()), (1, 1), "{ways}");
+    assert_eq!(tokens[0]["kind"], "Azure_Disk_Encryption");
+    let id = tokens[0]["id"].to_string();
+    let now = by_peer(&place, "cryptsetup", &["token", "export", "--token-id", &id, "disk"]);
+    let now: serde_json::Value = serde_json::from_str(&now).unwrap();
+    let new = now["Passphrase"].as_str().unwrap();
+    assert!(new != passphrase && new.len() == 172 && now["KeyVaultResourceId"] == "vault");
+    place.write("new", new);
+    by_peer(&place, "cryptsetup", &["open", "--test-passphrase", "--key-file", "new", "disk"]);
+    place.ok(&[&["check", "disk", "--unlock", "--token"], &copied[..]].concat());
+    // Without one, there is nothing to replace.
+    place.write("bare", place.read("disk"));
+    by_peer(&place, "cryptsetup", &["token", "remove", "--token-id", &id, "bare"]);
+    let ran = place.run(&[&["replace-secret", "bare", "--token"], &copied[..]].concat());
+    ran.failed(4, "no token of Azure Disk Encryption");
 }
 
 #[test]
