@@ -62,11 +62,18 @@ impl Failure {
     /// Names the subject, unless the text does already.
     pub fn about(mut self, subject: impl Display) -> Self {
         let subject = subject.to_string();
-        if !self.text.contains(&subject) {
+        if !names(&self.text, &subject) {
             self.text = format!("{subject}: {}", self.text);
         }
         self
     }
+}
+
+/// Whether a text names this, and not only has its letters within another word.
+fn names(text: &str, subject: &str) -> bool {
+    let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    text.match_indices(subject)
+        .any(|(at, _)| !is_part(text[..at].chars().next_back()) && !is_part(text[at + subject.len()..].chars().next()))
 }
 
 impl Display for Failure {
@@ -99,8 +106,8 @@ impl From<Error> for Failure {
                 format!("{text}; nothing was written. `atrest check --repair --force` overwrites it")
             }
             Error::DeviceTooSmall { needed, size } => format!(
-                "the device has {size} bytes where {needed} are needed: take a larger one, a smaller --data-offset, or --header FILE \
-                 for a header apart. If it has a volume, it was cut off: `atrest decrypt --allow-truncated` reads the rest"
+                "the device has {size} bytes where its volume needs {needed}: it was cut off. `atrest decrypt --allow-truncated` reads \
+                 what is left of the data"
             ),
             Error::DeviceNotBlank { offset, found } => format!(
                 "the place for it is not blank: it holds {found} (there is data at byte {offset}). Nothing was done"
@@ -209,9 +216,11 @@ fn code_of(error: &Error) -> Code {
 
 /// Why something could not be made on a device: one that is too small isn't damaged.
 pub fn no_room(error: Error) -> Failure {
-    let is_small = matches!(error, Error::DeviceTooSmall { .. });
-    let failure = Failure::from(error);
-    if is_small { Failure { code: Code::Refused, ..failure } } else { failure }
+    let Error::DeviceTooSmall { needed, size } = error else { return error.into() };
+    Failure::refused(format!(
+        "the device has {size} bytes where {needed} are needed: take a larger one, a smaller --data-offset, or --header FILE for a \
+         header apart"
+    ))
 }
 
 /// Names the subject of an operation in its error.
@@ -222,5 +231,19 @@ pub trait About<T> {
 impl<T, E: Into<Failure>> About<T> for Result<T, E> {
     fn about(self, subject: impl Display) -> Result<T> {
         self.map_err(|e| e.into().about(subject))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_named_once_also_where_its_letters_are_in_other_words() {
+        let about = |text: &str, subject: &str| Failure::usage(text).about(subject).text;
+        assert_eq!(about("opening a.img: denied", "a.img"), "opening a.img: denied");
+        assert_eq!(about("'a.img' is busy", "a.img"), "'a.img' is busy");
+        assert_eq!(about("the device is too small", "d"), "d: the device is too small");
+        assert_eq!(about("opening a.img2: denied", "a.img"), "a.img: opening a.img2: denied");
     }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use atrest::Error;
 use atrest::volume::Header;
 use clap::{Args, Subcommand};
 use schemars::JsonSchema;
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use crate::confirm::confirm;
 use crate::devices::{self, Access};
-use crate::failure::{About, Failure, Result};
+use crate::failure::{About, Code, Failure, Result};
 use crate::output::{Answer, Output, Text, note, shown, size};
 use crate::partial::Partial;
 
@@ -112,10 +113,11 @@ impl Restore {
         File::open(&self.file)
             .and_then(|file| file.take(LARGEST).read_to_end(&mut backup))
             .about(self.file.display())?;
-        let uuid = Header::load(&atrest::MemoryDevice::from_bytes(backup.clone()))
-            .about(self.file.display())?
-            .uuid()
-            .to_owned();
+        let copy = atrest::MemoryDevice::from_bytes(backup.clone());
+        let copy = Header::load(&copy).map_err(cut_off).about(self.file.display())?;
+        // It is whole.
+        drop(copy.backup().map_err(cut_off).about(self.file.display())?);
+        let uuid = copy.uuid().to_owned();
         let device = devices::open(&self.device, Access::Write)?;
         let lost = if self.force {
             format!(
@@ -132,8 +134,30 @@ impl Restore {
         };
         confirm(yes, &lost)?;
         let restore = if self.force { Header::hazmat_restore } else { Header::restore };
-        restore(&device, &backup).about(&self.device)?;
+        restore(&device, &backup).map_err(too_small).about(&self.device)?;
         output.answer(&Handled { device: self.device, uuid, bytes: Some(backup.len() as u64), done: "restored" })
+    }
+}
+
+/// Why a file is no copy of a header.
+fn cut_off(error: Error) -> Failure {
+    match error {
+        Error::DeviceTooSmall { needed, size } => {
+            let text = format!("the copy has {size} bytes of {needed}: it was cut off; take another copy");
+            Failure::new(Code::Damaged, text)
+        }
+        error => error.into(),
+    }
+}
+
+/// Why a copy can't be written there.
+fn too_small(error: Error) -> Failure {
+    match error {
+        Error::DeviceTooSmall { needed, size } => Failure::refused(format!(
+            "it has {size} bytes, and the copy of the header needs {needed}: name the device that the copy is of, or the file of its \
+             detached header. Nothing was written"
+        )),
+        error => error.into(),
     }
 }
 

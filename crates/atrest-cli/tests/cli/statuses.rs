@@ -229,6 +229,52 @@ fn what_would_destroy_or_is_another_is_8() {
     assert!(place.read("small.img") == [0; 4096]);
 }
 
+/// What has no room isn't damaged, and stays as it is. A volume or a copy that was cut off is.
+#[test]
+fn what_has_no_room_is_8_and_what_was_cut_off_is_6() {
+    let place = place();
+    place.ok(&["header", "backup", "a.luks", "a.header"]);
+    let volume = place.read("a.luks");
+    for (name, content) in [
+        ("empty.img", Vec::new()),
+        ("zeros.img", vec![0; 4096]),
+        ("noise.img", crate::common::noise(1 << 20)),
+        // A header whose device was cut off within it.
+        ("cut.img", volume[..8 << 20].to_vec()),
+        ("tiny.img", volume[..20_000].to_vec()),
+    ] {
+        place.write(name, &content);
+        place.run(&["header", "restore", name, "a.header", "--force", "-y"]).failed(8, "Nothing was written");
+        assert!(place.read(name) == content, "{name}");
+    }
+    for name in ["cut.img", "tiny.img"] {
+        place.run(&["header", "restore", name, "a.header", "-y"]).failed(8, "name the device that the copy is of");
+    }
+    for len in [20_000, 8 << 20, (16 << 20) - 1] {
+        place.write("short.header", &volume[..len]);
+        for force in [&[][..], &["--force"]] {
+            let restore = [&["header", "restore", "a.luks", "short.header", "-y"], force].concat();
+            place.run(&restore).failed(6, "it was cut off; take another copy");
+        }
+    }
+    assert!(place.read("a.luks") == volume);
+    // Where a volume is made.
+    place.write("small.img", vec![0; 1 << 20]);
+    for args in [
+        &["format", "small.img", "-y"][..],
+        &["encrypt", "plain.img", "b.data", "--header", "small.img", "-y"],
+        &["encrypt", "--in-place", "plain.img", "--header", "small.img", "-y"],
+        &["encrypt", "--in-place", "plain.img", "--free-at-end", "32M", "-y"],
+        &["format", "plain.img", "--header", "small.img", "-y"],
+    ] {
+        let ran = place.run(args);
+        ran.failed(8, "take a larger one");
+        assert!(!ran.stderr.contains("cut off"), "{}", ran.stderr);
+    }
+    assert!(place.read("small.img") == [0; 1 << 20] && !place.path("b.data").exists());
+    place.ok(&["verify", "a.luks", "--against", "plain.img"]);
+}
+
 #[test]
 fn what_the_system_refuses_is_9() {
     let place = place();
