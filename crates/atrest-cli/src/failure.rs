@@ -159,6 +159,8 @@ fn code_of_io(error: &io::Error) -> Code {
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::AlreadyExists => Code::Refused,
         ErrorKind::AddrInUse | ErrorKind::ResourceBusy => Code::Busy,
+        // Not the system's, but a name that is one of something else, such as a folder.
+        ErrorKind::InvalidInput if error.raw_os_error().is_none() => Code::Usage,
         _ => Code::Io,
     }
 }

@@ -60,8 +60,13 @@ pub fn under(vault: &str, roots: &[PathBuf]) -> Result<Search> {
         for path in machine.devices()? {
             match fs::metadata(&path) {
                 Ok(found) => search.look(path, &found, false, vault, &machine),
-                Err(e) => search.failed.push((path, Failure::from(e).hint("name the devices that are here"))),
+                Err(e) => search.failed.push((path, e.into())),
             }
+        }
+        let hint = "run it as somebody who may read block devices, or name the devices and folders to look at";
+        for (_, failure) in &mut search.failed {
+            let text = std::mem::take(&mut failure.text);
+            failure.text = format!("{text}; {hint}");
         }
     }
     search.volumes.sort_by(|one, other| one.path.cmp(&other.path));

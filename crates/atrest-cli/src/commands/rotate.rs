@@ -137,6 +137,9 @@ impl Rotate {
         let open = |path: &Path| -> Result<Device> {
             Ok(Arc::new(if self.dry_run { FileDevice::open_read_only(path)? } else { FileDevice::open(path)? }))
         };
+        if found.path.is_dir() {
+            return Err(Failure::usage("it is a folder: --all looks through it"));
+        }
         let credential = || Credential::Vault(&**vault);
         let mut options = OpenOptions::new().read_only(self.dry_run);
         let access = if self.dry_run { Access::Read } else { Access::Write };

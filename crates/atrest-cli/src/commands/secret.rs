@@ -40,6 +40,9 @@ pub struct Set {
     vault: InVault,
     /// The name of the secret
     name: String,
+    /// Somebody's mistake, which no error may repeat
+    #[arg(hide = true)]
+    typed: Option<std::ffi::OsString>,
     /// Where the value comes from: file:PATH, fd:NUMBER, command:COMMAND or prompt
     #[arg(long, value_name = "SOURCE", value_parser = secrets::parse, default_value = "prompt")]
     from: Source,
@@ -155,7 +158,8 @@ impl Answer for Deleted {
 impl Command {
     pub fn run(self, output: Output, yes: bool) -> Result<()> {
         match self {
-            Command::Set(Set { vault, name, from, tag }) => {
+            Command::Set(Set { typed: Some(_), .. }) => Source::Unknown.read("", true).map(drop),
+            Command::Set(Set { vault, name, typed: None, from, tag }) => {
                 let vault = vault.open()?;
                 let value = from.read(&format!("value of the secret {name}"), true)?;
                 vault.set_secret(&name, &value, &tag.into_iter().collect())?;

@@ -58,11 +58,21 @@ fn what_was_typed_wrongly_is_2() {
         (&["info", "a.luks", "--unlock", "--fingerprint", "12"], "64 hexadecimal digits"),
         (&["info", "a.luks", "--unlock", "--passphrase-from", "hunter2"], "never given as an argument"),
         (&["protector", "add", "a.luks"], "no terminal"),
+        (&["secret", "set", "own", "hunter2"], "never given as an argument"),
+        (&["secret", "set", "own", "--from", "hunter2"], "never given as an argument"),
+        // What is something else than a file or a device.
+        (&["info", "."], "it is a folder"),
+        (&["check", "/dev/null"], "not a file"),
+        (&["vault", "info", "."], "it is a folder"),
+        (&["rotate", "."], "1 of 1"),
         (&["key", "import", "own", "--from", "word"], "16, 24 or 32 bytes"),
         (&["encrypt", "plain.img", "b.luks", "--vault", "nonsense://x", "--key", "disks"], "file:"),
     ] {
-        place.run(args).failed(2, said);
+        let ran = place.run(args);
+        ran.failed(2, said);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
     }
+    assert!(place.run(&["rotate", "."]).text().contains("--all looks through it"));
     place.write("dek", crate::common::noise(47));
     let plain = ["decrypt", "plain.img", "b.img", "--plain", "--dek-file", "dek"];
     place.run(&plain).failed(2, "");
