@@ -125,7 +125,18 @@ fn what_is_not_there_is_3() {
     place.ok(&["key", "purge", "more", "-y"]);
     place.run(&["check", "b.luks", "--unlock"]).failed(3, "no key");
     place.run(&["secret", "get", "none"]).failed(3, "none");
-    place.run(&["fleet", "disk", "show", "none"]).failed(3, "none");
+    let create = ["fleet", "disk", "create", "web", "--size", "1M", "--region", "north", "--subscription", "one"];
+    fs::create_dir(place.path("disks")).unwrap();
+    let at = ["--disks", "file:disks", "--platform-key", "disks"];
+    // A store that isn't there is no empty one, of which all would be well.
+    for command in
+        [&["report"][..], &["check"], &["backup", "copy"], &["disk", "ls"], &["set", "ls"], &["rotate-platform"]]
+    {
+        place.run(&[&["fleet"], command, &at[..]].concat()).failed(3, "fleet.redb: there is no store here");
+        assert!(!place.path("fleet.redb").exists() && !place.path("copy").exists());
+    }
+    place.ok(&[&create[..], &at].concat());
+    place.run(&[&["fleet", "disk", "show", "none"], &at[..]].concat()).failed(3, "none");
 }
 
 #[test]

@@ -112,30 +112,44 @@ struct Backup {
 impl Fleet {
     pub fn run(self, output: Output, show: Show, yes: bool) -> Result<()> {
         let at = self.at;
-        match self.command {
+        let command = self.command;
+        let is_first = command.may_be_the_first();
+        let open = || at.open(is_first);
+        match command {
             Command::Hosts(command) => command.run(&view(&at.store)?, output),
             Command::Attachments(command) => command.run(&view(&at.store)?, output),
             Command::Store(command) => command.run(&at.store, output, yes),
-            Command::Set(command) => command.run(&at.open()?, output, yes),
-            Command::Disk(command) => command.run(&at.open()?, &at.disks, output, show, yes),
-            Command::Snapshot(command) => command.run(&at.open()?, output, show, yes),
-            Command::Image(command) => command.run(&at.open()?, output, show, yes),
-            Command::Report => report(&at.open()?, output),
+            Command::Set(command) => command.run(&open()?, output, yes),
+            Command::Disk(command) => command.run(&open()?, &at.disks, output, show, yes),
+            Command::Snapshot(command) => command.run(&open()?, output, show, yes),
+            Command::Image(command) => command.run(&open()?, output, show, yes),
+            Command::Report => report(&open()?, output),
             Command::RotatePlatform => {
-                let rotation = at.open()?.rotate_platform(&|_| {})?;
+                let rotation = open()?.rotate_platform(&|_| {})?;
                 output.answer(&Rotated { key: rotation.key.to_string(), moved: rotation.rewrapped as u64 })
             }
             Command::Backup(Backup { to }) => {
-                at.open()?.backup(&to).about(to.display())?;
+                open()?.backup(&to).about(to.display())?;
                 output.answer(&Checked { sound: true, faults: Vec::new() })
             }
-            Command::Check => store::checked(at.open()?.check()?, output),
+            Command::Check => store::checked(open()?.check()?, output),
+        }
+    }
+}
+
+impl Command {
+    /// Whether it is a step for who has no store yet. For all others, a store that isn't there is a wrong path.
+    fn may_be_the_first(&self) -> bool {
+        match self {
+            Command::Set(command) => matches!(command, set::Command::Create(_)),
+            Command::Disk(command) => matches!(**command, disk::Command::Create(_) | disk::Command::Adopt(_)),
+            _ => false,
         }
     }
 }
 
 impl Place {
-    fn open(&self) -> Result<DiskService> {
+    fn open(&self, may_make: bool) -> Result<DiskService> {
         let name = self.vault.as_deref();
         let name = name.ok_or_else(|| Failure::usage("name the platform's vault by --vault, or by ATREST_VAULT"))?;
         let key = match &self.platform_key {
@@ -158,6 +172,13 @@ impl Place {
         let disks = atrest_stores::backend(&self.disks)?;
         let options = ServiceOptions::new(disks, Arc::new(vaults), platform, key);
         let store = store::named(&self.store)?;
+        if let FleetStore::File(path) = &store
+            && !may_make
+            && !path.exists()
+        {
+            let text = "there is no store here; check --store. `atrest fleet set create` and `disk create` make one";
+            return Err(Failure::new(Code::NotFound, text).about(path.display()));
+        }
         let service = store.service(&self.host()?, options);
         match store {
             FleetStore::File(path) => service.about(path.display()),
