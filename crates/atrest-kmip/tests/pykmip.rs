@@ -5,6 +5,8 @@ mod common;
 mod conformance;
 #[path = "../../../tests/common/cost.rs"]
 mod cost;
+#[path = "common/encrypting.rs"]
+mod encrypting;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,35 +16,14 @@ use atrest::{Error, KeyRefusal, KeyVault, Secret};
 use atrest_kmip::{KmipVault, KmipVersion};
 
 use common::PyKmip;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use encrypting::hex;
 
 #[test]
 fn the_server_encrypts_by_aes_gcm() {
     let Some(kmip) = PyKmip::new() else { return };
-    let uid = kmip.owner("create disks");
-    for version in [KmipVersion::V1_4, KmipVersion::V2_0] {
-        let vault = KmipVault::new(kmip.options("client").version(version)).unwrap();
-        let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
-        assert_eq!(wrapped.kek.to_string(), format!("kmip://127.0.0.1:{}/keys/disks/{uid}", kmip.port));
-        assert_eq!(wrapped.algorithm, WrapAlgorithm::Opaque);
-        // The owner takes the key out, and decrypts by another library.
-        let (magic, rest) = wrapped.bytes.split_at(4);
-        let ((nonce, rest), tag) = (rest.split_at(12), &rest[12..28]);
-        assert_eq!(magic, b"KMI\x01");
-        let plain = kmip.owner(&format!("gcm {uid} {} {} {} {}", wrapped.kek, hex(nonce), hex(&rest[16..]), hex(tag)));
-        assert_eq!(plain, hex(conformance::DEK));
-        conformance::wraps_and_unwraps(&vault, "disks");
-    }
-    // The same by a URL.
-    let file = |name: &str| kmip.folder.path().join(name).display().to_string();
-    let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
-    let url = format!("kmip://127.0.0.1:{}?ca={ca}&cert={cert}&key={key}&version=2.0", kmip.port);
-    let opened = atrest_kmip::open(&url).unwrap();
-    let wrapped = opened.wrap("disks", &conformance::dek()).unwrap();
-    assert_eq!(kmip.vault().unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+    let versions = [KmipVersion::V1_4, KmipVersion::V2_0];
+    let (options, owner) = (|| kmip.options("client"), |line: &str| kmip.owner(line));
+    encrypting::wraps_by_aes_gcm(&versions, "2.0", kmip.folder.path(), kmip.port, &options, &owner);
 }
 
 #[test]

@@ -3,16 +3,16 @@
 //! `cargo install cosmian_kms_server --version 5.28.0 --locked --no-default-features --debug` makes it, as `cosmian_kms`. Its licence
 //! (BUSL-1.1) lets anybody run it for tests; nothing of it is shipped.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use atrest_kmip::{KmipOptions, KmipVault, KmipVersion};
 use tempfile::TempDir;
 
+use super::owner::Owner;
 use super::{certificates, end, listening, options, peers};
 
 /// It demands a provider of OpenSSL that is validated by FIPS 140, which few systems have. This has another one load by that name, so
@@ -26,7 +26,7 @@ pub struct Cosmian {
     /// That of its API in JSON.
     http: u16,
     server: Mutex<Option<Child>>,
-    owner: Mutex<Option<(Child, ChildStdin, BufReader<ChildStdout>)>>,
+    owner: Owner,
 }
 
 impl Cosmian {
@@ -46,7 +46,8 @@ impl Cosmian {
             let [port, http] = bound.map(|bound| bound.local_addr().unwrap().port());
             if let Some(server) = serve(folder.path(), port, http) {
                 let server = Mutex::new(Some(server));
-                return Some(Cosmian { folder, port, http, server, owner: Mutex::new(None) });
+                let owner = Owner::new("cosmian.py", folder.path(), http);
+                return Some(Cosmian { folder, port, http, server, owner });
             }
         }
         panic!("Cosmian KMS doesn't start: {}", std::fs::read_to_string(folder.path().join("out")).unwrap());
@@ -62,22 +63,7 @@ impl Cosmian {
 
     /// Has the owner of the keys do something: see `cosmian.py`.
     pub fn owner(&self, line: &str) -> String {
-        let mut owner = self.owner.lock().unwrap();
-        let (_, input, output) = owner.get_or_insert_with(|| {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/cosmian.py");
-            let mut command = Command::new("python3");
-            command.arg(script).arg(self.folder.path()).arg(self.http.to_string());
-            let log = std::fs::File::create(self.folder.path().join("owner")).unwrap();
-            let mut child =
-                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0).spawn().unwrap();
-            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-            (child, input, BufReader::new(output))
-        });
-        writeln!(input, "{line}").unwrap();
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
-        let done = answer.trim().strip_prefix("ok ").map(str::to_owned);
-        done.unwrap_or_else(|| panic!("{line}: {answer}"))
+        self.owner.ask(line)
     }
 
     /// Kills it, as `kill -9` does.
@@ -97,11 +83,6 @@ impl Cosmian {
 impl Drop for Cosmian {
     fn drop(&mut self) {
         self.kill();
-        // A lock that a failed test has poisoned must not keep its process alive.
-        let owner = self.owner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some((child, ..)) = owner.take() {
-            end(child);
-        }
     }
 }
 

@@ -9,18 +9,20 @@ pub mod peers;
 
 pub mod cosmian;
 pub mod fake;
+mod owner;
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use atrest_kmip::{KmipOptions, KmipVault};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
+
+use owner::Owner;
 
 /// Writes `ca.pem`, and a certificate and a key for `server`, `client` and `other`, each signed by it; `stranger` is signed by
 /// another one, which `stranger-ca.pem` has.
@@ -62,7 +64,7 @@ pub struct PyKmip {
     pub folder: TempDir,
     pub port: u16,
     server: Mutex<Option<Child>>,
-    owner: Mutex<Option<(Child, ChildStdin, BufReader<ChildStdout>)>>,
+    owner: Owner,
 }
 
 impl PyKmip {
@@ -75,7 +77,7 @@ impl PyKmip {
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             if let Some(server) = serve(folder.path(), port) {
-                let owner = Mutex::new(None);
+                let owner = Owner::new("pykmip.py", folder.path(), port);
                 return Some(PyKmip { folder, port, server: Mutex::new(Some(server)), owner });
             }
         }
@@ -92,24 +94,7 @@ impl PyKmip {
 
     /// Has the owner of the keys do something: see `pykmip.py`.
     pub fn owner(&self, line: &str) -> String {
-        let mut owner = self.owner.lock().unwrap();
-        let (_, input, output) = owner.get_or_insert_with(|| {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/pykmip.py");
-            let mut command = Command::new("python3");
-            command.arg("-W").arg("ignore").arg(script).arg(self.folder.path()).arg(self.port.to_string());
-            let log = std::fs::File::create(self.folder.path().join("owner")).unwrap();
-            let mut child =
-                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0).spawn().unwrap();
-            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-            (child, input, BufReader::new(output))
-        });
-        writeln!(input, "{line}").unwrap();
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
-        let done = answer.trim().strip_prefix("ok ").map(str::to_owned);
-        done.unwrap_or_else(|| {
-            panic!("{line}: {answer}{}", std::fs::read_to_string(self.folder.path().join("owner")).unwrap())
-        })
+        self.owner.ask(line)
     }
 
     /// Kills it, as `kill -9` does.
@@ -128,9 +113,6 @@ impl PyKmip {
 impl Drop for PyKmip {
     fn drop(&mut self) {
         self.kill();
-        if let Some((child, ..)) = self.owner.lock().unwrap().take() {
-            end(child);
-        }
     }
 }
 
