@@ -70,30 +70,31 @@ impl Ring {
         let disk = self.disk.clone();
         let id = self.id.clone();
         let mut executor = Executor::new(&*disk, &id);
-        let ended = match disk.queue() {
-            Some(queue) => self.fly(&mut executor, Flights::new(queue), stop),
-            None => self.run(&mut executor, stop),
-        };
+        let (memory, mut chain) = (self.memory.clone(), Chain::default());
+        let begun = self.begin(&memory, &mut executor, &mut chain);
+        let ended = begun.and_then(|()| match disk.queue() {
+            Some(queue) => self.fly(&memory, &mut executor, &mut chain, Flights::new(queue), stop),
+            None => self.run(&memory, &mut executor, &mut chain, stop),
+        });
         if let Err(error) = ended {
             log::warn!("a queue of the disk {id} is out of order, and is served no more: {error}");
         }
         self.queue.next_avail()
     }
 
-    fn run(&mut self, executor: &mut Executor<'_>, stop: &Stop) -> Result<(), String> {
-        let memory = self.memory.clone();
-        let memory = &*memory;
-        let mut chain = Chain::default();
-        self.begin(memory, executor, &mut chain)?;
+    fn run(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &mut Chain,
+        stop: &Stop,
+    ) -> Result<(), String> {
         loop {
             self.queue.disable_notification(memory).map_err(text)?;
             // Requests that are done within a moment are told of together: otherwise a guest on the same CPU would be woken for each.
             let (mut told, mut untold) = (Instant::now(), false);
             while let Some(head) = self.next(memory)? {
-                if let Some(inflight) = &mut self.inflight {
-                    inflight.take(head).map_err(text)?;
-                }
-                untold = self.execute(memory, executor, &mut chain, head, untold)?;
+                untold = self.execute(memory, executor, chain, head, untold)?;
                 if told.elapsed() > TELL {
                     self.notify(memory)?;
                     (told, untold) = (Instant::now(), false);
@@ -112,11 +113,14 @@ impl Ring {
     }
 
     /// As [`run`](Self::run), of a disk that has many requests under way.
-    fn fly(&mut self, executor: &mut Executor<'_>, mut flights: Flights<'_>, stop: &Stop) -> Result<(), String> {
-        let memory = self.memory.clone();
-        let memory = &*memory;
-        let mut chain = Chain::default();
-        self.begin(memory, executor, &mut chain)?;
+    fn fly(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &mut Chain,
+        mut flights: Flights<'_>,
+        stop: &Stop,
+    ) -> Result<(), String> {
         loop {
             self.queue.disable_notification(memory).map_err(text)?;
             let mut is_idle = true;
@@ -127,7 +131,7 @@ impl Ring {
                 && let Some(head) = self.next(memory)?
             {
                 is_idle = false;
-                self.take_off(memory, executor, &mut flights, &mut chain, head)?;
+                self.take_off(memory, executor, &mut flights, chain, head)?;
             }
             // What has begun is told to the system here. A full queue waits in the system, too.
             let least = usize::from(flights.is_full());
@@ -156,9 +160,6 @@ impl Ring {
         chain: &mut Chain,
         head: u16,
     ) -> Result<(), String> {
-        if let Some(inflight) = &mut self.inflight {
-            inflight.take(head).map_err(text)?;
-        }
         let table = GuestAddress(self.queue.desc_table());
         let is_whole = chain.read(memory, table, self.queue.size(), head).is_ok();
         match executor.transfer(memory, chain).filter(|_| is_whole) {
@@ -218,13 +219,17 @@ impl Ring {
         self.notify(memory)
     }
 
-    /// The first descriptor of the next request.
+    /// The first descriptor of the next request, which is under way from here on.
     fn next(&mut self, memory: &GuestMemoryMmap) -> Result<Option<u16>, String> {
         let head = self.queue.iter(memory).map_err(text)?.next().map(|chain| chain.head_index());
-        match head {
-            Some(head) if head >= self.queue.size() => Err(format!("it has no descriptor {head}")),
-            head => Ok(head),
+        let Some(head) = head else { return Ok(None) };
+        if head >= self.queue.size() {
+            return Err(format!("it has no descriptor {head}"));
         }
+        if let Some(inflight) = &mut self.inflight {
+            inflight.take(head).map_err(text)?;
+        }
+        Ok(Some(head))
     }
 
     /// Does a request, and gives it back to the guest, who hasn't been told of it then. If it isn't told of others either (`untold`), it
