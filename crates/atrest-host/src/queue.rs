@@ -12,9 +12,6 @@ pub trait DiskQueue {
     /// The most bytes of one request.
     fn most(&self) -> usize;
 
-    /// How many requests are under way, or done and not told of yet.
-    fn in_flight(&self) -> usize;
-
     /// Whether no request can begin before one was told of.
     fn is_full(&self) -> bool;
 

@@ -117,10 +117,6 @@ impl<D: Sectors> DiskQueue for OfDisk<'_, D> {
         MOST
     }
 
-    fn in_flight(&self) -> usize {
-        self.0.in_flight()
-    }
-
     fn is_full(&self) -> bool {
         self.0.is_full()
     }

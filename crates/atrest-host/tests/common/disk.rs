@@ -143,10 +143,6 @@ impl DiskQueue for TestQueue<'_> {
         4096
     }
 
-    fn in_flight(&self) -> usize {
-        self.under_way.len()
-    }
-
     fn is_full(&self) -> bool {
         self.under_way.len() == DEPTH
     }

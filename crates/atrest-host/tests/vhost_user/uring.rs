@@ -35,6 +35,12 @@ fn open(device: FileDevice) -> Volume<FileDevice> {
     Volume::open(device, Credential::Passphrase(b"secret"), &OpenOptions::new()).unwrap()
 }
 
+fn uring(path: &Path) -> Uring<Volume<FileDevice>> {
+    let device = device(path);
+    let file = device.file().try_clone().unwrap();
+    Uring::new(open(device), file)
+}
+
 #[test]
 fn a_volume_by_io_uring_is_right_under_load() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -42,9 +48,7 @@ fn a_volume_by_io_uring_is_right_under_load() {
         let (path, socket) = (folder.path().join(name), folder.path().join("sock"));
         let mut model = format(&path, sector_size);
         for (depth, seed) in [(1, 1), (8, 2), (64, 3)] {
-            let device = device(&path);
-            let file = device.file().try_clone().unwrap();
-            let disk = Arc::new(Uring::new(open(device), file).depth(depth));
+            let disk = Arc::new(uring(&path).depth(depth));
             let served = VhostUser::new(&socket).queues(2).serve(disk, "disk").unwrap();
             let mut guest = Machine::boot(&socket);
             assert_eq!(run(&mut guest, &mut model, 4096, 600, seed), 0);
@@ -63,9 +67,7 @@ fn a_device_that_fails_is_an_error_of_the_guest() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (path, socket) = (folder.path().join("disk"), folder.path().join("sock"));
     let data = format(&path, SectorSize::B4096);
-    let device = device(&path);
-    let file = device.file().try_clone().unwrap();
-    let disk = Arc::new(Uring::new(open(device), file));
+    let disk = Arc::new(uring(&path));
     let _served = VhostUser::new(&socket).queues(2).serve(disk, "disk").unwrap();
     let mut guest = Machine::boot(&socket);
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(OFFSET + SIZE / 2).unwrap();
@@ -82,9 +84,7 @@ fn a_disk_that_may_only_be_read_has_a_queue_too() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (path, socket) = (folder.path().join("disk"), folder.path().join("sock"));
     let data = format(&path, SectorSize::B4096);
-    let device = device(&path);
-    let file = device.file().try_clone().unwrap();
-    let disk = ReadOnly(Uring::new(open(device), file));
+    let disk = ReadOnly(uring(&path));
     assert!(disk.queue().is_some());
     let _served = VhostUser::new(&socket).queues(2).serve(Arc::new(disk), "disk").unwrap();
     let mut guest = Machine::boot(&socket);
