@@ -92,7 +92,7 @@ impl Inner {
         looked: &mut Option<String>,
     ) -> Result<Option<ResourceName>> {
         let mut after = swept;
-        let waiting = 'all: loop {
+        loop {
             let (names, next) = self.sweep_page(round, &after, MAX_PAGE)?;
             for names in names.chunks(READ) {
                 // What was left before may have been let go since.
@@ -102,16 +102,15 @@ impl Inner {
                 if let Some(waiting) = now.iter().flatten().find(|of| self.waits(round, of)) {
                     let last = names.last().map_or(after, |name| round.queue.before(name));
                     self.sweep_beyond(fleet, round, last, looked)?;
-                    break 'all Some(waiting.full_name());
+                    return Ok(Some(waiting.full_name()));
                 }
             }
             lock(&round.left).take();
             match next {
                 Some(next) => after = next,
-                None => break None,
+                None => return Ok(None),
             }
-        };
-        Ok(waiting)
+        }
     }
 
     /// Goes on after the first that waits, for others that can be moved, as their hosts have let them go. So that no look costs much,

@@ -5,7 +5,6 @@ use core::arch::x86_64::*;
 use super::model::Model;
 use super::xmm::Xmm;
 use super::ymm::Ymm;
-
 use crate::arch::fused::vector::Vector;
 
 /// Four blocks: VAES, VPCLMULQDQ, AVX-512F and AVX-512BW.
