@@ -248,18 +248,30 @@ fn a_killed_run_is_finished_by_the_next() {
 fn who_is_stopped_hears_what_was_not_reached() {
     let place = Place::with_vault();
     many(&place);
-    place.ok(&["key", "rotate", "disks"]);
-    let script = "atrest rotate --all . --json > said 2> error & pid=$!
-        until grep -q 'keys/disks/2\"' 02.luks; do :; done
-        kill -INT $pid; wait $pid";
-    let ran = place.shell(&format!("set -m\n{script}"));
-    let said = conforms("rotate", serde_json::from_slice(&place.read("said")).unwrap());
-    let missed = said["volumes"].as_array().unwrap().iter().filter(|volume| volume["error"] == "it was not reached");
-    let missed = missed.count();
-    let error = String::from_utf8(place.read("error")).unwrap();
-    assert_eq!(ran.status, 130, "{error}");
-    assert!(missed > 0 && missed < 57 && said["volumes"].as_array().unwrap().len() == 60, "{missed}: {said}");
-    assert!(error.contains("the same command goes on"), "{error}");
+    // A run may be over before it hears the signal on a busy machine, and is tried again then.
+    for version in 2..10 {
+        place.ok(&["key", "rotate", "disks"]);
+        let script = format!(
+            "set -m
+            atrest rotate --all . --json > said 2> error & pid=$!
+            until grep -q 'keys/disks/{version}\"' 02.luks; do :; done
+            kill -INT $pid; wait $pid"
+        );
+        let ran = place.shell(&script);
+        let said = conforms("rotate", serde_json::from_slice(&place.read("said")).unwrap());
+        let volumes = said["volumes"].as_array().unwrap();
+        let missed = volumes.iter().filter(|volume| volume["error"] == "it was not reached").count();
+        if missed == 0 {
+            continue;
+        }
+        let error = String::from_utf8(place.read("error")).unwrap();
+        assert_eq!(ran.status, 130, "{error}");
+        // Three were reached for certain: the third is what was waited for.
+        assert!(missed <= 57 && volumes.len() == 60, "{missed}: {said}");
+        assert!(error.contains("the same command goes on"), "{error}");
+        return;
+    }
+    panic!("each run was over before it was stopped");
 }
 
 #[test]
