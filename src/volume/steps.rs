@@ -49,10 +49,10 @@ pub(super) struct Steps {
 
 impl Steps {
     /// The size of the next zone. `awaited` says whether others have waited for the last one: zones shrink fast then, and grow
-    /// again slowly, so that about every seventh is awaited where others read and write all the time.
+    /// again slowly, so that about one of 24 is awaited where others read and write all the time.
     pub(super) fn next_zone(&self, awaited: bool) -> u64 {
         let last = ZONE - self.less.load(Relaxed);
-        let next = if awaited { (last / 4).max(SMALL) } else { (last + last / 4).min(ZONE) };
+        let next = if awaited { (last / 4).max(SMALL) } else { (last + last / 16).min(ZONE) };
         self.less.store(ZONE - next, Relaxed);
         next
     }
@@ -95,6 +95,6 @@ mod tests {
         while steps.next_zone(false) < ZONE {
             grown += 1;
         }
-        assert!((10..20).contains(&grown), "{grown}");
+        assert!((50..70).contains(&grown), "{grown}");
     }
 }
