@@ -15,7 +15,8 @@ use crate::ring::{Direction, Ring};
 /// Reads and writes of a volume or disk that are under way at once, by one thread: see the [crate](crate).
 ///
 /// They reach the disk in any order, and none is durable before a [`Volume::sync`](atrest::Volume::sync) that begins after it
-/// was done. Two that touch the same sectors must not be under way together, if one of them writes.
+/// was done. Two that touch the same sectors must not be under way together, if one of them writes. The kernel hears of them in
+/// fours, and of the rest by [`wait`](Self::wait).
 ///
 /// A file that is read and written past the page cache ([`FileDevice::direct_io`]) gains by it. During a re-encryption
 /// reads and writes fail with [`Error::Busy`], as [`Volume::begin_read`](atrest::Volume::begin_read) says.
