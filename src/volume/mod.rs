@@ -78,6 +78,7 @@ pub use reencrypt::{ReencryptOptions, Resilience};
 #[cfg(feature = "bitlocker")]
 pub use startup_key::StartupKey;
 pub use steps::ReencryptionProgress;
+pub use submit::Sectors;
 pub use token_keyslot::{TokenOptions, token_passphrase};
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old

@@ -5,6 +5,47 @@ use super::live::State;
 use super::{BlockDevice, Volume};
 use crate::{Error, Result};
 
+/// Sectors that a queue reads and writes on the device itself: those of a [`Volume`], or of an `OpenDisk` of a managed disk. The
+/// queues of `atrest-uring` and `atrest-rbd` take either.
+pub trait Sectors: Send + Sync {
+    /// What is kept while a write is under way, and dropped when it is done.
+    type Write: Send;
+
+    /// See [`Volume::begin_read`].
+    ///
+    /// # Errors
+    /// Its errors.
+    fn begin_read(&self, offset: u64, len: usize) -> Result<u64>;
+
+    /// See [`Volume::complete_read`].
+    ///
+    /// # Errors
+    /// Its errors.
+    fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
+
+    /// See [`Volume::begin_write`]. The offset on the device, and what is to be kept until the device has answered.
+    ///
+    /// # Errors
+    /// Its errors.
+    fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<(u64, Self::Write)>;
+}
+
+impl<D: BlockDevice> Sectors for Volume<D> {
+    type Write = ();
+
+    fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        self.begin_read(offset, len)
+    }
+
+    fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.complete_read(offset, sectors)
+    }
+
+    fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<(u64, ())> {
+        Ok((self.begin_write(offset, sectors)?, ()))
+    }
+}
+
 /// For engines with queues, such as those of `io_uring`, vhost-user and SPDK, which do their own I/O and don't wait for it:
 /// between the beginning and the completion of a request the caller reads or writes the device, in whatever way.
 ///

@@ -46,8 +46,7 @@ mod queue;
 #[cfg_attr(target_os = "linux", path = "ring.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "no_ring.rs")]
 mod ring;
-mod sectors;
 
+pub use atrest::volume::Sectors;
 pub use device::UringDevice;
 pub use queue::{Done, Queue};
-pub use sectors::Sectors;

@@ -11,7 +11,7 @@ use crate::managed::lent::SecretHolder;
 use crate::managed::records::Resource;
 use crate::managed::sync::lock;
 use crate::managed::write_back::WriteBack;
-use crate::volume::VolumeExtent;
+use crate::volume::{Sectors, VolumeExtent};
 use crate::{Error, Result};
 
 /// An open disk, for any number of threads. Only the requested sectors are in memory in the clear, and the DEK while
@@ -265,6 +265,23 @@ impl OpenDisk {
             return Err(Error::OutOfBounds { offset, len: counted(len), size });
         }
         Ok(())
+    }
+}
+
+impl Sectors for OpenDisk {
+    type Write = DeviceWrite;
+
+    fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        self.begin_read(offset, len)
+    }
+
+    fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.complete_read(offset, sectors)
+    }
+
+    fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<(u64, DeviceWrite)> {
+        let write = self.begin_write(offset, sectors)?;
+        Ok((write.device_offset(), write))
     }
 }
 
