@@ -1,7 +1,7 @@
 //! What encryption costs on Ceph: plain librbd, a volume of ours, and librbd's own LUKS, side by side in one run.
 //!
 //! `cargo bench -p atrest-rbd` starts a cluster with an OSD in memory. Plain librbd and librbd's LUKS are loaded by a program in C
-//! that keeps 32 operations of `rbd_aio_*` under way; ours by 32 threads of this process. Ratios are to plain librbd, of rounds
+//! that keeps 32 operations of `rbd_aio_*` under way; ours by 32 threads of this process, and by one thread with a queue. Ratios are to plain librbd, of rounds
 //! that take turns; the median counts.
 
 #[path = "../../../tests/common/ceph.rs"]
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use atrest::key::{HashAlgorithm, Kdf};
 use atrest::volume::KeyslotOptions;
 use atrest::{BlockDevice, FormatOptions, Protector, SectorSize, Volume};
-use atrest_rbd::RbdDevice;
+use atrest_rbd::{Queue, RbdDevice};
 
 use cluster::Cluster;
 
@@ -73,17 +73,24 @@ fn main() {
     run(&raw, fill);
     run(&volume, fill);
     println!("by wall clock, MiB/s and ratios to plain librbd; and what the client takes of a CPU, in seconds per GiB");
-    println!("{:<24}{:>18}{:>18}{:>18}{:>18}", "", "librbd", "librbd's LUKS2", "RbdDevice", "Volume");
+    println!("{:<24}{:>18}{:>18}{:>18}{:>18}{:>18}", "", "librbd", "librbd's LUKS2", "RbdDevice", "Volume", "Queue");
     for load in LOADS {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            rounds.push([plain.measure(load), luks.measure(load), measure(&raw, load), measure(&volume, load)]);
+            let by_queue = || measured(std::process::id(), || run_queue(&volume, load));
+            rounds.push([
+                plain.measure(load),
+                luks.measure(load),
+                measure(&raw, load),
+                measure(&volume, load),
+                by_queue(),
+            ]);
         }
         let ratio = |n: usize| median(rounds.iter().map(|round| round[n].rate / round[0].rate));
         let cpu = |n: usize| median(rounds.iter().map(|round| round[n].cpu));
         let base = format!("{:.1} {:.2} s", median(rounds.iter().map(|round| round[0].rate)), cpu(0));
-        let [luks, raw, volume] = [1, 2, 3].map(|n| format!("{:.2} {:.2} s", ratio(n), cpu(n)));
-        println!("{:<24}{base:>18}{luks:>18}{raw:>18}{volume:>18}", load.name);
+        let [luks, raw, volume, queue] = [1, 2, 3, 4].map(|n| format!("{:.2} {:.2} s", ratio(n), cpu(n)));
+        println!("{:<24}{base:>18}{luks:>18}{raw:>18}{volume:>18}{queue:>18}", load.name);
     }
 }
 
@@ -139,6 +146,25 @@ fn run(device: &dyn BlockDevice, load: Load) -> f64 {
         }
     });
     done.into_inner() as f64 / begun.elapsed().as_secs_f64() / f64::from(1 << 20)
+}
+
+/// Loads a volume by one thread with a queue, and returns MiB/s.
+fn run_queue(volume: &Volume<&RbdDevice>, load: Load) -> f64 {
+    let len = load.len as usize;
+    let mut queue = Queue::new(volume, volume.device(), DEPTH as usize, len).unwrap();
+    let (begun, mut next, mut done) = (Instant::now(), 0, 0);
+    while begun.elapsed() < TIME {
+        while !queue.is_full() {
+            let offset = place(load, next);
+            match load.write {
+                true => queue.write(offset, len, 0, |_| {}).unwrap(),
+                false => queue.read(offset, len, 0).unwrap(),
+            }
+            next += 1;
+        }
+        done += queue.wait(1, |done| assert!(done.result.is_ok()));
+    }
+    (done as u64 * load.len) as f64 / begun.elapsed().as_secs_f64() / f64::from(1 << 20)
 }
 
 /// Where operation `n` goes, as in the program in C.

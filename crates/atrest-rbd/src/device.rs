@@ -23,7 +23,7 @@ use crate::trouble::{End, io_error, timed_out};
 const OBJECTS_OF_ZEROS: u64 = 64;
 
 /// How long a change may wait before it is asked whether this client is shut out.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// What an operation returned, and its buffer.
 type Ended = std::result::Result<(i64, Vec<u8>), Errno>;
@@ -35,14 +35,14 @@ type Ended = std::result::Result<(i64, Vec<u8>), Errno>;
 pub struct RbdDevice {
     /// It is there until the device is dropped.
     image: Option<Arc<Image>>,
-    name: Name,
-    options: RbdOptions,
+    pub(crate) name: Name,
+    pub(crate) options: RbdOptions,
     access: Access,
     /// What an operation of zeros or of a discard covers at most, in bytes.
     zeros: u64,
     address: CString,
     buffers: Buffers,
-    life: Arc<Life>,
+    pub(crate) life: Arc<Life>,
     shut_out: OnceLock<Arc<ShutOut>>,
 }
 
@@ -112,7 +112,7 @@ impl RbdDevice {
     }
 
     /// The image, if the device isn't at its end.
-    fn usable(&self) -> io::Result<&Arc<Image>> {
+    pub(crate) fn usable(&self) -> io::Result<&Arc<Image>> {
         match self.life.end() {
             Some(end) => Err(end.error(&self.name)),
             None => self.image(),
@@ -120,7 +120,7 @@ impl RbdDevice {
     }
 
     /// The image, if this device may write to it.
-    fn writable(&self, until: Instant) -> io::Result<&Arc<Image>> {
+    pub(crate) fn writable(&self, until: Instant) -> io::Result<&Arc<Image>> {
         let image = self.usable()?;
         if self.access == Access::Read {
             let text = format!("the RBD image {} was opened for reading", self.name);
@@ -148,24 +148,29 @@ impl RbdDevice {
     }
 
     /// An operation failed that may have changed something, and that is over.
-    fn failed(&self, what: &str, code: Errno) -> io::Error {
+    pub(crate) fn failed(&self, what: &str, code: Errno) -> io::Error {
         match End::of(code) {
             Some(End::Fenced) => self.fenced(),
             _ => io_error(what, &self.name, code),
         }
     }
 
-    fn fenced(&self) -> io::Error {
+    pub(crate) fn fenced(&self) -> io::Error {
         self.life.set_end(End::Fenced);
         self.life.end().unwrap_or(End::Fenced).error(&self.name)
     }
 
     /// It isn't known whether a write has happened, or will. The device ends here, and its client is shut out.
-    fn unknown(&self, image: &Arc<Image>) -> io::Error {
+    pub(crate) fn unknown(&self, image: &Arc<Image>) -> io::Error {
         if self.life.set_end(End::Unknown) {
             self.shut_out.get_or_init(|| ShutOut::start(image.clone(), self.address.clone(), self.options.clone()));
         }
         End::Unknown.error(&self.name)
+    }
+
+    /// A read got less than it wanted.
+    pub(crate) fn became_shorter(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::UnexpectedEof, format!("the RBD image {} became shorter", self.name))
     }
 
     /// Waits for a change, or until a time; but not if it turns out meanwhile that this client is shut out.
@@ -206,7 +211,7 @@ impl RbdDevice {
         loop {
             while begun < len && under_way.len() < self.options.depth {
                 let now = (len - begun).min(self.options.piece);
-                let operation = Operation::read(image, offset + begun as u64, self.buffers.take(now), now);
+                let operation = Operation::read(image, offset + begun as u64, self.buffers.take(now), now, None);
                 under_way.push_back((operation.map_err(|code| self.failed(WHAT, code))?, now));
                 begun += now;
             }
@@ -217,10 +222,7 @@ impl RbdDevice {
                 Some(ended) => ended.map_err(|code| self.failed(WHAT, code))?,
             };
             if got != wanted as i64 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    format!("the RBD image {} became shorter", self.name),
-                ));
+                return Err(self.became_shorter());
             }
             take(&bytes[..wanted]);
             self.buffers.give(bytes);
@@ -277,7 +279,7 @@ impl RbdDevice {
                 fill(&mut bytes[..now]);
                 let at = offset + begun as u64;
                 begun += now;
-                Operation::write(image, at, bytes, now)
+                Operation::write(image, at, bytes, now, None)
             })
         })
     }

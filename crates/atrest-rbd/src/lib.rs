@@ -63,12 +63,15 @@ mod bounded;
 mod buffers;
 mod connect;
 mod device;
+mod ends;
 mod life;
 mod name;
 mod options;
+mod queue;
 mod sys;
 mod trouble;
 
 pub use backend::RbdBackend;
 pub use device::RbdDevice;
 pub use options::RbdOptions;
+pub use queue::{Done, Queue};

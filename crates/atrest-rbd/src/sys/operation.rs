@@ -10,6 +10,10 @@ use std::time::Instant;
 
 use super::errno::{self, Errno, checked};
 use super::image::Image;
+use crate::ends::Ends;
+
+/// Who is told that an operation has ended, and by which number.
+pub(crate) type Told = (Arc<Ends>, u64);
 
 /// An operation that librbd has. What it reads into or writes from belongs to the operation, and lives until librbd is done
 /// with it, also where nobody waits any more.
@@ -21,6 +25,7 @@ struct Shared {
     ended: Condvar,
     /// C has this until the operation has ended, and nobody else; then the waiting thread has it.
     buffer: UnsafeCell<Vec<u8>>,
+    told: Option<Told>,
 }
 
 // SAFETY: the buffer is touched by C until `returned` is set, and by the one `Operation` after it has seen that, under the mutex.
@@ -40,30 +45,45 @@ unsafe extern "C" fn ended(completion: *mut c_void, argument: *mut c_void) {
         unsafe { (api.rbd_aio_release)(completion) };
         *shared.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(returned as i64);
         shared.ended.notify_all();
+        if let Some((ends, number)) = &shared.told {
+            ends.tell(*number);
+        }
     }
 }
 
 impl Operation {
     /// Reads `len` bytes into the beginning of a buffer.
-    pub(crate) fn read(image: &Image, offset: u64, buffer: Vec<u8>, len: usize) -> Result<Self, Errno> {
+    pub(crate) fn read(
+        image: &Image,
+        offset: u64,
+        buffer: Vec<u8>,
+        len: usize,
+        told: Option<Told>,
+    ) -> Result<Self, Errno> {
         assert!(len <= buffer.len());
-        Self::start(image, buffer, |buffer, completion| {
+        Self::start(image, buffer, told, |buffer, completion| {
             // SAFETY: image and completion are live; the buffer lives until the completion is called, and has this length at least.
             unsafe { (image.api().rbd_aio_read)(image.handle, offset, len, buffer.as_mut_ptr().cast(), completion) }
         })
     }
 
     /// Writes the first `len` bytes of a buffer.
-    pub(crate) fn write(image: &Image, offset: u64, buffer: Vec<u8>, len: usize) -> Result<Self, Errno> {
+    pub(crate) fn write(
+        image: &Image,
+        offset: u64,
+        buffer: Vec<u8>,
+        len: usize,
+        told: Option<Told>,
+    ) -> Result<Self, Errno> {
         assert!(len <= buffer.len());
-        Self::start(image, buffer, |buffer, completion| {
+        Self::start(image, buffer, told, |buffer, completion| {
             // SAFETY: as in `read`.
             unsafe { (image.api().rbd_aio_write)(image.handle, offset, len, buffer.as_ptr().cast(), completion) }
         })
     }
 
     pub(crate) fn discard(image: &Image, offset: u64, len: u64) -> Result<Self, Errno> {
-        Self::start(image, Vec::new(), |_, completion| {
+        Self::start(image, Vec::new(), None, |_, completion| {
             // SAFETY: image and completion are live.
             unsafe { (image.api().rbd_aio_discard)(image.handle, offset, len, completion) }
         })
@@ -72,14 +92,14 @@ impl Operation {
     /// EINVAL where the library is too old to have it: see [`Image::has_write_zeroes`].
     pub(crate) fn write_zeroes(image: &Image, offset: u64, len: usize) -> Result<Self, Errno> {
         let write_zeroes = image.api().rbd_aio_write_zeroes.ok_or(errno::EINVAL)?;
-        Self::start(image, Vec::new(), |_, completion| {
+        Self::start(image, Vec::new(), None, |_, completion| {
             // SAFETY: image and completion are live.
             unsafe { write_zeroes(image.handle, offset, len, completion, 0, 0) }
         })
     }
 
     pub(crate) fn flush(image: &Image) -> Result<Self, Errno> {
-        Self::start(image, Vec::new(), |_, completion| {
+        Self::start(image, Vec::new(), None, |_, completion| {
             // SAFETY: image and completion are live.
             unsafe { (image.api().rbd_aio_flush)(image.handle, completion) }
         })
@@ -88,9 +108,11 @@ impl Operation {
     fn start(
         image: &Image,
         buffer: Vec<u8>,
+        told: Option<Told>,
         submit: impl FnOnce(&mut Vec<u8>, *mut c_void) -> c_int,
     ) -> Result<Self, Errno> {
-        let shared = Shared { returned: Mutex::new(None), ended: Condvar::new(), buffer: UnsafeCell::new(buffer) };
+        let (returned, ended_since) = (Mutex::new(None), Condvar::new());
+        let shared = Shared { returned, ended: ended_since, buffer: UnsafeCell::new(buffer), told };
         let (shared, mut completion) = (Arc::new(shared), null_mut());
         let argument = Arc::into_raw(shared.clone());
         // SAFETY: `completion` is a place for a handle; the argument is what the callback takes.

@@ -23,6 +23,7 @@ mod faults;
 mod interop;
 mod locks;
 mod managed;
+mod queue;
 mod ranges;
 mod volume;
 
