@@ -422,8 +422,11 @@ impl Drop for RbdDevice {
             // Whoever opens the image next shouldn't find it busy.
             shut_out.wait(until);
         }
-        let image = self.image.take();
+        let (image, life) = (self.image.take(), self.life.clone());
         // To close waits for the cluster. When that takes too long it goes on without this thread.
-        let _ = bounded::call(until, move || drop(image));
+        let _ = bounded::call(until, move || {
+            life.wait_for_answer();
+            drop(image);
+        });
     }
 }

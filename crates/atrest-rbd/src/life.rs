@@ -1,7 +1,7 @@
 //! Whether a device may still write, and the thread that shuts out what it left behind.
 
 use std::ffi::CString;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,15 +18,15 @@ const FENCED: u8 = 2;
 /// The state of a device.
 pub(crate) struct Life {
     state: AtomicU8,
-    /// Whether a thread asks right now whether this client is shut out.
-    asks: AtomicBool,
+    /// The thread that asks whether this client is shut out, or the last that did.
+    asking: Mutex<Option<thread::JoinHandle<()>>>,
     /// When an answer of the cluster last showed that this client isn't shut out, in milliseconds of [`now`].
     shown: AtomicU64,
 }
 
 impl Life {
     pub(crate) fn new() -> Self {
-        Life { state: AtomicU8::new(IN_USE), asks: AtomicBool::new(false), shown: AtomicU64::new(now()) }
+        Life { state: AtomicU8::new(IN_USE), asking: Mutex::default(), shown: AtomicU64::new(now()) }
     }
 
     pub(crate) fn end(&self) -> Option<End> {
@@ -51,7 +51,8 @@ impl Life {
     /// Asks an OSD, on a thread of its own, whether this client is shut out, which ends the device. librbd of Ceph 16 lets some
     /// writes of such a client wait for a lock that it never gets again, and tells nobody.
     pub(crate) fn ask_whether_shut_out(self: &Arc<Self>, image: &Arc<Image>) {
-        if self.asks.swap(true, Ordering::SeqCst) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if asking.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
         let (life, image) = (self.clone(), image.clone());
@@ -59,12 +60,14 @@ impl Life {
             if image.writer() == Err(errno::ESHUTDOWN) {
                 life.set_end(End::Fenced);
             }
-            drop(image);
-            life.asks.store(false, Ordering::SeqCst);
         });
-        if asked.is_err() {
-            self.asks.store(false, Ordering::SeqCst);
-        }
+        *asking = asked.ok();
+    }
+
+    /// Waits for the thread that asks: it uses the library, whose memory is gone when the process ends.
+    pub(crate) fn wait_for_answer(&self) {
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = asking.map(thread::JoinHandle::join);
     }
 
     /// An operation that began at `begun` was done by the cluster.

@@ -166,7 +166,8 @@ fn a_host_that_was_stopped_in_its_writes_has_none_of_them_done_when_it_wakes() {
         }
         kill_process(pid, Signal::CONT).unwrap();
         let told: Vec<String> = lines.collect();
-        assert!(host.wait().unwrap().success() && told.iter().any(|line| line == "fenced"), "{told:?}");
+        let status = host.wait().unwrap();
+        assert!(status.success() && told.iter().any(|line| line == "fenced"), "{status}: {told:?}");
         let mut bytes = [0; 4096];
         for at in (0..PLACES).map(|n| n * APART) {
             new.read_at(at, &mut bytes).unwrap();
