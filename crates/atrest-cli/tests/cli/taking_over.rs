@@ -10,10 +10,10 @@ use atrest::{BlockDevice, Credential, Error, Result};
 
 use crate::common::{Place, by_peer, peer};
 
-const VAULT: &str = "https://contoso.vault.azure.net";
+pub const VAULT: &str = "https://contoso.vault.azure.net";
 
 /// Where [`copied_secret`] has put it.
-const SECRET: &str = "https://contoso.vault.azure.net/secrets/disk-1/1";
+pub const SECRET: &str = "https://contoso.vault.azure.net/secrets/disk-1/1";
 /// What names the secret, and the vault file that has it.
 pub const FROM: [&str; 6] = ["--secret", SECRET, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
 
@@ -43,7 +43,7 @@ pub fn copied_secret(place: &Place) {
 }
 
 /// A disk as the extension makes it, by cryptsetup, with its secret.
-fn place() -> Option<Place> {
+pub fn place() -> Option<Place> {
     if !peer("cryptsetup") {
         return None;
     }
@@ -97,7 +97,7 @@ fn a_disk_opens_by_its_secret_for_any_command() {
 }
 
 /// The version of the secret that a URL names.
-fn version(url: &str) -> u32 {
+pub fn version(url: &str) -> u32 {
     url.rsplit('/').next().unwrap().parse().unwrap()
 }
 
@@ -107,13 +107,13 @@ fn versions(place: &Place) -> usize {
     place.json("secret ls", &ls)["secrets"][0]["versions"].as_array().unwrap().len()
 }
 
-fn opens_by(place: &Place, secret: &str) -> bool {
+pub fn opens_by(place: &Place, secret: &str) -> bool {
     let from = ["--secret", secret, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
     // Not `check`, which says no as long as a copy of the header is that of a killed write.
     place.run(&[&["info", "disk", "--unlock"], &from[..]].concat()).status == 0
 }
 
-const FAST: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+pub const FAST: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
 /// The disk stays the guest's, by cryptsetup, which opens it by the bytes of the new version's value.
 #[test]
