@@ -3076,6 +3076,33 @@ typedef struct {
 // The first value of an atrest_ade_taken_over.
 #define ATREST_ADE_TAKEN_OVER_INIT {sizeof(atrest_ade_taken_over), 0, 0, 0, 0}
 
+// The first passphrase of ADE of a volume that has none: where it goes, and what is said there.
+typedef struct {
+    // Set by ATREST_ADE_NEW_PASSPHRASE_INIT.
+    size_t struct_size;
+    // For atrest_ade_add_secret: the secret, https://NAME.vault.azure.net/secrets/SECRET, without a version.
+    const char *secret_url;
+    // The key that wraps the passphrase, with its version: https://NAME.vault.azure.net/keys/KEY/VERSION. NULL: it isn't
+    // wrapped, which only a secret allows.
+    const char *kek_url;
+    // With a secret and `kek_url`: as in an atrest_ade_disk. A token always has ATREST_WRAP_RSA_OAEP_256.
+    uint32_t kek_algorithm;
+    // For a secret: its tag MachineName, or NULL.
+    const char *machine_name;
+    // For a secret: its tag DiskEncryptionKeyFileName. NULL is LinuxPassPhraseFileName; that of a data disk ends with
+    // _CONTROLLER_LUN.
+    const char *file_name;
+    // For a token: the URL of the key vault, or NULL.
+    const char *vault_url;
+    // For a token: the resource id of the key vault, or NULL.
+    const char *vault_resource;
+    // For a token: the URL of the service that attests the machine to the vault, or NULL.
+    const char *attestation_url;
+} atrest_ade_new_passphrase;
+
+// The first value of an atrest_ade_new_passphrase.
+#define ATREST_ADE_NEW_PASSPHRASE_INIT {sizeof(atrest_ade_new_passphrase), 0, 0, 0, 0, 0, 0, 0, 0}
+
 // Opens a disk by its passphrase, which is found in its secret or its token. Nothing is changed in a vault or in the header.
 // `options` may be NULL; its `header` must be, since `disk` has it.
 //
@@ -3120,6 +3147,33 @@ atrest_status atrest_ade_replace_secret(const atrest_ade_disk *disk, const atres
 // that isn't sound; ATREST_ERR_INVALID_OPTION for a URL of a secret.
 atrest_status atrest_ade_replace_token(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_open_options *options, const atrest_keyslot_options *keyslot);
+
+// Gives an open volume its first passphrase of ADE, as a secret of a vault, and a keyslot for it, and puts the URL with the
+// secret's version into `url`, which has room for ATREST_ADE_URL_SIZE bytes: the settings of the virtual machine must name it.
+// The other ways into the volume stay. `keyslot` may be NULL.
+//
+// The secret is in the vault before the volume has the keyslot, which is proven by what the vault gives back. Killed at any
+// instant, the volume opens as before; call it again with the same arguments then, and no second version is made: the secret's tag
+// VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
+//
+// Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS for a secret that is there
+// with other tags, which may be another disk's; ATREST_ERR_INVALID_OPTION for no URL, or one with a version;
+// ATREST_ERR_INVALID_NAME for another form of a URL; ATREST_ERR_UNSUPPORTED_HEADER for a volume that isn't LUKS.
+atrest_status atrest_ade_add_secret(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
+    const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot, char *url,
+    size_t url_cap);
+
+// Gives an open volume its first passphrase of ADE in a token of type Azure_Disk_Encryption, as confidential virtual machines
+// have it, wrapped under `kek_url` by RSA-OAEP-256, and a keyslot for it. The other ways into the volume stay. `keyslot` may be
+// NULL. Killed at any instant, the volume opens as before, and has such a token only when its passphrase opens it; call it
+// again then.
+//
+// Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS if the volume has such a token
+// already, or one of a killed call that names something else; ATREST_ERR_INVALID_OPTION for the URL of a secret;
+// ATREST_ERR_INVALID_NAME for no key, or another form of its URL; ATREST_ERR_UNSUPPORTED_HEADER for LUKS1, which has no tokens,
+// and for a volume that isn't LUKS.
+atrest_status atrest_ade_add_token(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
+    const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot);
 
 // Makes a new passphrase as ADE has them, ATREST_ADE_PASSPHRASE_LEN bytes without a zero byte at the end. The caller must wipe
 // it.

@@ -2804,6 +2804,61 @@ private:
     std::vector<const atrest_ade_vault *> vaults_;
 };
 
+// The first passphrase of Azure Disk Encryption of a volume that has none. As atrest_ade_new_passphrase. The vaults that it asks
+// must live until a call returns.
+class ade_new_passphrase {
+public:
+    // The secret, without a version. Without it, the passphrase goes into a token.
+    ade_new_passphrase &secret(text url) { return secret_ = url.get(), *this; }
+    ade_new_passphrase &kek(text url, wrap_algorithm algorithm = wrap_algorithm::rsa_oaep) {
+        return kek_ = url.get(), c_.kek_algorithm = static_cast<std::uint32_t>(algorithm), *this;
+    }
+    // The tags of a secret.
+    ade_new_passphrase &machine(text name) { return machine_ = name.get(), *this; }
+    ade_new_passphrase &file(text name) { return file_ = name.get(), *this; }
+    // What a token names.
+    ade_new_passphrase &vault_url(text url) { return vault_ = url.get(), *this; }
+    ade_new_passphrase &vault_resource(text id) { return resource_ = id.get(), *this; }
+    ade_new_passphrase &attestation_url(text url) { return attestation_ = url.get(), *this; }
+    ade_new_passphrase &ask(const ade_vault &vault) { return vaults_.push_back(vault.get()), *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_ade_new_passphrase c() const noexcept {
+        atrest_ade_new_passphrase c = c_;
+        c.secret_url = secret_.get();
+        c.kek_url = kek_.get();
+        c.machine_name = machine_.get();
+        c.file_name = file_.get();
+        c.vault_url = vault_.get();
+        c.vault_resource = resource_.get();
+        c.attestation_url = attestation_.get();
+        return c;
+    }
+
+    // A secret, and a keyslot for it. Returns the URL with its version.
+    result<std::string> add_secret(volume &to, const keyslot_options &keyslot = {}) const {
+        const atrest_ade_new_passphrase what = c();
+        const atrest_keyslot_options slot = keyslot.c();
+        char url[ATREST_ADE_URL_SIZE];
+        const atrest_status status
+            = atrest_ade_add_secret(to.get(), &what, vaults_.data(), vaults_.size(), &slot, url, sizeof url);
+        if (status != ATREST_OK)
+            return detail::failed<std::string>(status);
+        return std::string(url);
+    }
+    // A token, and a keyslot for it.
+    result<void> add_token(volume &to, const keyslot_options &keyslot = {}) const {
+        const atrest_ade_new_passphrase what = c();
+        const atrest_keyslot_options slot = keyslot.c();
+        return detail::done(atrest_ade_add_token(to.get(), &what, vaults_.data(), vaults_.size(), &slot));
+    }
+
+private:
+    atrest_ade_new_passphrase c_ = detail::init<atrest_ade_new_passphrase>();
+    detail::copied secret_, kek_, machine_, file_, vault_, resource_, attestation_;
+    std::vector<const atrest_ade_vault *> vaults_;
+};
+
 // ---------------------------------------------------------------------------------------------------------------------
 // CUSTOMERS' VAULTS
 

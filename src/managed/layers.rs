@@ -175,13 +175,15 @@ impl Layers {
 
     /// Refuses what [`take_in`](Self::take_in) would refuse for lack of room, and a vault that doesn't wrap. Nothing is written.
     pub(super) fn check_take_in(volume: &Layer, resource: &Resource, kek: &Kek) -> Result<()> {
-        volume.check_put_under(kek, kek.name(), resource.encryption_type, resource.id.as_bytes())
+        let (context, ordered) = (resource.id.as_bytes(), resource.is_ordered_with_adoption());
+        volume.check_put_under(kek, kek.name(), resource.encryption_type, context, ordered)
     }
 
-    /// Puts a volume under this key, and binds it to the resource. Its other ways in stay.
+    /// Puts a volume under this key, and binds it to the resource. Its other ways in stay. The token says whether a new DEK is ordered,
+    /// for a store that is rebuilt from it.
     pub(super) fn take_in(volume: &Layer, resource: &Resource, kek: &Kek) -> Result<()> {
-        let context = resource.id.as_bytes();
-        volume.put_under(kek, kek.name(), resource.encryption_type, context).map(drop)
+        let (context, ordered) = (resource.id.as_bytes(), resource.is_ordered_with_adoption());
+        volume.put_under(kek, kek.name(), resource.encryption_type, context, ordered).map(drop)
     }
 
     /// Removes every way into the upper volume but the vaults' tokens.

@@ -16,7 +16,7 @@ use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceNam
 use super::service::ServiceOptions;
 use super::store::{self, OldRecords, Records};
 use super::sync::{into_inner, lock};
-use super::under_way::{caught_up, half_adopted, stage, under_way, why_not_begun};
+use super::under_way::{caught_up, half_adopted, stage, under_way_or_ordered, why_not_begun};
 use crate::key::{Fingerprint, KeyId};
 use crate::volume::{Header, OpenOptions, intended};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
@@ -400,7 +400,8 @@ impl Rebuilding<'_> {
             proven: None,
             proven_lower: None,
             used_blocks: [0; 2],
-            reencryption: under_way(&proven.upper, self.options.clock.now()).map_err(|e| format!("{e:#}"))?,
+            reencryption: under_way_or_ordered(&proven.upper, self.options.clock.now())
+                .map_err(|e| format!("{e:#}"))?,
             host_cache: None,
             host_cache_at: None,
             adopting: half_adopted(&proven.upper, id).map_err(|e| format!("{e:#}"))?,

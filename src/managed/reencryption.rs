@@ -125,8 +125,8 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`].
     pub fn reencrypting(&self) -> Result<Vec<String>> {
-        let ordered = |of: &Resource| of.adopting.as_ref().is_some_and(|adopting| adopting.reencrypt);
-        let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && (of.unfinished().is_some() || ordered(of));
+        let is_open = |of: &Resource| of.unfinished().is_some() || of.is_ordered_with_adoption();
+        let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && is_open(of);
         let resources = self.inner.store.resources_where(unfinished)?.into_iter();
         Ok(resources.map(|resource| resource.name).collect())
     }

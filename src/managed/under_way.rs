@@ -78,7 +78,23 @@ pub(super) fn half_adopted(volume: &Layer, id: &str) -> Result<Option<Adopting>>
         return Ok(None);
     }
     let device_size = volume.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
-    Ok(Some(Adopting { image: id.into(), device_size, reencrypt: false }))
+    Ok(Some(Adopting { image: id.into(), device_size, reencrypt: is_ordered(volume) }))
+}
+
+/// The re-encryption of a device that no old store knows: under way, or ordered when it was adopted and not begun. The latter is
+/// ordered with the rest of the adoption, if there is any.
+pub(super) fn under_way_or_ordered(volume: &Layer, now: u64) -> Result<Option<Reencryption>> {
+    let found = under_way(volume, now)?;
+    if found.is_some() || !is_ordered(volume) || !other_ways(volume).is_empty() {
+        return Ok(found);
+    }
+    let order = Reencryption::ordered(ReencryptionKind::Rekey, volume.size(), now);
+    Ok(Some(Reencryption { adopted: true, ..order }))
+}
+
+/// Whether a token says that a new DEK was ordered for the data. The tokens of a re-encryption that has begun don't.
+fn is_ordered(volume: &Layer) -> bool {
+    volume.genuine_tokens().iter().any(|token| token.reencrypt)
 }
 
 /// Why a resource whose import had not begun by its record isn't restored. Only what has begun proves what the device is: another may

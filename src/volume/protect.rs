@@ -180,8 +180,9 @@ impl<D: BlockDevice> Volume<D> {
         let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
         let mut header = self.locked_header();
         let like = header.genuine_tokens(&self.dek()).into_iter().map(|(_, token)| token).next();
-        let (kind, context) = like.map_or_else(Default::default, |token| (token.encryption_type, token.context));
-        let token = Token::new(kind, &self.dek(), wrapped, context, self.size());
+        let (kind, context, reencrypt) =
+            like.map_or_else(Default::default, |token| (token.encryption_type, token.context, token.reencrypt));
+        let token = Token::new(kind, &self.dek(), wrapped, context, self.size()).reencrypt(reencrypt);
         header.add_token(self.header_device(), &self.dek(), token, &[])
     }
 

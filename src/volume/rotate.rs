@@ -61,8 +61,9 @@ impl<D: BlockDevice> Volume<D> {
         key: &str,
         encryption_type: EncryptionType,
         context: &[u8],
+        reencrypt: bool,
     ) -> Result<KeyId> {
-        self.replace_all(vault, key, encryption_type, Some(context))
+        self.replace_all(vault, key, encryption_type, Some((context, reencrypt)))
     }
 
     fn replace_all(
@@ -70,14 +71,14 @@ impl<D: BlockDevice> Volume<D> {
         vault: &dyn KeyVault,
         key: &str,
         encryption_type: EncryptionType,
-        context: Option<&[u8]>,
+        bound: Option<(&[u8], bool)>,
     ) -> Result<KeyId> {
         on_wiped_stack(|| {
             self.check_writable()?;
             let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
             let kek = wrapped.kek.clone();
             let mut header = self.locked_header();
-            let (token, old) = self.only_token(&**header, wrapped, encryption_type, context);
+            let (token, old) = self.only_token(&**header, wrapped, encryption_type, bound);
             header.add_token(self.header_device(), &self.dek(), token, &old)?;
             Ok(kek)
         })
@@ -92,30 +93,34 @@ impl<D: BlockDevice> Volume<D> {
         key: &str,
         encryption_type: EncryptionType,
         context: &[u8],
+        reencrypt: bool,
     ) -> Result<()> {
         on_wiped_stack(|| {
             let trial = WrappedDek::wrap(vault, key, &Dek::generate(self.dek().algorithm())?)?;
             let header = self.locked_header();
-            let (token, old) = self.only_token(&**header, trial, encryption_type, Some(context));
+            let (token, old) = self.only_token(&**header, trial, encryption_type, Some((context, reencrypt)));
             header.check_token_fits(&self.dek(), token, &old)
         })
     }
 
-    /// The token that is to be the only one of a vault, and the numbers of those that it replaces. Without a `context` it has theirs.
+    /// The token that is to be the only one of a vault, and the numbers of those that it replaces. `bound` is its context, and whether
+    /// a new DEK is ordered; without, it has theirs.
     fn only_token(
         &self,
         header: &dyn StoredHeader,
         wrapped: WrappedDek,
         encryption_type: EncryptionType,
-        context: Option<&[u8]>,
+        bound: Option<(&[u8], bool)>,
     ) -> (Token, Vec<u32>) {
         let old = header.genuine_tokens(&self.dek());
         let (known, data_size) = match old.first() {
             Some((_, token)) => (token.context.clone(), token.data_size.max(self.size())),
             None => (Vec::new(), self.size()),
         };
-        let context = context.map_or(known, <[u8]>::to_vec);
-        let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size);
+        let ordered = old.iter().any(|(_, token)| token.reencrypt);
+        let (context, reencrypt) =
+            bound.map_or((known, ordered), |(context, reencrypt)| (context.to_vec(), reencrypt || ordered));
+        let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size).reencrypt(reencrypt);
         (token, old.into_iter().map(|(id, _)| id).collect())
     }
 
@@ -137,7 +142,8 @@ impl<D: BlockDevice> Volume<D> {
             let old = self.tokens_of(&**header, from)?;
             let like = &old[0].1;
             let data_size = like.data_size.max(self.size());
-            let token = Token::new(like.encryption_type, &self.dek(), wrapped, like.context.clone(), data_size);
+            let token = Token::new(like.encryption_type, &self.dek(), wrapped, like.context.clone(), data_size)
+                .reencrypt(like.reencrypt);
             let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
             header.add_token(self.header_device(), &self.dek(), token, &old)?;
             Ok(kek)
@@ -222,7 +228,8 @@ impl<D: BlockDevice> Volume<D> {
         let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek())?;
         // If the volume was opened although its device is truncated, it stays recorded as truncated.
         let data_size = old.data_size.max(self.size());
-        Ok(Token::new(old.encryption_type, &self.dek(), wrapped, old.context.clone(), data_size))
+        let token = Token::new(old.encryption_type, &self.dek(), wrapped, old.context.clone(), data_size);
+        Ok(token.reencrypt(old.reencrypt))
     }
 
     /// The genuine tokens that name the vault of this id, with their numbers: at least one.

@@ -864,6 +864,18 @@ typedef struct {
     uint32_t left_tokens;
 } atrest_ade_taken_over;
 #define ATREST_ADE_TAKEN_OVER_INIT {sizeof(atrest_ade_taken_over), 0, 0, 0, 0}
+typedef struct {
+    size_t struct_size;
+    const char *secret_url;
+    const char *kek_url;
+    uint32_t kek_algorithm;
+    const char *machine_name;
+    const char *file_name;
+    const char *vault_url;
+    const char *vault_resource;
+    const char *attestation_url;
+} atrest_ade_new_passphrase;
+#define ATREST_ADE_NEW_PASSPHRASE_INIT {sizeof(atrest_ade_new_passphrase), 0, 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_open_options *options, atrest_volume **out);
 atrest_status atrest_ade_take_over(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
@@ -873,6 +885,11 @@ atrest_status atrest_ade_replace_secret(const atrest_ade_disk *disk, const atres
     size_t count, const atrest_open_options *options, const atrest_keyslot_options *keyslot, char *url, size_t url_cap);
 atrest_status atrest_ade_replace_token(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_open_options *options, const atrest_keyslot_options *keyslot);
+atrest_status atrest_ade_add_secret(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
+    const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot, char *url,
+    size_t url_cap);
+atrest_status atrest_ade_add_token(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
+    const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot);
 atrest_status atrest_ade_generate_passphrase(void *passphrase, size_t passphrase_cap, size_t *passphrase_len);
 atrest_status atrest_ade_seal_passphrase(const void *passphrase, size_t passphrase_len, const char *kek_url,
     uint32_t kek_algorithm, const atrest_ade_vault *const *vaults, size_t count, void *value, size_t value_cap,

@@ -1030,6 +1030,10 @@ void ade()
         FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_disk(device).open());
         FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_disk(device).replace_token());
         FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_disk::generate_passphrase(passphrase));
+        auto plain = GOT(atrest::volume::format(device, atrest::protector::passphrase(passphrase),
+                                                atrest::format_options().keyslot(cheap())));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_new_passphrase().add_secret(plain));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_new_passphrase().add_token(plain));
         return;
     }
     const atrest::ade_vault store = GOT(atrest::ade_vault::from(std::make_unique<memory_store>(versions)));
@@ -1063,6 +1067,36 @@ void ade()
     FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, disk.open());
     const std::string number = std::to_string(GOT(taken.opened.bind_tokens()));
     CHECK(GOT(GOT(atrest::header::load(device)).metadata_json()).find("\"keyslots\":[\"" + number + "\"]") != std::string::npos);
+
+    // It comes back, by a first secret and a first token.
+    versions.clear();
+    auto first = atrest::ade_new_passphrase();
+    first.kek(kek, atrest::wrap_algorithm::rsa_oaep_256).vault_url("https://contoso.vault.azure.net/").vault_resource("/s").ask(store);
+    first.attestation_url("https://attest");
+    GOT(first.add_token(taken.opened, cheap));
+    const std::string json = GOT(GOT(atrest::header::load(device)).metadata_json());
+    for (const char *said : {"\"KeyVaultURL\":\"https://contoso.vault.azure.net/\"", "\"KekVaultResourceId\":\"/s\"",
+                             "\"AttestationURL\":\"https://attest\"", "\"KeyEncryptionKeyURL\":"})
+        CHECK(json.find(said) != std::string::npos);
+    FAILS(ATREST_ERR_INVALID_OPTION, first.add_secret(taken.opened, cheap));
+    first.secret("https://contoso.vault.azure.net/secrets/x").machine("vm-1").file("LinuxPassPhraseFileName_1_0");
+    FAILS(ATREST_ERR_INVALID_OPTION, first.add_token(taken.opened, cheap));
+    CHECK(GOT(first.add_secret(taken.opened, cheap)) == "https://contoso.vault.azure.net/secrets/x/0");
+    CHECK(GOT(first.add_secret(taken.opened, cheap)) == "https://contoso.vault.azure.net/secrets/x/0");
+    const std::string uuid = GOT(GOT(atrest::header::load(device)).uuid());
+    CHECK(versions.size() == 1
+          && versions[0].second
+                 == memory_store::list({{"DiskEncryptionKeyEncryptionAlgorithm", "RSA-OAEP-256"},
+                                        {"DiskEncryptionKeyEncryptionKeyURL", kek},
+                                        {"DiskEncryptionKeyFileName", "LinuxPassPhraseFileName_1_0"},
+                                        {"MachineName", "vm-1"},
+                                        {"VolumeUUID", uuid}}));
+    FAILS(ATREST_ERR_RESOURCE_EXISTS, first.machine("vm-2").add_secret(taken.opened, cheap));
+    taken.opened = atrest::volume();
+    disk.secret("https://contoso.vault.azure.net/secrets/x/0");
+    CHECK(GOT(GOT(disk.open()).size()) == 1 << 20);
+    auto by_token = atrest::ade_disk(device);
+    CHECK(GOT(GOT(by_token.ask(store).open()).size()) == 1 << 20);
 }
 
 } // namespace

@@ -263,6 +263,51 @@ static void arguments(const atrest_ade_vault *handle, atrest_device *device)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_ade_replace_secret(&disk, vaults, count, NULL, NULL, NULL, 0));
     IS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_ade_replace_secret(&disk, vaults, count, NULL, NULL, url, sizeof url - 1));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_ade_replace_token(NULL, vaults, count, NULL, NULL));
+
+    atrest_ade_new_passphrase first = ATREST_ADE_NEW_PASSPHRASE_INIT;
+    atrest_volume *volume, *other = PASSED_AS(atrest_volume, file);
+    atrest_protector protector = ATREST_PROTECTOR_INIT;
+    atrest_device *memory;
+    protector.kind = ATREST_PROTECTOR_VAULT;
+    protector.vault = file;
+    protector.key_name = "disks";
+    OK(atrest_device_memory(DISK_SIZE, &memory));
+    OK(atrest_volume_format(memory, &protector, NULL, &volume));
+#define SECRET_IS(wanted, to, what, url, size) IS(wanted, atrest_ade_add_secret(to, what, vaults, count, NULL, url, size))
+#define TOKEN_IS(wanted, to, what) IS(wanted, atrest_ade_add_token(to, what, vaults, count, NULL))
+    SECRET_IS(ATREST_ERR_NULL_ARGUMENT, NULL, &first, url, sizeof url);
+    SECRET_IS(ATREST_ERR_NULL_ARGUMENT, volume, NULL, url, sizeof url);
+    SECRET_IS(ATREST_ERR_NULL_ARGUMENT, volume, &first, NULL, 0);
+    SECRET_IS(ATREST_ERR_BUFFER_TOO_SHORT, volume, &first, url, sizeof url - 1);
+    SECRET_IS(ATREST_ERR_INVALID_HANDLE, other, &first, url, sizeof url);
+    TOKEN_IS(ATREST_ERR_NULL_ARGUMENT, NULL, &first);
+    TOKEN_IS(ATREST_ERR_NULL_ARGUMENT, volume, NULL);
+    TOKEN_IS(ATREST_ERR_INVALID_HANDLE, other, &first);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_ade_add_token(volume, &first, NULL, 1, NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_ade_add_token(volume, &first, bad, 1, NULL));
+    first.struct_size -= 1;
+    SECRET_IS(ATREST_ERR_STRUCT_SIZE, volume, &first, url, sizeof url);
+    TOKEN_IS(ATREST_ERR_STRUCT_SIZE, volume, &first);
+    first.struct_size += 1;
+    first.kek_algorithm = 99;
+    SECRET_IS(ATREST_ERR_BAD_ENUM, volume, &first, url, sizeof url);
+    first.kek_algorithm = 0;
+    first.machine_name = BAD_UTF8;
+    SECRET_IS(ATREST_ERR_NOT_UTF8, volume, &first, url, sizeof url);
+    TOKEN_IS(ATREST_ERR_NOT_UTF8, volume, &first);
+    first.machine_name = NULL;
+    if (handle == NULL) {
+        SECRET_IS(ATREST_ERR_UNSUPPORTED, volume, &first, url, sizeof url);
+        TOKEN_IS(ATREST_ERR_UNSUPPORTED, volume, &first);
+    } else {
+        SECRET_IS(ATREST_ERR_INVALID_OPTION, volume, &first, url, sizeof url);
+        TOKEN_IS(ATREST_ERR_INVALID_NAME, volume, &first);
+        first.secret_url = url_of(0);
+        SECRET_IS(ATREST_ERR_INVALID_OPTION, volume, &first, url, sizeof url);
+        TOKEN_IS(ATREST_ERR_INVALID_OPTION, volume, &first);
+    }
+    atrest_volume_free(volume);
+    atrest_device_free(memory);
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_ade_generate_passphrase(NULL, 172, &len));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_ade_generate_passphrase(bytes, 171, &len));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_ade_generate_passphrase(bytes, 172, NULL));

@@ -5,21 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use base64ct::{Base64, Encoding};
 
-use super::adopt::{
-    IMAGE, OFFSET, PASSPHRASE, SIZE, adopt, cheap, data, format, give, image, image_by, only_by_a_vault, read,
-};
+use super::adopt::{IMAGE, PASSPHRASE, adopt, cheap, data, format, give, image, image_by, only_by_a_vault, read};
 use crate::common::device::TestDevice;
 use crate::common::header::{COPY, edit_json, json};
 use crate::common::world::{OTHER_VAULT, VAULT, World, new_disk, quiet};
 use atrest::EncryptionType::CustomerKey;
 use atrest::key::{KeyId, WrappedDek};
-use atrest::managed::{
-    AdoptOptions, DiskService, ProtectionStatus, RebuildSources, ResourceKind, ResourceName, RotationProgress, rebuild,
-};
+use atrest::managed::{AdoptOptions, DiskService, ProtectionStatus, ResourceKind, ResourceName, RotationProgress};
 use atrest::volume::{Header, ProtectorId};
 use atrest::{Error, KeyVault, OpenOptions, Protector, Result, Secret, Volume};
 
-fn name() -> ResourceName {
+pub fn name() -> ResourceName {
     ResourceName::disk("d")
 }
 
@@ -52,7 +48,7 @@ fn killed_at_once(world: &World, set: Option<&str>, options: &AdoptOptions) -> D
 }
 
 /// Kills it when both copies of the header have the token, and the old ways in.
-fn killed_with_token(world: &World, set: Option<&str>, options: &AdoptOptions) -> DiskService {
+pub fn killed_with_token(world: &World, set: Option<&str>, options: &AdoptOptions) -> DiskService {
     killed(world, set, options, |image| {
         (0..2).all(|which| {
             let tokens = json(image, which)["tokens"].as_object().unwrap().clone();
@@ -382,25 +378,4 @@ fn what_a_change_of_the_header_would_refuse_is_refused_before_the_image_moves() 
     foreign[COPY..2 * COPY].iter_mut().zip(other).for_each(|(to, byte)| *to = byte);
     let error = refused(&world, &service, foreign, &AdoptOptions::new());
     assert!(matches!(error, Error::ForeignData(_)), "{error}");
-}
-
-#[test]
-fn a_store_rebuilt_from_headers_knows_that_the_old_ways_are_in() {
-    let world = World::new();
-    give(&world, image());
-    let service = killed_with_token(&world, None, &AdoptOptions::new());
-    let id = service.resource(&name()).unwrap().id;
-    drop(service);
-    let store = world.folder.path().join("new");
-    let sources = RebuildSources::new().device("north", &id).subscription("one");
-    let rebuilt = rebuild(&store, &sources, &world.options()).unwrap();
-    assert_eq!(rebuilt.named_by_id, [ResourceName::disk(&id)]);
-    let service = DiskService::open(&store, world.options()).unwrap();
-    assert_eq!(
-        service.resource(&ResourceName::disk(&id)).unwrap().adopting.unwrap().device_size,
-        (OFFSET + SIZE) as u64
-    );
-    assert!(read(&service, &id).unwrap() == data());
-    assert_eq!(service.resource(&ResourceName::disk(&id)).unwrap().adopting, None);
-    only_by_a_vault(world.disks.0.lock().unwrap()[&id].bytes(), "rebuilt");
 }

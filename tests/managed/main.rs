@@ -5,6 +5,7 @@
 
 mod adopt;
 mod adopt_faults;
+mod adopt_rebuilt;
 mod backup;
 mod capabilities;
 mod captures;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod add;
 mod base64;
 mod disk;
 mod find;
@@ -12,6 +13,7 @@ mod tags;
 mod take_over;
 mod token;
 
+pub use add::{add_secret, add_token};
 pub use disk::Disk;
 pub use find::{Source, Vaults, open, passphrase};
 pub use object_url::SecretUrl;

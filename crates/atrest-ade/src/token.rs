@@ -149,6 +149,24 @@ impl AdeToken {
         token.to_string().into_bytes()
     }
 
+    /// The same with another passphrase.
+    pub(crate) fn with(&self, passphrase: TokenPassphrase) -> Self {
+        AdeToken {
+            kek_url: self.kek_url.clone(),
+            kek_vault_resource: self.kek_vault_resource.clone(),
+            vault_url: self.vault_url.clone(),
+            vault_resource: self.vault_resource.clone(),
+            attestation_url: self.attestation_url.clone(),
+            passphrase,
+        }
+    }
+
+    /// Whether another token names the same, whatever its passphrase.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let all = |token: &Self| token.with(TokenPassphrase::default()).to_json();
+        all(self) == all(other)
+    }
+
     /// The key that wraps the passphrase. The token names no algorithm; the extension's program wraps by `RSA-OAEP-256`.
     ///
     /// # Errors

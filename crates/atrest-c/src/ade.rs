@@ -14,7 +14,7 @@ use core::ffi::{c_char, c_void};
 
 use atrest::OpenOptions;
 
-use crate::ade_given::Given;
+use crate::ade_given::{Given, New};
 #[cfg(not(feature = "ade"))]
 use crate::ade_missing as work;
 use crate::ade_vaults::{AdeVault, atrest_ade_vault};
@@ -82,6 +82,35 @@ pub struct atrest_ade_taken_over {
 
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
 unsafe impl SizedStruct for atrest_ade_taken_over {}
+
+/// The first passphrase of ADE of a volume that has none: where it goes, and what is said there.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_ade_new_passphrase {
+    /// Set by ATREST_ADE_NEW_PASSPHRASE_INIT.
+    pub struct_size: usize,
+    /// For atrest_ade_add_secret: the secret, https://NAME.vault.azure.net/secrets/SECRET, without a version.
+    pub secret_url: *const c_char,
+    /// The key that wraps the passphrase, with its version: https://NAME.vault.azure.net/keys/KEY/VERSION. NULL: it isn't
+    /// wrapped, which only a secret allows.
+    pub kek_url: *const c_char,
+    /// With a secret and `kek_url`: as in an atrest_ade_disk. A token always has ATREST_WRAP_RSA_OAEP_256.
+    pub kek_algorithm: u32,
+    /// For a secret: its tag MachineName, or NULL.
+    pub machine_name: *const c_char,
+    /// For a secret: its tag DiskEncryptionKeyFileName. NULL is LinuxPassPhraseFileName; that of a data disk ends with
+    /// _CONTROLLER_LUN.
+    pub file_name: *const c_char,
+    /// For a token: the URL of the key vault, or NULL.
+    pub vault_url: *const c_char,
+    /// For a token: the resource id of the key vault, or NULL.
+    pub vault_resource: *const c_char,
+    /// For a token: the URL of the service that attests the machine to the vault, or NULL.
+    pub attestation_url: *const c_char,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_ade_new_passphrase {}
 
 /// Opens a disk by its passphrase, which is found in its secret or its token. Nothing is changed in a vault or in the header.
 /// `options` may be NULL; its `header` must be, since `disk` has it.
@@ -197,6 +226,59 @@ pub unsafe extern "C" fn atrest_ade_replace_token(
     })
 }
 
+/// Gives an open volume its first passphrase of ADE, as a secret of a vault, and a keyslot for it, and puts the URL with the
+/// secret's version into `url`, which has room for ATREST_ADE_URL_SIZE bytes: the settings of the virtual machine must name it.
+/// The other ways into the volume stay. `keyslot` may be NULL.
+///
+/// The secret is in the vault before the volume has the keyslot, which is proven by what the vault gives back. Killed at any
+/// instant, the volume opens as before; call it again with the same arguments then, and no second version is made: the secret's tag
+/// VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
+///
+/// Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS for a secret that is there
+/// with other tags, which may be another disk's; ATREST_ERR_INVALID_OPTION for no URL, or one with a version;
+/// ATREST_ERR_INVALID_NAME for another form of a URL; ATREST_ERR_UNSUPPORTED_HEADER for a volume that isn't LUKS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_ade_add_secret(
+    volume: *mut atrest_volume,
+    new_passphrase: *const atrest_ade_new_passphrase,
+    vaults: *const *const atrest_ade_vault,
+    count: usize,
+    keyslot: *const atrest_keyslot_options,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (volume, new, vaults) = (handle!(volume), structure!(new_passphrase), slice!(vaults, count));
+        let url = whole_text_out!(url, url_cap, ATREST_ADE_URL_SIZE).ok_or_else(|| Failure::null("url"))?;
+        let (new, vaults, keyslot) = (new_of(&new)?, vaults_of(vaults)?, keyslot_options(keyslot)?);
+        url.put(&work::add_secret(volume, &new, &vaults, &keyslot)?)
+    })
+}
+
+/// Gives an open volume its first passphrase of ADE in a token of type Azure_Disk_Encryption, as confidential virtual machines
+/// have it, wrapped under `kek_url` by RSA-OAEP-256, and a keyslot for it. The other ways into the volume stay. `keyslot` may be
+/// NULL. Killed at any instant, the volume opens as before, and has such a token only when its passphrase opens it; call it
+/// again then.
+///
+/// Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS if the volume has such a token
+/// already, or one of a killed call that names something else; ATREST_ERR_INVALID_OPTION for the URL of a secret;
+/// ATREST_ERR_INVALID_NAME for no key, or another form of its URL; ATREST_ERR_UNSUPPORTED_HEADER for LUKS1, which has no tokens,
+/// and for a volume that isn't LUKS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_ade_add_token(
+    volume: *mut atrest_volume,
+    new_passphrase: *const atrest_ade_new_passphrase,
+    vaults: *const *const atrest_ade_vault,
+    count: usize,
+    keyslot: *const atrest_keyslot_options,
+) -> atrest_status {
+    run(|| {
+        let (volume, new, vaults) = (handle!(volume), structure!(new_passphrase), slice!(vaults, count));
+        let (new, vaults, keyslot) = (new_of(&new)?, vaults_of(vaults)?, keyslot_options(keyslot)?);
+        work::add_token(volume, &new, &vaults, &keyslot)
+    })
+}
+
 /// Makes a new passphrase as ADE has them, ATREST_ADE_PASSPHRASE_LEN bytes without a zero byte at the end. The caller must wipe
 /// it.
 ///
@@ -249,6 +331,19 @@ fn disk_of<'a>(c: &atrest_ade_disk) -> Result<Given<'a>> {
     let header = if c.header.is_null() { None } else { Some(handle!(c.header)) };
     let kek = kek.map(|url| Ok::<_, Failure>((url, algorithm(c.kek_algorithm)?))).transpose()?;
     Ok(Given { device: handle!(c.device), header, secret, kek })
+}
+
+fn new_of<'a>(c: &atrest_ade_new_passphrase) -> Result<New<'a>> {
+    Ok(New {
+        secret: optional_text!(c.secret_url),
+        kek: optional_text!(c.kek_url),
+        algorithm: algorithm(c.kek_algorithm)?,
+        machine: optional_text!(c.machine_name),
+        file: optional_text!(c.file_name),
+        vault: optional_text!(c.vault_url),
+        resource: optional_text!(c.vault_resource),
+        attestation: optional_text!(c.attestation_url),
+    })
 }
 
 fn algorithm(number: u32) -> Result<&'static str> {

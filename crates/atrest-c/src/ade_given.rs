@@ -12,6 +12,20 @@ pub(crate) struct Given<'a> {
     pub(crate) kek: Option<(&'a str, &'static str)>,
 }
 
+/// A first passphrase, as C describes its place.
+#[cfg_attr(not(feature = "ade"), allow(dead_code))] // only looked at by a library that has it
+pub(crate) struct New<'a> {
+    pub(crate) secret: Option<&'a str>,
+    pub(crate) kek: Option<&'a str>,
+    /// The name of the algorithm.
+    pub(crate) algorithm: &'static str,
+    pub(crate) machine: Option<&'a str>,
+    pub(crate) file: Option<&'a str>,
+    pub(crate) vault: Option<&'a str>,
+    pub(crate) resource: Option<&'a str>,
+    pub(crate) attestation: Option<&'a str>,
+}
+
 /// The ways in that a take-over removed and left, as bits of keyslots and of tokens.
 pub(crate) struct Told {
     pub(crate) removed: (u32, u32),

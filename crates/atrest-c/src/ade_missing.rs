@@ -3,7 +3,7 @@
 use atrest::volume::KeyslotOptions;
 use atrest::{KeyVault, OpenOptions, Secret, Volume};
 
-use crate::ade_given::{Given, Told};
+use crate::ade_given::{Given, New, Told};
 use crate::ade_vaults::{AdeVault, without_ade};
 use crate::device::Device;
 use crate::failure::Result;
@@ -28,6 +28,14 @@ pub(crate) fn replace_secret(_: &Given<'_>, _: &[&AdeVault], _: OpenOptions, _: 
 }
 
 pub(crate) fn replace_token(_: &Given<'_>, _: &[&AdeVault], _: OpenOptions, _: KeyslotOptions) -> Result {
+    Err(without_ade())
+}
+
+pub(crate) fn add_secret(_: &Volume<Device>, _: &New<'_>, _: &[&AdeVault], _: &KeyslotOptions) -> Result<String> {
+    Err(without_ade())
+}
+
+pub(crate) fn add_token(_: &Volume<Device>, _: &New<'_>, _: &[&AdeVault], _: &KeyslotOptions) -> Result {
     Err(without_ade())
 }
 

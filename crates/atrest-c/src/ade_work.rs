@@ -3,10 +3,11 @@
 use atrest::volume::{KeyslotOptions, ProtectorId};
 use atrest::{KeyVault, OpenOptions, Secret, Volume};
 use atrest_ade::{
-    Disk, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, SecretUrl, Source, TakeOverOptions, Vaults,
+    AdeToken, Disk, FILE_NAME, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, SecretUrl, Source, Tags,
+    TakeOverOptions, Vaults,
 };
 
-use crate::ade_given::{Given, Told};
+use crate::ade_given::{Given, New, Told};
 use crate::ade_vaults::AdeVault;
 use crate::device::Device;
 use crate::failure::{Failure, Result};
@@ -58,6 +59,43 @@ pub(crate) fn replace_token(
     }
     let options = ReplaceOptions::new().open(options).keyslot(keyslot);
     with(vaults, |vaults| Ok(atrest_ade::replace_token(&disk(given), vaults, &options)?))
+}
+
+pub(crate) fn add_secret(
+    volume: &Volume<Device>,
+    new: &New<'_>,
+    vaults: &[&AdeVault],
+    keyslot: &KeyslotOptions,
+) -> Result<String> {
+    let url = new.secret.ok_or_else(|| {
+        let text = "`new_passphrase.secret_url` is NULL; for a token call atrest_ade_add_token";
+        Failure::new(ATREST_ERR_INVALID_OPTION, text)
+    })?;
+    let url: SecretUrl = url.parse()?;
+    let mut tags = Tags::default();
+    tags.kek = new.kek.map(|url| Kek::new(url, new.algorithm)).transpose()?;
+    tags.file_name = Some(new.file.unwrap_or(FILE_NAME).to_owned());
+    tags.machine_name = new.machine.map(str::to_owned);
+    let made = with(vaults, |vaults| Ok(atrest_ade::add_secret(volume, &url, &tags, vaults, keyslot)?))?;
+    Ok(made.to_string())
+}
+
+pub(crate) fn add_token(
+    volume: &Volume<Device>,
+    new: &New<'_>,
+    vaults: &[&AdeVault],
+    keyslot: &KeyslotOptions,
+) -> Result {
+    if new.secret.is_some() {
+        let text = "`new_passphrase.secret_url` isn't NULL; for a secret call atrest_ade_add_secret";
+        return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
+    }
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let mut like = AdeToken::default();
+    (like.kek_url, like.vault_url) = (owned(new.kek), owned(new.vault));
+    (like.vault_resource, like.kek_vault_resource) = (owned(new.resource), owned(new.resource));
+    like.attestation_url = owned(new.attestation);
+    with(vaults, |vaults| Ok(atrest_ade::add_token(volume, &like, vaults, keyslot)?))
 }
 
 pub(crate) fn generate() -> Result<Secret> {

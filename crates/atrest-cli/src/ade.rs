@@ -1,6 +1,6 @@
 //! Where the passphrase of a disk of Azure Disk Encryption is, from the arguments.
 
-use atrest_ade::{Kek, KeyEncryptionKeys, SecretStore, SecretUrl, Source, Vaults};
+use atrest_ade::{AdeToken, Kek, KeyEncryptionKeys, SecretStore, SecretUrl, Source, Vaults};
 use atrest_kms::{AzureIdentity, AzureKeyVault, AzureOptions, AzureSecrets};
 use clap::{ArgGroup, Args};
 
@@ -38,7 +38,32 @@ pub struct AdeArgs {
     managed: bool,
 }
 
+/// What the first token of a disk names, besides the key that wraps its passphrase.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What a new token names")]
+pub struct NewTokenArgs {
+    /// The resource id of the key vault
+    #[arg(long, value_name = "ID", requires = "token")]
+    vault_resource: Option<String>,
+    /// The service that attests the machine to the vault
+    #[arg(long, value_name = "URL", requires = "token")]
+    attestation_url: Option<String>,
+}
+
 impl AdeArgs {
+    /// A first token, as yet without its passphrase.
+    pub fn new_token(&self, more: &NewTokenArgs) -> Result<AdeToken> {
+        let url = self.kek.as_deref();
+        let url = url.ok_or_else(|| Failure::usage("name the key that wraps the passphrase in the token by --kek"))?;
+        let kek = Kek::new(url, "RSA-OAEP-256")?;
+        let vault = self.kek_vault.clone().unwrap_or_else(|| kek.id.vault().to_owned());
+        let mut token = AdeToken::default();
+        (token.kek_url, token.vault_url) = (Some(url.to_owned()), Some(vault));
+        (token.vault_resource, token.kek_vault_resource) = (more.vault_resource.clone(), more.vault_resource.clone());
+        token.attestation_url.clone_from(&more.attestation_url);
+        Ok(token)
+    }
+
     pub fn is_given(&self) -> bool {
         self.secret.is_some() || self.token
     }

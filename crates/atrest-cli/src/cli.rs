@@ -99,6 +99,9 @@ enum Command {
     Rotate(rotate::Rotate),
     /// Encrypts a volume anew where it lies, under a new data key
     Reencrypt(Box<in_place::Reencrypt>),
+    /// Gives a volume its first passphrase of Azure Disk Encryption, as a secret or in a token
+    #[cfg(feature = "kms")]
+    AddSecret(Box<crate::commands::add_secret::AddSecret>),
     /// Brings a disk of Azure Disk Encryption under a vault's key
     #[cfg(feature = "kms")]
     TakeOver(Box<crate::commands::take_over::TakeOver>),
@@ -165,6 +168,8 @@ impl Cli {
             Command::Header(command) => command.run(output, yes),
             Command::Rotate(command) => command.run(output),
             Command::Reencrypt(command) => command.run(output, show, yes),
+            #[cfg(feature = "kms")]
+            Command::AddSecret(command) => command.run(output),
             #[cfg(feature = "kms")]
             Command::TakeOver(command) => command.run(output),
             #[cfg(feature = "kms")]

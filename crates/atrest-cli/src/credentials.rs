@@ -135,6 +135,12 @@ impl CredentialArgs {
         Ok(Some(&self.ade))
     }
 
+    /// Where the passphrase of a disk of Azure Disk Encryption will be. It doesn't open the volume yet.
+    #[cfg(feature = "kms")]
+    pub fn ade_to_be(&self) -> &AdeArgs {
+        &self.ade
+    }
+
     /// Whether a secret other than a data key was named.
     fn is_secret_given(&self) -> bool {
         #[cfg(feature = "bitlocker")]
@@ -164,6 +170,11 @@ impl CredentialArgs {
         if self.ade.is_given() {
             return false;
         }
+        self.asks_besides()
+    }
+
+    /// As [`asks`](Self::asks), whatever was said of Azure Disk Encryption.
+    pub fn asks_besides(&self) -> bool {
         #[cfg(feature = "bitlocker")]
         {
             let BitLockerArgs { recovery_password_from, startup_key, clear_key } = &self.bitlocker;

@@ -218,11 +218,18 @@ fn code_of(error: &Error) -> Code {
 
 /// Why something could not be made on a device: one that is too small isn't damaged.
 pub fn no_room(error: Error) -> Failure {
+    too_small(error, "take a larger one, a smaller --data-offset, or --header FILE for a header apart")
+}
+
+/// Why the header in this file, apart from its data, could not be converted.
+#[cfg(feature = "kms")]
+pub fn no_room_apart(error: Error, file: &str) -> Failure {
+    too_small(error, &format!("make the file of the header larger, by `truncate -s 32M {file}`"))
+}
+
+fn too_small(error: Error, hint: &str) -> Failure {
     let Error::DeviceTooSmall { needed, size } = error else { return error.into() };
-    Failure::refused(format!(
-        "the device has {size} bytes where {needed} are needed: take a larger one, a smaller --data-offset, or --header FILE for a \
-         header apart"
-    ))
+    Failure::refused(format!("the device has {size} bytes where {needed} are needed: {hint}"))
 }
 
 /// Names the subject of an operation in its error.

@@ -6,6 +6,8 @@ use atrest::volume::{Header, PlainOptions};
 use atrest::{DekAlgorithm, Error, Fingerprint, OpenOptions, SectorSize, Volume, hazmat};
 use clap::Args;
 
+#[cfg(feature = "kms")]
+use crate::ade::AdeArgs;
 use crate::confirm::confirm;
 use crate::credentials::{CredentialArgs, Opener};
 use crate::devices::{self, Access, Device};
@@ -137,16 +139,27 @@ impl VolumeArgs {
     /// Opens the volume, with more options. The terminal is asked again where a passphrase was wrong.
     pub fn open_with(&self, access: Access, more: impl Fn(OpenOptions) -> OpenOptions) -> Result<(AnyVolume, Opener)> {
         // Before the device is held for writing.
-        let mut of_azure = self.of_azure()?;
+        let of_azure = self.of_azure()?;
+        self.open_by(of_azure, self.credential.asks(), access, more)
+    }
+
+    /// Opens the volume by this, or else by what was given, which is asked for again if the terminal `asks`.
+    fn open_by(
+        &self,
+        mut given: Option<Opener>,
+        asks: bool,
+        access: Access,
+        more: impl Fn(OpenOptions) -> OpenOptions,
+    ) -> Result<(AnyVolume, Opener)> {
         // Before anybody is asked for a passphrase.
         let device = devices::open(&self.device, access)?;
         let options = more(self.expect.options(access)?);
         if self.expect.header.is_none() {
             Header::load(&device).about(&self.device)?;
         }
-        let mut tries = if self.credential.asks() { TRIES } else { 1 };
+        let mut tries = if asks { TRIES } else { 1 };
         loop {
-            let opener = of_azure.take().map_or_else(|| self.credential.opener(&self.device), Ok)?;
+            let opener = given.take().map_or_else(|| self.credential.opener(&self.device), Ok)?;
             tries -= 1;
             let opened = Volume::open(device.clone(), opener.credential()?, &options);
             match opened.map_err(|e| self.expect.failure(e)).about(&self.device) {
@@ -163,6 +176,16 @@ impl VolumeArgs {
 
 #[cfg(feature = "kms")]
 impl VolumeArgs {
+    /// Opens the volume by what was given besides the place for a passphrase of Azure Disk Encryption, which is one that it will get.
+    pub fn open_beside_ade(&self, access: Access) -> Result<(AnyVolume, &AdeArgs)> {
+        let ade = self.credential.ade_to_be();
+        if !ade.is_given() {
+            return Err(Failure::usage("say where the passphrase will be: --secret URL or --token"));
+        }
+        let (volume, _) = self.open_by(None, self.credential.asks_besides(), access, |options| options)?;
+        Ok((volume, ade))
+    }
+
     /// The passphrase of a disk of Azure Disk Encryption, if it is said where that is.
     fn of_azure(&self) -> Result<Option<Opener>> {
         let Some(ade) = self.credential.ade()? else { return Ok(None) };

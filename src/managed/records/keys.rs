@@ -88,6 +88,11 @@ impl Resource {
         self.is_partly_plain() && self.unfinished().is_some_and(|reencryption| reencryption.begun.is_none())
     }
 
+    /// Whether it is being adopted, with an order of a new DEK.
+    pub(in crate::managed) fn is_ordered_with_adoption(&self) -> bool {
+        self.adopting.as_ref().is_some_and(|adopting| adopting.reencrypt)
+    }
+
     /// Notes that a re-encryption is finished, whose DEK has encrypted so many blocks.
     pub(in crate::managed) fn note_reencrypted(&mut self, used: u64, now: u64) {
         let Some(done) = self.reencryption.as_mut().filter(|of| !of.is_finished()) else { return };

@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::fields::Fields;
-use super::metadata::json::{binary, integer, objects, parse, root, string, uint64};
+use super::metadata::json::{binary, integer, is_true, objects, parse, root, string, uint64};
 use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
 use super::written::WRITTEN_TYPE;
@@ -39,6 +39,9 @@ pub struct Token {
     pub context: Vec<u8>,
     /// The size of the volume's data in bytes when the token was written. A smaller device was truncated.
     pub data_size: u64,
+    /// Whether a new DEK was ordered for the data when the volume came under this token. The MAC doesn't cover it: releases that
+    /// don't know it open the volume. Who writes it into a header has the data re-encrypted, and nothing else.
+    pub reencrypt: bool,
     mac: [u8; MAC],
 }
 
@@ -46,7 +49,12 @@ impl Token {
     /// A token for a DEK, still without its MAC.
     pub(crate) fn new(kind: EncryptionType, dek: &Dek, wrapped: WrappedDek, context: Vec<u8>, data_size: u64) -> Self {
         let key_size = dek.algorithm().key_len() as u32;
-        Token { encryption_type: kind, key_size, wrapped, context, data_size, mac: [0; MAC] }
+        Token { encryption_type: kind, key_size, wrapped, context, data_size, reencrypt: false, mac: [0; MAC] }
+    }
+
+    /// The same with the order of a new DEK, or without.
+    pub(crate) fn reencrypt(self, reencrypt: bool) -> Self {
+        Token { reencrypt, ..self }
     }
 
     /// Makes the MAC over this token and the header that will hold it.
@@ -87,13 +95,15 @@ impl Token {
             wrapped,
             context: binary(object, "context", MAX_CONTEXT)?,
             data_size: uint64(object, "data_size")?,
+            // No other value must cost the data.
+            reencrypt: is_true(object, "reencrypt"),
             mac: binary(object, "mac", MAC)?.try_into().map_err(|_| "its mac is shorter than 32 bytes")?,
         })
     }
 
     fn to_json(&self, keyslots: &[u32]) -> Vec<u8> {
         let keyslots: Vec<String> = keyslots.iter().map(u32::to_string).collect();
-        let token = json!({
+        let mut token = json!({
             "type": TOKEN_TYPE,
             "keyslots": keyslots,
             "version": VERSION,
@@ -106,6 +116,9 @@ impl Token {
             "data_size": self.data_size.to_string(),
             "mac": Base64::encode_string(&self.mac),
         });
+        if self.reencrypt {
+            token["reencrypt"] = true.into();
+        }
         serde_json::to_vec(&token).expect("a JSON value can be written")
     }
 

@@ -2,6 +2,7 @@
 //!
 //! **No real Azure was tried.** The fake is written from the public REST reference.
 
+mod adds;
 mod azure;
 mod crash;
 #[path = "../../../../tests/common/device.rs"]

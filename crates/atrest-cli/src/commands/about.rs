@@ -75,6 +75,8 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     let (thing, things, set) = (schema_for!(fleet::Thing), schema_for!(fleet::Things), schema_for!(fleet::Set));
     let (secrets, deleted_secrets) = (schema_for!(secret::Secrets), schema_for!(secret::Deleted));
     vec![
+        #[cfg(feature = "kms")]
+        ("add-secret", schema_for!(super::add_secret::AddedSecret)),
         ("audit", schema_for!(audit::Entry)),
         ("audit --verify", schema_for!(audit::Checked)),
         ("bench", schema_for!(bench::Measured)),

@@ -1,6 +1,8 @@
 //! The commands, one file a subject.
 
 pub mod about;
+#[cfg(feature = "kms")]
+pub mod add_secret;
 pub mod audit;
 pub mod bench;
 pub mod decrypt;

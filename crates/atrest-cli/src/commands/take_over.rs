@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::ade::AdeArgs;
 use crate::credentials::ProtectArgs;
 use crate::devices::{self, Access};
-use crate::failure::{About, Failure, Result, no_room};
+use crate::failure::{About, Failure, Result, no_room_apart};
 use crate::guard::Guard;
 use crate::output::{Answer, Output, Text, shown};
 
@@ -88,7 +88,11 @@ impl TakeOver {
             return Err(Failure::usage("name the vault that opens the disk from now on by --vault"));
         };
         if self.convert {
-            disk.convert_to_luks2().map_err(no_room).about(&self.device)?;
+            let converted = disk.convert_to_luks2();
+            match &self.header {
+                Some(header) => converted.map_err(|e| no_room_apart(e, header)).about(header)?,
+                None => converted.about(&self.device)?,
+            }
         }
         let options = TakeOverOptions::new().reencrypt(self.reencrypt);
         let taken = take_over(&disk, source, vaults, &*vault, &key, &options).about(&self.device)?;

@@ -121,7 +121,7 @@ fn every_command_has_a_line_in_the_manual() {
     let mut left = leaves(&Place::new(), &[]);
     left.retain(|command| !lines.iter().any(|line| line.starts_with(&format!("{command} "))));
     // They need Azure, and have a page of their own.
-    left.retain(|command| command != "take-over" && command != "replace-secret");
+    left.retain(|command| !["add-secret", "replace-secret", "take-over"].contains(&command.as_str()));
     assert!(left.is_empty(), "no line shows {left:?}");
 }
 

@@ -11,6 +11,8 @@ mod documents;
 #[cfg(any(feature = "azblob", feature = "s3"))]
 #[path = "../../../../tests/common/emulators.rs"]
 mod emulators;
+#[cfg(feature = "kms")]
+mod first_secret;
 mod fleet;
 mod headerless;
 mod in_place;

@@ -10,10 +10,10 @@ use atrest::{BlockDevice, Credential, Error, Result};
 
 use crate::common::{Place, by_peer, peer};
 
-const VAULT: &str = "https://contoso.vault.azure.net";
+pub const VAULT: &str = "https://contoso.vault.azure.net";
 
 /// Where [`copied_secret`] has put it.
-const SECRET: &str = "https://contoso.vault.azure.net/secrets/disk-1/1";
+pub const SECRET: &str = "https://contoso.vault.azure.net/secrets/disk-1/1";
 /// What names the secret, and the vault file that has it.
 pub const FROM: [&str; 6] = ["--secret", SECRET, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
 
@@ -43,7 +43,7 @@ pub fn copied_secret(place: &Place) {
 }
 
 /// A disk as the extension makes it, by cryptsetup, with its secret.
-fn place() -> Option<Place> {
+pub fn place() -> Option<Place> {
     if !peer("cryptsetup") {
         return None;
     }
@@ -73,6 +73,44 @@ fn a_disk_whose_secret_was_copied_comes_under_a_key_of_a_vault() {
     assert_eq!(run(&[])["removed"].as_array().unwrap().len(), 0);
 }
 
+/// There is no room for a header of LUKS2, and nothing has happened. What to do differs.
+#[test]
+fn a_header_that_cannot_be_converted_is_refused_with_what_to_do() {
+    let Some(place) = place() else { return };
+    let format = |more: &[&str]| {
+        let args = ["luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations", "1000"];
+        by_peer(&place, "cryptsetup", &[&args[..], more, &["disk", "LinuxPassPhraseFileName"]].concat());
+    };
+    let take = [&["take-over", "disk", "--convert"], &FROM[..]].concat();
+    let refused = |args: &[&str], said: &str| {
+        let before = place.read("disk");
+        place.run(args).failed(8, said);
+        assert!(place.read("disk") == before, "{said}");
+    };
+    // The data begins where the keyslots of LUKS1 end.
+    format(&["--align-payload", "8"]);
+    refused(&take, "copy the data to a new volume");
+    // Each keyslot moves by way of an unused one.
+    format(&[]);
+    for i in 0..7 {
+        place.write("another", format!("passphrase {i}"));
+        let add = ["luksAddKey", "-q", "--pbkdf-force-iterations", "1000", "--key-file", "LinuxPassPhraseFileName"];
+        by_peer(&place, "cryptsetup", &[&add[..], &["disk", "another"]].concat());
+    }
+    refused(&take, "all 8 keyslots are taken");
+    by_peer(&place, "cryptsetup", &["luksKillSlot", "-q", "disk", "7"]);
+    assert_eq!(place.json("take-over", &take)["taken"], true);
+    // The header of an OS disk is a file of its own, which can grow.
+    format(&["--header", "osluksheader"]);
+    let apart = [&take[..], &["--header", "osluksheader"]].concat();
+    let before = place.read("osluksheader");
+    refused(&apart, "`truncate -s 32M osluksheader`");
+    assert!(place.read("osluksheader") == before);
+    std::fs::File::options().write(true).open(place.path("osluksheader")).unwrap().set_len(32 << 20).unwrap();
+    assert_eq!(place.json("take-over", &apart)["taken"], true);
+    place.ok(&["check", "disk", "--header", "osluksheader", "--unlock"]);
+}
+
 /// Without taking it over: the disk stays as it is, and the guest's.
 #[test]
 fn a_disk_opens_by_its_secret_for_any_command() {
@@ -97,7 +135,7 @@ fn a_disk_opens_by_its_secret_for_any_command() {
 }
 
 /// The version of the secret that a URL names.
-fn version(url: &str) -> u32 {
+pub fn version(url: &str) -> u32 {
     url.rsplit('/').next().unwrap().parse().unwrap()
 }
 
@@ -107,13 +145,13 @@ fn versions(place: &Place) -> usize {
     place.json("secret ls", &ls)["secrets"][0]["versions"].as_array().unwrap().len()
 }
 
-fn opens_by(place: &Place, secret: &str) -> bool {
+pub fn opens_by(place: &Place, secret: &str) -> bool {
     let from = ["--secret", secret, "--copied-to", "copied.vault", "--copied-to-key-file", "copied.key"];
     // Not `check`, which says no as long as a copy of the header is that of a killed write.
     place.run(&[&["info", "disk", "--unlock"], &from[..]].concat()).status == 0
 }
 
-const FAST: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+pub const FAST: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
 /// The disk stays the guest's, by cryptsetup, which opens it by the bytes of the new version's value.
 #[test]

@@ -152,6 +152,11 @@ pub(in crate::ondisk::luks) fn uint64(object: &Object<'_>, name: &str) -> Result
     number.ok_or_else(|| format!("its {name}, {text:?}, is no integer of 64 bits"))
 }
 
+/// Whether a member is there and is `true`.
+pub(in crate::ondisk::luks) fn is_true(object: &Object<'_>, name: &str) -> bool {
+    object.get(name).is_ok_and(|value| value.is_some_and(|value| value.bytes() == b"true"))
+}
+
 /// Bytes in Base64, at most `max` of them.
 pub(in crate::ondisk::luks) fn binary(object: &Object<'_>, name: &str, max: usize) -> Result<Vec<u8>, String> {
     let bytes = Base64::decode_vec(&string(object, name)?).map_err(|_| format!("its {name} is no Base64"))?;
