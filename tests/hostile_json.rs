@@ -6,13 +6,13 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atrest::volume::Header;
 use atrest::{BlockDevice, MemoryDevice, Protector, Volume};
 use common::header::{self, COPY, JSON};
+use common::spent::spent;
 use common::vaults::MemoryVault;
 use common::volumes::options;
 use serde_json::{Value, json};
@@ -104,14 +104,6 @@ fn cost<T>(act: impl FnOnce() -> T) -> (T, usize, Duration) {
     let done = act();
     let took = spent();
     (done, MOST.load(Relaxed) - before, took - start)
-}
-
-/// The processor time of this thread: other processes may keep the machine busy.
-fn spent() -> Duration {
-    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanoseconds = told.as_ref().and_then(|told| told.split(' ').next()?.parse().ok());
-    nanoseconds.map_or_else(|| FIRST.elapsed(), Duration::from_nanos)
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atrest::managed::{DiskService, ResourceKind, ResourceName, StoreCheck};
 use atrest::{EncryptionType, Error, Result};
+use common::spent::spent;
 use common::world::{World, copy_to, new_disk, new_set, snapshot_of, still};
 
 const PAGE: usize = 4096;
@@ -170,13 +171,13 @@ fn each_damaged_store_of_a_range() {
         let mut bytes = sound.clone();
         let what = damage(&mut bytes, case);
         println!("case {case}: {what}");
-        let begun = Instant::now();
+        let begun = spent();
         match catch_unwind(AssertUnwindSafe(|| judge(&world, &path, &bytes, &truth))) {
             Ok(Ok(told)) => seen += usize::from(told),
             Ok(Err(text)) => println!("WRONG {case}: {what}: {text}"),
             Err(_) => println!("WRONG {case}: {what}: a panic"),
         }
-        let took = begun.elapsed();
+        let took = spent() - begun;
         if took > Duration::from_secs(5) {
             println!("WRONG {case}: {what}: it took {took:?}");
         }

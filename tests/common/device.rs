@@ -14,7 +14,7 @@ pub fn reopen<T>(open: impl Fn() -> Result<T>) -> Result<T> {
     let began = Instant::now();
     loop {
         match open() {
-            Err(Error::Busy { .. }) if began.elapsed() < Duration::from_secs(5) => sleep(Duration::from_millis(1)),
+            Err(Error::Busy { .. }) if began.elapsed() < Duration::from_secs(60) => sleep(Duration::from_millis(1)),
             other => return other,
         }
     }

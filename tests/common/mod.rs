@@ -20,6 +20,8 @@ pub mod runner;
 #[cfg(all(feature = "std", target_os = "linux"))]
 pub mod small_disk;
 #[cfg(feature = "std")]
+pub mod spent;
+#[cfg(feature = "std")]
 pub mod vaults;
 #[cfg(feature = "std")]
 pub mod volumes;

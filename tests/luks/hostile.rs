@@ -3,10 +3,11 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::device::TestDevice;
 use crate::common::header::{self, COPY, JSON};
+use crate::common::spent::spent;
 use crate::common::{cryptsetup, run_within, text};
 use crate::defects::differences::{CRYPTSETUP_HANGS, CRYPTSETUP_OPENS};
 use crate::defects::{Defect, Expect, defects};
@@ -20,9 +21,9 @@ fn each_defect_is_refused_with_its_own_words() {
     let mut refused = 0;
     for defect in &defects {
         let device = TestDevice::new(defect.image());
-        let start = Instant::now();
+        let start = spent();
         let result = Volume::open(device, Credential::Dek(&dek), &OpenOptions::new().read_only(true));
-        let took = start.elapsed();
+        let took = spent() - start;
         let right = match (&result, defect.expect) {
             (Err(error), Expect::Refused(says)) => error.to_string().contains(says),
             (result, Expect::Keyslot(_) | Expect::Opens) => result.is_ok(),
@@ -45,10 +46,10 @@ fn what_a_keyslot_asks_for_is_refused_before_it_costs_anything() {
     for defect in &defects {
         let Expect::Keyslot(says) = defect.expect else { continue };
         let device = TestDevice::new(defect.image());
-        let start = Instant::now();
+        let start = spent();
         let options = OpenOptions::new().read_only(true);
         let result = Volume::open(device, Credential::Passphrase(b"a passphrase"), &options);
-        let (got, took) = (result.map_or_else(|error| error.to_string(), |_| "opened".into()), start.elapsed());
+        let (got, took) = (result.map_or_else(|error| error.to_string(), |_| "opened".into()), spent() - start);
         if !got.contains(says) || took > Duration::from_secs(1) {
             failures.push(format!("{}: {got} after {took:?}; wanted {says:?}", defect.name));
         }

@@ -36,6 +36,9 @@ fn is_closed(world: &World, service: &DiskService, disk: &str) -> bool {
     world.disks.open("north", &id).is_ok()
 }
 
+/// More than the deadline of a vault, also on a busy machine, and less than that of one call after the other for each of nine disks.
+const SOON: Duration = Duration::from_secs(12);
+
 /// How long a round of upkeep takes. One that never ends is ended by `release`.
 fn maintain(service: &DiskService, release: impl Fn()) -> Duration {
     let (done, ended) = channel();
@@ -117,11 +120,11 @@ fn a_vault_that_never_answers_keeps_no_dek_and_holds_up_nothing() {
     let release = || customer.hangs.store(false, Relaxed);
     // The vault is asked in vain. I/O goes on for the grace.
     world.clock.advance(seconds(900));
-    assert!(maintain(&service, release) < seconds(5));
+    assert!(maintain(&service, release) < SOON);
     assert!(disks.iter().all(|disk| read(disk).is_ok()));
     // After that it ends, and the DEKs are wiped, though the calls still hang.
     world.clock.advance(seconds(2700));
-    assert!(maintain(&service, release) < seconds(5));
+    assert!(maintain(&service, release) < SOON);
     assert!(names.iter().all(|name| is_closed(&world, &service, name)));
     let began = Instant::now();
     assert!(disks.iter().all(|disk| is_suspended(read(disk))));
@@ -169,7 +172,7 @@ impl Stuck {
     fn revoke(&self) {
         self.world.customer(VAULT).disabled.store(true, Relaxed);
         self.world.clock.advance(seconds(900));
-        assert!(maintain(&self.service, || self.stuck.store(false, Relaxed)) < seconds(5));
+        assert!(maintain(&self.service, || self.stuck.store(false, Relaxed)) < SOON);
     }
 
     fn is_closed(&self, disk: &str) -> bool {
@@ -189,7 +192,7 @@ fn a_write_that_hangs_keeps_no_other_disks_dek() {
         let refused = s.disks.iter().all(|disk| is_suspended(read(disk)));
         let again = maintain(&s.service, || s.stuck.store(false, Relaxed));
         s.stuck.store(false, Relaxed);
-        assert!(healthy && !stuck && refused && again < seconds(5), "{healthy}, {stuck}, {refused}, {again:?}");
+        assert!(healthy && !stuck && refused && again < SOON, "{healthy}, {stuck}, {refused}, {again:?}");
         // It wipes its DEK itself, when it has done.
         writing.join().unwrap().unwrap();
         assert!(s.is_closed("stuck"));

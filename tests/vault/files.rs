@@ -18,7 +18,7 @@ const FOLDER: &str = "ATREST_TEST_VAULT_FILES";
 fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || done.send(act()));
-    result.recv_timeout(Duration::from_secs(20)).expect("it hangs, or has panicked")
+    result.recv_timeout(Duration::from_secs(60)).expect("it hangs, or has panicked")
 }
 
 fn said(error: &Error) -> String {

@@ -207,7 +207,7 @@ fn in_a_zone(
     let ended = thread::scope(|scope| {
         let step = scope.spawn(|| volume.reencrypt_step(16 << 10).map(|progress| progress.is_finished()));
         let begun = Instant::now();
-        while gate.waiting.load(SeqCst) == 0 && begun.elapsed() < Duration::from_secs(10) {
+        while gate.waiting.load(SeqCst) == 0 && begun.elapsed() < Duration::from_secs(60) {
             sleep(Duration::from_millis(1));
         }
         // Only the zone is behind the gate from now on.
@@ -244,6 +244,10 @@ fn only_who_wants_the_zone_waits() {
                 volume.write_at(20 << 10, &[0xEE; 512]).unwrap();
                 done.fetch_add(1, SeqCst);
             });
+            let begun = Instant::now();
+            while done.load(SeqCst) == 0 && begun.elapsed() < Duration::from_secs(60) {
+                sleep(Duration::from_millis(1));
+            }
             sleep(Duration::from_millis(100));
             assert_eq!(done.load(SeqCst), 1, "only the empty read ends");
             gate.open();

@@ -240,7 +240,7 @@ fn a_revoked_key_is_an_error_and_comes_back() {
     assert_eq!(read(), 5, "EIO");
     let begun = Instant::now();
     while !world.host.attachments()[0].suspended {
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(10));
     }
     world.enable(&world.key, true);

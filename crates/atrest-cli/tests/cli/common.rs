@@ -257,7 +257,7 @@ pub fn stop(mut child: Child, signal: Signal) -> Option<i32> {
 /// The status of a program that ends by itself, and soon.
 pub fn ended(child: &mut Child) -> Option<i32> {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
+    while start.elapsed() < Duration::from_secs(60) {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }

@@ -80,7 +80,7 @@ fn every_command_line_of_the_manual_runs() {
         script += &format!("echo '$ {quoted}' >&2\n{command}\n");
         if command.ends_with('&') {
             // Until it listens.
-            script += "for i in $(seq 200); do [ -S disk.sock ] && break; sleep 0.05; done\n";
+            script += "for i in $(seq 1200); do [ -S disk.sock ] && break; sleep 0.05; done\n";
         }
         count += 1;
     }
@@ -162,7 +162,7 @@ fn the_readmes_session_is_as_recorded() {
     for command in commands(session) {
         script += &format!("echo '$ {command}'\n{command} 2>&1\n");
         if command.ends_with('&') {
-            script += "for i in $(seq 200); do [ -S disk.sock ] && break; sleep 0.05; done\n";
+            script += "for i in $(seq 1200); do [ -S disk.sock ] && break; sleep 0.05; done\n";
         }
     }
     script += "kill $(jobs -p) 2> /dev/null || true\n";

@@ -335,7 +335,7 @@ esac";
     let mut server = server.spawn().unwrap();
     let start = std::time::Instant::now();
     while !place.path("store.sock").exists() {
-        assert!(server.try_wait().unwrap().is_none() && start.elapsed().as_secs() < 20, "nbdkit doesn't listen");
+        assert!(server.try_wait().unwrap().is_none() && start.elapsed().as_secs() < 60, "nbdkit doesn't listen");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let plain = place.image("disk.img", 1 << 20);

@@ -25,7 +25,7 @@ impl Bao {
         let bao = Bao { child, address };
         let start = Instant::now();
         while !bao.does(&["secrets", "enable", "transit"]) {
-            assert!(start.elapsed() < Duration::from_secs(30), "OpenBao does not come up");
+            assert!(start.elapsed() < Duration::from_secs(90), "OpenBao does not come up");
             std::thread::sleep(Duration::from_millis(100));
         }
         Some(bao)

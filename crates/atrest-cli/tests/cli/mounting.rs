@@ -94,7 +94,7 @@ fn the_lines_of_the_manual_run() {
     for command in blocks(&document("docs/cli.md"), "```console mount").iter().flat_map(|block| commands(block)) {
         script += &format!("{command}\n");
         if command.ends_with('&') {
-            script += "for i in $(seq 200); do [ -e plain/volume ] && break; sleep 0.05; done\n";
+            script += "for i in $(seq 1200); do [ -e plain/volume ] && break; sleep 0.05; done\n";
         }
         count += 1;
     }

@@ -139,13 +139,16 @@ fn two_runs_at_once_do_not_disturb_each_other() {
     let mut command = place.command(&["encrypt", "plain.img", "a.luks"]);
     let mut first = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
-    while !place.path("a.luks.partial").exists() && start.elapsed() < Duration::from_secs(20) {
+    while !place.path("a.luks.partial").exists() && start.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(2));
     }
     std::thread::sleep(Duration::from_millis(50));
+    // It stands still meanwhile, so that it can't be over before the other looks.
+    kill_process(Pid::from_child(&first), Signal::STOP).unwrap();
     place.run(&["encrypt", "plain.img", "a.luks", "-y"]).failed(7, "another run");
     assert!(place.path("a.luks.partial").exists());
     kill_process(Pid::from_child(&first), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&first), Signal::CONT).unwrap();
     assert_eq!(first.wait().unwrap().code(), Some(130));
 }
 
@@ -208,7 +211,7 @@ fn a_device_that_goes_away_is_an_error_and_leaves_nothing() {
     server.args(["--persistent", "--format", "raw", "--socket"]).arg(place.path("far.sock")).arg(place.path("far.img"));
     let mut server = server.spawn().unwrap();
     let start = Instant::now();
-    while !place.path("far.sock").exists() && start.elapsed() < Duration::from_secs(20) {
+    while !place.path("far.sock").exists() && start.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(5));
     }
     let url = format!("nbd+unix:///?socket={}", place.path("far.sock").display());

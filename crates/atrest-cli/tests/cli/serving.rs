@@ -123,7 +123,7 @@ fn qemu_takes_the_lines_that_are_printed_for_it() {
         let [serve, qemu] = ["serve", "qemu"].map(|name| lines[name].as_str().unwrap().to_owned());
         // It has connected to the disk when it takes commands.
         let script = format!(
-            "{serve} & trap 'kill $!' EXIT; for i in $(seq 200); do [ -S atrest-my-disk.sock ] && break; sleep 0.05; done\n\
+            "{serve} & trap 'kill $!' EXIT; for i in $(seq 1200); do [ -S atrest-my-disk.sock ] && break; sleep 0.05; done\n\
              echo quit | timeout 60 {qemu} -nodefaults -display none -monitor stdio -S"
         );
         let ran = place.shell(&script);

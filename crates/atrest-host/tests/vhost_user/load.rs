@@ -143,7 +143,7 @@ fn a_guest_is_told_of_what_is_done_before_what_takes_long() {
         let begun = std::time::Instant::now();
         let mut seen = 0;
         while seen < 3 {
-            assert!(begun.elapsed().as_secs() < 20, "the guest isn't told, and knows of {seen} answers");
+            assert!(begun.elapsed().as_secs() < 60, "the guest isn't told, and knows of {seen} answers");
             if guest.calls() > 0 {
                 seen = guest.used();
             }

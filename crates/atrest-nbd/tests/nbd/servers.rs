@@ -30,7 +30,7 @@ impl Server {
         let server = Server { child: command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")) };
         let began = Instant::now();
         while UnixStream::connect(socket).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{command:?} doesn't listen");
+            assert!(began.elapsed() < Duration::from_secs(60), "{command:?} doesn't listen");
             std::thread::sleep(Duration::from_millis(5));
         }
         server
@@ -92,7 +92,7 @@ pub fn connect(url: &str, options: &NbdOptions) -> NbdDevice {
     loop {
         match NbdDevice::connect_with(url, options) {
             Ok(device) => return device,
-            Err(e) => assert!(began.elapsed() < Duration::from_secs(20), "{e:#}"),
+            Err(e) => assert!(began.elapsed() < Duration::from_secs(60), "{e:#}"),
         }
     }
 }

