@@ -95,9 +95,10 @@ pub(crate) fn blocks(len: usize) -> u64 {
 /// Counts what a key encrypts.
 pub(crate) struct Counter {
     total: Total,
-    /// Identifies the counter in [`PAID`].
+    /// Identifies the counter in [`PAID`]; 0 until it first counts. An atomic addition is a tenth of a key's set-up, and who
+    /// only decrypts counts nothing.
     #[cfg(feature = "std")]
-    id: u64,
+    id: core::sync::atomic::AtomicU64,
 }
 
 impl Counter {
@@ -105,7 +106,7 @@ impl Counter {
         Counter {
             total: Total::new(),
             #[cfg(feature = "std")]
-            id: LAST_ID.fetch_add(1, Relaxed) + 1,
+            id: core::sync::atomic::AtomicU64::new(0),
         }
     }
 
@@ -129,11 +130,12 @@ impl Counter {
     #[inline(always)]
     pub(crate) fn add(&self, blocks: u64) -> Result<()> {
         let paid = PAID.get();
-        if paid.id == self.id && paid.left >= blocks {
+        // A thread without a counter has nothing left.
+        if paid.id == self.id.load(Relaxed) && paid.left >= blocks {
             PAID.set(Paid { left: paid.left - blocks, used: paid.used + blocks, ..paid });
             return Ok(());
         }
-        self.pay(blocks, if paid.id == self.id { paid } else { Paid { id: self.id, left: 0, used: 0 } })
+        self.pay(blocks, paid)
     }
 
     /// Without the standard library, counts at once.
@@ -149,11 +151,27 @@ impl Counter {
     #[inline(never)]
     fn pay(&self, blocks: u64, paid: Paid) -> Result<()> {
         const MOST: u64 = 4096;
+        let id = self.id();
+        let paid = if paid.id == id { paid } else { Paid { id, left: 0, used: 0 } };
         let (owed, ahead) = (blocks - paid.left, paid.used.min(MOST));
         self.usage().check(owed)?;
         self.total.add(owed + ahead);
         PAID.set(Paid { left: ahead, used: paid.used + blocks, ..paid });
         Ok(())
+    }
+
+    /// Its number, which it gets at its first use.
+    #[cfg(feature = "std")]
+    fn id(&self) -> u64 {
+        let id = self.id.load(Relaxed);
+        if id != 0 {
+            return id;
+        }
+        let new = LAST_ID.fetch_add(1, Relaxed) + 1;
+        match self.id.compare_exchange(0, new, Relaxed, Relaxed) {
+            Ok(_) => new,
+            Err(of_another_thread) => of_another_thread,
+        }
     }
 }
 

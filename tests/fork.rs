@@ -132,6 +132,23 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
 }
 
 #[test]
+fn a_child_locks_memory_of_its_own_for_secrets() {
+    let long = Secret::random(100_000).unwrap();
+    // This thread has a place that it could take again. In a child it isn't locked.
+    drop(Secret::random(32).unwrap());
+    let ended = in_child(|| {
+        let secret = Secret::copy_from(&[7; 32]);
+        let memory = atrest::memory_protection();
+        so!(memory.locked + memory.unlocked == 4096);
+        so!(secret.expose() == [7; 32]);
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the line that wasn't so");
+    assert_eq!(Secret::zeroed(32).expose(), [0; 32]);
+    drop(long);
+}
+
+#[test]
 fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

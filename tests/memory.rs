@@ -156,3 +156,18 @@ fn what_is_said_of_the_memory_is_what_the_kernel_says() {
     }
     assert!(said.locked + said.unlocked >= 100_000, "{said:?}");
 }
+
+#[test]
+fn threads_that_have_ended_keep_no_memory_of_secrets() {
+    let _alone = alone();
+    let secrets = || drop((1..=16).map(|units| Secret::zeroed(64 * units)).collect::<Vec<_>>());
+    let total = || {
+        let memory = atrest::memory_protection();
+        memory.locked + memory.unlocked
+    };
+    std::thread::spawn(secrets).join().unwrap();
+    let before = total();
+    // A slot of each size would be 8.5 KiB a thread.
+    (0..300).for_each(|_| std::thread::spawn(secrets).join().unwrap());
+    assert!(total() < before + (300 << 10), "{} of {before}", total());
+}

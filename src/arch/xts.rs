@@ -22,7 +22,7 @@ impl XtsKernel {
         Fused::of(kind).map(|fused| XtsKernel(unsafe { Kernel::zeroed(fused) }))
     }
 
-    /// Expands two keys of 16 or two of 32 bytes each, in place.
+    /// Expands two keys of 16 or two of 32 bytes each, in place. The keys of the portable kernel are expanded already.
     ///
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).

@@ -89,10 +89,10 @@ impl DmCipher {
             // The kernels have no AES-192.
             _ if spec.is_aes_192_xts(key.len()) => Engine::Sectors(Locked::new(Sectors::new(spec, key)?)),
             (BlockCipher::Aes, Mode::Xts, IvKind::Plain64 | IvKind::Plain, false) => {
-                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512AnyOffset, None)?)
+                Engine::Xts(SectorCipher::new(key, sector_size, SectorUnit::Bytes512AnyOffset)?)
             }
             (BlockCipher::Aes, Mode::Xts, IvKind::Plain64, true) => {
-                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Sector, None)?)
+                Engine::Xts(SectorCipher::new(key, sector_size, SectorUnit::Sector)?)
             }
             (BlockCipher::Aes, Mode::Cbc, IvKind::Essiv(HashAlgorithm::Sha256), false) => {
                 cbc::check(kind)?;

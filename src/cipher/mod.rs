@@ -38,8 +38,9 @@ pub use spec::CipherSpec;
 pub(crate) use spec::{BlockCipher, Mode};
 pub use stream::StreamCipher;
 
+use core::hint::black_box;
+
 use aes::cipher::inout::InOutBuf;
-use subtle::ConstantTimeEq;
 
 use crate::approval::Approval;
 use crate::arch::{DataUnits, Direction, Store, XtsKernel, wipe_expansion};
@@ -97,8 +98,8 @@ impl SectorCipher {
     /// `sector_size` isn't a multiple of 512.
     #[inline(always)]
     pub fn new(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
-        let cipher = Self::expand(key, sector_size, unit, None);
-        wipe_expansion(cipher.as_ref().ok().map(Self::kernel));
+        let mut cipher = Self::blank(key, sector_size, unit, None);
+        Self::fill(&mut cipher, key)?;
         cipher
     }
 
@@ -108,8 +109,8 @@ impl SectorCipher {
     /// As [`new`](Self::new); [`Error::KernelUnavailable`] if this CPU can't run it.
     #[inline(always)]
     pub fn with_kernel(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: KernelKind) -> Result<Self> {
-        let cipher = Self::expand(key, sector_size, unit, Some(kind));
-        wipe_expansion(cipher.as_ref().ok().map(Self::kernel));
+        let mut cipher = Self::blank(key, sector_size, unit, Some(kind));
+        Self::fill(&mut cipher, key)?;
         cipher
     }
 
@@ -117,18 +118,47 @@ impl SectorCipher {
     #[cfg(feature = "std")]
     pub(crate) fn boxed(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<std::boxed::Box<Self>> {
         #[inline(never)]
-        fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<std::boxed::Box<SectorCipher>> {
-            SectorCipher::expand(key, sector_size, unit, None).map(std::boxed::Box::new)
+        fn blank(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<std::boxed::Box<SectorCipher>> {
+            SectorCipher::made(key, sector_size, unit, None).map(std::boxed::Box::new)
         }
-        let cipher = expand(key, sector_size, unit);
-        wipe_expansion(cipher.as_ref().ok().map(|cipher| cipher.kernel()));
+        let (kind, cipher) = match blank(key, sector_size, unit) {
+            Ok(mut cipher) => (Some(cipher.kernel()), cipher.expand(key).map(|()| cipher)),
+            Err(error) => (None, Err(error)),
+        };
+        wipe_expansion(kind);
         cipher
     }
 
-    /// Not inlined, unlike its callers. So all copies of keys that moves leave are in frames that [`wipe_expansion`]
-    /// covers, or in the frame of the cipher's owner.
+    /// Expands `key` for a blank cipher, if there is one, and wipes the stack below.
+    ///
+    /// The cipher is moved only afterwards: a move of what was just written waits for all writes before it, and the expansion
+    /// for the move.
+    #[inline(always)]
+    fn fill(cipher: &mut Result<Self>, key: &[u8]) -> Result<()> {
+        let (kind, done) = match cipher {
+            Ok(cipher) => (Some(cipher.kernel()), cipher.expand(key)),
+            Err(_) => (None, Ok(())),
+        };
+        wipe_expansion(kind);
+        done
+    }
+
+    /// Not inlined, unlike its callers. So all copies of keys that it leaves are in frames that [`wipe_expansion`] covers.
     #[inline(never)]
-    fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
+    fn expand(&mut self, key: &[u8]) -> Result<()> {
+        let (data_key, tweak_key) = key.split_at(key.len() / 2);
+        self.kernel.expand(data_key, tweak_key)
+    }
+
+    /// As [`made`](Self::made). Not inlined, as [`expand`](Self::expand).
+    #[inline(never)]
+    fn blank(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
+        Self::made(key, sector_size, unit, kind)
+    }
+
+    /// A cipher of zeros, whose key is expanded in its place; or of `key`, if its kernel is the portable one.
+    #[inline(always)]
+    fn made(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
         let (data_key, tweak_key) = halves(key)?;
         if unit != SectorUnit::Sector && !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
@@ -145,9 +175,7 @@ impl SectorCipher {
         if kind == KernelKind::Portable {
             return Ok(with(XtsKernel::portable(data_key, tweak_key)));
         }
-        let mut cipher = with(XtsKernel::blank(kind).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?);
-        cipher.kernel.expand(data_key, tweak_key)?;
-        Ok(cipher)
+        Ok(with(XtsKernel::blank(kind).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?))
     }
 
     /// The sector size.
@@ -335,9 +363,13 @@ fn halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
 }
 
 /// The data key and the tweak key, of a length that was checked.
-fn unequal_halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
+pub(crate) fn unequal_halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
     let (data_key, tweak_key) = key.split_at(key.len() / 2);
-    if data_key.ct_eq(tweak_key).into() {
+    // In a time that doesn't depend on the bytes, and by words: a comparison byte by byte takes longer than to expand the keys.
+    let ((words, rest), (tweak_words, tweak_rest)) = (data_key.as_chunks::<8>(), tweak_key.as_chunks::<8>());
+    let words = words.iter().zip(tweak_words).map(|(a, b)| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b));
+    let rest = rest.iter().zip(tweak_rest).map(|(a, b)| u64::from(a ^ b));
+    if black_box(words.chain(rest).fold(0, |all, difference| all | difference)) == 0 {
         return Err(Error::EqualKeyHalves);
     }
     Ok((data_key, tweak_key))

@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 use super::dek_algorithm::DekAlgorithm;
 use super::self_test;
-use crate::cipher::{CipherSpec, DmCipher};
+use crate::cipher::{CipherSpec, DmCipher, unequal_halves};
 use crate::{Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
 /// A data encryption key: random bytes that encrypt sectors or a stream. It is only ever stored wrapped.
@@ -87,14 +87,14 @@ impl Dek {
     }
 
     /// Takes bytes that a vault, or the caller of `hazmat`, vouches for.
+    #[inline]
     pub(crate) fn from_secret(algorithm: DekAlgorithm, key: Secret) -> Result<Self> {
         self_test::hkdf()?;
         if key.len() != algorithm.key_len() {
             return Err(Error::KeyLength { len: key.len() });
         }
-        let (data, tweak) = key.expose().split_at(key.len() / 2);
-        if algorithm.has_halves() && subtle::ConstantTimeEq::ct_eq(data, tweak).into() {
-            return Err(Error::EqualKeyHalves);
+        if algorithm.has_halves() {
+            unequal_halves(key.expose())?;
         }
         Ok(Dek { algorithm, key })
     }

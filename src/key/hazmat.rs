@@ -13,6 +13,7 @@ use crate::{Dek, DekAlgorithm, Result, Secret};
 /// # Errors
 /// [`Error::KeyLength`](crate::Error::KeyLength) unless there are 32 or 64 bytes;
 /// [`Error::EqualKeyHalves`](crate::Error::EqualKeyHalves).
+#[inline]
 pub fn dek_from_bytes(bytes: &[u8]) -> Result<Dek> {
     let algorithm = if bytes.len() == 32 { DekAlgorithm::Aes128Xts } else { DekAlgorithm::Aes256Xts };
     Dek::from_secret(algorithm, Secret::copy_from(bytes))

@@ -34,6 +34,8 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
+    /// Inlined, so that it is made where it stays: a move waits until its fields are written.
+    #[inline(always)]
     pub(super) fn zeroed(len: usize) -> Self {
         let born = fork::generation();
         let (start, home) = Self::place(len).unwrap_or_else(|| {
@@ -44,6 +46,7 @@ impl Memory {
     }
 
     #[cfg(unix)]
+    #[inline(always)]
     fn place(len: usize) -> Option<(NonNull<u8>, Home)> {
         if let Some((start, slot)) = pages::take(len) {
             return Some((start, Home::Slot(slot)));
@@ -93,7 +96,7 @@ impl Drop for Memory {
         match &self.home {
             // A child has its own pages; the parent's slot is not in them.
             #[cfg(unix)]
-            Home::Slot(slot) if of_this_process => pages::free(slot),
+            Home::Slot(slot) if of_this_process => pages::free(self.start, *slot),
             #[cfg(unix)]
             Home::Slot(_) => {}
             #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! A value in the memory of secrets, for expanded keys.
 
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, needs_drop};
 
 use super::alignment::ALIGNMENT;
 use super::bytes::Memory;
@@ -63,7 +63,7 @@ impl<T> Locked<T> {
 
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
-        if self.memory.check().is_ok() {
+        if needs_drop::<T>() && self.memory.check().is_ok() {
             // SAFETY: there is a `T`, and only this line drops it. In a child there is no `T` any more.
             unsafe { self.memory.start().cast::<T>().drop_in_place() };
         }

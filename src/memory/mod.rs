@@ -58,6 +58,7 @@ pub struct Secret(Memory);
 
 impl Secret {
     /// A secret of `len` zero bytes, to be filled by [`expose_mut`](Self::expose_mut).
+    #[inline]
     pub fn zeroed(len: usize) -> Self {
         Secret(Memory::zeroed(len))
     }
@@ -73,6 +74,7 @@ impl Secret {
     }
 
     /// Copies `bytes`. The caller must wipe the original.
+    #[inline]
     pub fn copy_from(bytes: &[u8]) -> Self {
         let mut secret = Secret::zeroed(bytes.len());
         secret.expose_mut().copy_from_slice(bytes);
@@ -83,6 +85,7 @@ impl Secret {
     ///
     /// # Panics
     /// In a child of the process that made it.
+    #[inline]
     pub fn expose(&self) -> &[u8] {
         self.0.check().expect(NOT_HERE);
         self.0.as_slice()
@@ -92,6 +95,7 @@ impl Secret {
     ///
     /// # Panics
     /// In a child of the process that made it.
+    #[inline]
     pub fn expose_mut(&mut self) -> &mut [u8] {
         self.0.check().expect(NOT_HERE);
         self.0.as_mut_slice()

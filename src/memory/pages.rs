@@ -5,7 +5,10 @@
 //! locked one by one on first use. A secret longer than a page gets a mapping of its own. If the kernel refuses to lock
 //! a page, it is used unlocked and counted: an engine that can't start is worse than a key that may be swapped, unless
 //! its owner demands locking.
+//!
+//! A thread keeps the slots that it freed last, one of each small size, and takes them again without a lock.
 
+use core::cell::Cell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,11 +21,18 @@ use super::{fork, protection};
 const ARENA: usize = 1 << 20;
 const CLASSES: usize = PAGE / ALIGNMENT;
 
-/// A part of a shared page, with one owner until it is [freed](free).
+/// A part of a shared page, with one owner until it is [freed](free). It is small, so that it is returned in registers with its
+/// start.
+#[derive(Clone, Copy)]
 pub(super) struct Slot {
-    page: usize,
-    index: u32,
+    page: u32,
+    index: u8,
+    /// Its size in units of `ALIGNMENT`.
+    units: u8,
 }
+
+/// A slot and its start.
+type Taken = (NonNull<u8>, Slot);
 
 /// The pages of one process. They stay until it ends.
 struct Pages {
@@ -90,11 +100,16 @@ fn pages() -> MutexGuard<'static, Inner> {
 }
 
 /// A slot of at least `len` zeroed bytes; `None` if `len` is longer than a page or the kernel gives no memory.
-pub(super) fn take(len: usize) -> Option<(NonNull<u8>, Slot)> {
+pub(super) fn take(len: usize) -> Option<Taken> {
     let units = len.div_ceil(ALIGNMENT).max(1);
     if units > CLASSES {
         return None;
     }
+    let kept = KEPT.try_with(|kept| kept.take(units)).ok().flatten();
+    kept.or_else(|| take_shared(units))
+}
+
+fn take_shared(units: usize) -> Option<Taken> {
     let mut inner = pages();
     let number = match inner.with_room[units - 1].last() {
         Some(&number) => number,
@@ -108,17 +123,25 @@ pub(super) fn take(len: usize) -> Option<(NonNull<u8>, Slot)> {
     if page.used == Page::full(units) {
         inner.with_room[units - 1].pop();
     }
-    Some((NonNull::new(start)?, Slot { page: number, index }))
+    Some((NonNull::new(start)?, Slot { page: number as u32, index: index as u8, units: units as u8 }))
 }
 
 /// Frees a slot that its owner has wiped.
-pub(super) fn free(slot: &Slot) {
+pub(super) fn free(start: NonNull<u8>, slot: Slot) {
+    // An ending thread keeps none any more.
+    let before = KEPT.try_with(|kept| kept.keep(start, slot)).unwrap_or(Some(slot));
+    if let Some(before) = before {
+        free_shared(before);
+    }
+}
+
+fn free_shared(slot: Slot) {
     let mut inner = pages();
-    let page = &mut inner.pages[slot.page];
+    let page = &mut inner.pages[slot.page as usize];
     let (was, units) = (page.used, page.units);
-    page.used &= !(1 << slot.index);
+    page.used &= !(1u64 << slot.index);
     if was == Page::full(units) {
-        inner.with_room[units - 1].push(slot.page);
+        inner.with_room[units - 1].push(slot.page as usize);
     }
 }
 
@@ -139,5 +162,50 @@ impl Inner {
         self.pages.push(Page { start, units, used: 0 });
         self.with_room[units - 1].push(number);
         Some(number)
+    }
+}
+
+/// The largest slots that a thread keeps, in units of `ALIGNMENT`: 1 KiB, which is more than an expanded key.
+const KEPT_UNITS: usize = 16;
+
+thread_local! {
+    static KEPT: Kept = const { Kept { generation: Cell::new(0), slots: [const { Cell::new(None) }; KEPT_UNITS] } };
+}
+
+/// The slot of each size that a thread freed last, at most 8.5 KiB in all. Taking it again needs no lock, which takes as long as
+/// expanding a key.
+struct Kept {
+    /// The process that the slots belong to.
+    generation: Cell<u32>,
+    slots: [Cell<Option<Taken>>; KEPT_UNITS],
+}
+
+impl Kept {
+    fn take(&self, units: usize) -> Option<Taken> {
+        let place = self.slots.get(units - 1)?;
+        self.forget_parents();
+        place.take()
+    }
+
+    /// Returns the slot that has no place.
+    fn keep(&self, start: NonNull<u8>, slot: Slot) -> Option<Slot> {
+        let Some(place) = self.slots.get(usize::from(slot.units) - 1) else { return Some(slot) };
+        self.forget_parents();
+        place.replace(Some((start, slot))).map(|(_, before)| before)
+    }
+
+    /// In a child, drops what the parent's thread kept: those pages aren't locked here.
+    fn forget_parents(&self) {
+        let generation = fork::generation();
+        if self.generation.replace(generation) != generation {
+            self.slots.iter().for_each(|place| place.set(None));
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.forget_parents();
+        self.slots.iter().filter_map(Cell::take).for_each(|(_, slot)| free_shared(slot));
     }
 }

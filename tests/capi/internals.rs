@@ -108,6 +108,65 @@ fn handles_are_told_apart_for_thousands_of_others() {
     assert!(last_message().contains("freed already"), "{}", last_message());
 }
 
+/// Makes handles and frees them, each in its thread if `apart`. All are refused afterwards, also the first of them. Returns how many
+/// headers they took.
+fn headers(count: usize, apart: bool) -> usize {
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    let handles = (0..count / 100).flat_map(|_| {
+        let made: Vec<usize> =
+            (0..100).map(|i| handle::new::<counter>(Box::new(Counted(&DROPPED, i))).expose_provenance()).collect();
+        let free = || {
+            for &handle in &made {
+                // SAFETY: it comes from `new`, and nobody else uses it.
+                unsafe { handle::free(std::ptr::with_exposed_provenance_mut::<counter>(handle)) };
+            }
+        };
+        if apart {
+            std::thread::scope(|scope| scope.spawn(free).join().unwrap())
+        } else {
+            free()
+        }
+        made
+    });
+    let headers: std::collections::BTreeSet<usize> = handles.collect();
+    for &handle in &headers {
+        // SAFETY: it comes from `new`; headers stay.
+        let answer = unsafe { handle::borrow(std::ptr::with_exposed_provenance::<counter>(handle), "handle") };
+        assert_eq!(answer.map(|counted| counted.1).unwrap_err().status(), ATREST_ERR_INVALID_HANDLE);
+    }
+    headers.len()
+}
+
+#[test]
+fn many_handles_take_few_headers_and_late_uses_of_all_are_refused() {
+    let _alone = QUARANTINE.lock();
+    // In a thread of its own, which has none in quarantine yet.
+    let own = std::thread::spawn(|| headers(50_000, false)).join().unwrap();
+    assert!(own <= 4096 + 100, "{own}");
+    // Those of threads that have ended take turns: also the 10,000 of another test.
+    let apart = std::thread::spawn(|| headers(100_000, true)).join().unwrap();
+    assert!(apart <= 20_000, "{apart}");
+    // One thread that frees all handles of another gives their headers back, too.
+    let (to, from) = std::sync::mpsc::sync_channel::<usize>(16);
+    let freeing = std::thread::spawn(move || {
+        for handle in from {
+            // SAFETY: it comes from `new`, and nobody else uses it.
+            unsafe { handle::free(std::ptr::with_exposed_provenance_mut::<counter>(handle)) };
+        }
+    });
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    let mut seen = std::collections::BTreeSet::new();
+    for i in 0..100_000 {
+        let handle = handle::new::<counter>(Box::new(Counted(&DROPPED, i))).expose_provenance();
+        seen.insert(handle);
+        to.send(handle).unwrap();
+    }
+    drop(to);
+    freeing.join().unwrap();
+    assert_eq!(DROPPED.load(Ordering::Relaxed), 100_000);
+    assert!(seen.len() <= 30_000, "{}", seen.len());
+}
+
 #[test]
 fn of_many_threads_that_free_a_handle_one_drops_it() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);

@@ -209,9 +209,8 @@ impl Words for Neon {
     }
 
     #[inline(always)]
-    fn rotate_words(self) -> Self {
-        let words = with!(vreinterpretq_u32_u8(self.0));
-        Neon(with!(vreinterpretq_u8_u32(vsliq_n_u32::<24>(vshrq_n_u32::<8>(words), words))))
+    fn rotated_last_word(self) -> Self {
+        Neon(with!(vqtbl1q_u8(self.0, vreinterpretq_u8_u32(vdupq_n_u32(0x0c0f_0e0d)))))
     }
 
     #[inline(always)]

@@ -52,20 +52,29 @@ impl RoundKeys {
                 _ => invert::<V, 11>(&self.keys, &mut to.keys),
             }
         }
-        to.finish(self.count);
+        // SAFETY: the caller vouches for the CPU; a round key has the 16 bytes of one block.
+        unsafe {
+            let [first, last] = [self.count - 1, 0].map(|of| V::load(self.keys[of].as_ptr()));
+            to.finish(first, last, self.count);
+        }
     }
 
-    /// Fills in the values derived from the first `count` of `keys`.
+    /// Fills in the values derived from the first and the last of `count` keys.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and its registers hold one block.
     #[inline(always)]
-    fn finish(&mut self, count: usize) {
-        let last = u128::from_le_bytes(self.keys[count - 1]);
-        let high = last >> 64;
-        // x^128 is x^7 + x^2 + x + 1, so the high half comes back at the low end.
-        let times_x64 = (last << 64) ^ high ^ (high << 1) ^ (high << 2) ^ (high << 7);
+    unsafe fn finish<V: Vector>(&mut self, first: V, last: V, count: usize) {
         self.count = count;
-        self.last = self.keys[count - 1];
-        self.first_and_last = (u128::from_le_bytes(self.keys[0]) ^ last).to_le_bytes();
-        self.step = (times_x64 ^ last).to_le_bytes();
+        // SAFETY: the fields have the 16 bytes of one block; the caller vouches for the CPU.
+        unsafe {
+            // x^128 is x^7 + x^2 + x + 1, so the high half comes back at the low end.
+            let high = last.multiply_high(V::number(0x87));
+            let times_x64 = last.low_to_high(V::number(0)).xor(high);
+            last.store(self.last.as_mut_ptr());
+            last.xor(first).store(self.first_and_last.as_mut_ptr());
+            last.xor(times_x64).store(self.step.as_mut_ptr());
+        }
     }
 }
 
@@ -171,13 +180,15 @@ type Keys = [[u8; 16]; MAX];
 const ROUND_CONSTANTS: [[u32; 4]; 10] =
     [[0x01; 4], [0x02; 4], [0x04; 4], [0x08; 4], [0x10; 4], [0x20; 4], [0x40; 4], [0x80; 4], [0x1b; 4], [0x36; 4]];
 
+/// SubWord of a word is the last round of AES of a block of four such words, since ShiftRows doesn't change it and the round has no
+/// MixColumns. Here the round adds all else as its key, which is known before the word. With keys of 16 bytes it isn't.
+///
 /// # Safety
 /// The CPU has the instructions of `V`. All keys have 32 bytes.
 #[inline(always)]
 unsafe fn expand_256<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut RoundKeys; N]) {
     // SAFETY: a key has two blocks, and a round key one; the caller vouches for the CPU.
     unsafe {
-        let zero = V::splat([0; 16].as_ptr());
         let mut low = keys.map(|key| V::load(key.as_ptr()));
         let mut high = keys.map(|key| V::load(key[16..].as_ptr()));
         for (step, constant) in ROUND_CONSTANTS[..7].iter().enumerate() {
@@ -187,17 +198,17 @@ unsafe fn expand_256<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut Round
                 high[i].store(to[i].keys[2 * step + 1].as_mut_ptr());
             }
             for i in 0..N {
-                low[i] = next(low[i], high[i].last_word().rotate_words(), constant);
+                low[i] = high[i].rotated_last_word().encrypt_last(sums(low[i]).xor(constant));
             }
             if step < 6 {
                 for i in 0..N {
-                    high[i] = next(high[i], low[i].last_word(), zero);
+                    high[i] = low[i].last_word().encrypt_last(sums(high[i]));
                 }
             }
         }
-        for (low, to) in low.into_iter().zip(to) {
+        for ((low, to), key) in low.into_iter().zip(to).zip(keys) {
             low.store(to.keys[14].as_mut_ptr());
-            to.finish(15);
+            to.finish(V::load(key.as_ptr()), low, 15);
         }
     }
 }
@@ -213,22 +224,21 @@ unsafe fn expand_128<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut Round
             let constant = V::load(constant.as_ptr().cast());
             for i in 0..N {
                 last[i].store(to[i].keys[step].as_mut_ptr());
-                last[i] = next(last[i], last[i].last_word().rotate_words(), constant);
+                last[i] = sums(last[i]).xor(last[i].rotated_last_word().encrypt_last(constant));
             }
         }
-        for (last, to) in last.into_iter().zip(to) {
+        for ((last, to), key) in last.into_iter().zip(to).zip(keys) {
             last.store(to.keys[10].as_mut_ptr());
-            to.finish(11);
+            to.finish(V::load(key.as_ptr()), last, 11);
         }
     }
 }
 
-/// Each word of `key` xor all words before it, xor SubWord of `word` xor `constant`. ShiftRows doesn't change a block
-/// of four equal words, so the last round of AES is SubBytes alone.
+/// Each word xor all words before it.
 #[inline(always)]
-fn next<V: Words>(key: V, word: V, constant: V) -> V {
+fn sums<V: Words>(key: V) -> V {
     let pairs = key.xor(key.up_one_word());
-    pairs.xor3(pairs.up_one_word().up_one_word(), word.encrypt_last(constant))
+    pairs.xor(pairs.up_one_word().up_one_word())
 }
 
 /// The round keys of the equivalent inverse cipher, in reverse order. The middle ones go through InvMixColumns: a last

@@ -181,8 +181,8 @@ pub(super) trait Words: Vector {
     /// The last word, four times.
     fn last_word(self) -> Self;
 
-    /// Rotates each word by a byte: the first byte becomes the last (RotWord of FIPS 197, 5.2).
-    fn rotate_words(self) -> Self;
+    /// The last word rotated by a byte, four times: its first byte becomes the last (RotWord of FIPS 197, 5.2).
+    fn rotated_last_word(self) -> Self;
 
     /// Moves each word up by one place. The last word leaves, and zero comes in.
     fn up_one_word(self) -> Self;

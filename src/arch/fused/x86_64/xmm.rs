@@ -208,8 +208,8 @@ impl Words for Xmm {
     }
 
     #[inline(always)]
-    fn rotate_words(self) -> Self {
-        Xmm(with!(_mm_or_si128(_mm_srli_epi32::<8>(self.0), _mm_slli_epi32::<24>(self.0))))
+    fn rotated_last_word(self) -> Self {
+        Xmm(with!(_mm_shuffle_epi8(self.0, _mm_set1_epi32(0x0c0f_0e0d))))
     }
 
     #[inline(always)]
