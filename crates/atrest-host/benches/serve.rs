@@ -39,6 +39,7 @@ fn main() {
         ("qemu-storage-daemon, luks", qsd(&files, "vhost-user-blk", "luks")),
         ("atrest-host, plain", ours(&files, "vhost", "plain")),
         ("atrest-host, encrypted", ours(&files, "vhost", "volume")),
+        ("the same without helpers", ours(&files, "alone", "volume")),
     ];
     vhost_user("vhost", &mut servers, &files.socket, &wanted);
     println!("vhost-user-blk past the page cache");
@@ -182,6 +183,7 @@ fn serve(arguments: &[&str]) {
         _ => by_io_uring(device.direct_io().unwrap()),
     };
     let _served = match *protocol {
+        "alone" => VhostUser::new(socket).helpers(0).serve(disk, "disk").unwrap(),
         "vhost" => VhostUser::new(socket)
             .polling(Duration::from_micros(std::env::var("POLL").map_or(50, |v| v.parse().unwrap())))
             .serve(disk, "disk")

@@ -29,6 +29,10 @@ use transmission::Transmission;
 /// How long a handshake may take between two messages.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How much may be on its way to a client, in bytes: some replies of 256 KiB, of which the system's default has room for less than one.
+/// A thread that can't send its reply whole sleeps meanwhile, and has to be woken.
+const ROOM: usize = 1 << 20;
+
 /// Serves a disk by NBD. Its id is the name of the export, and the empty name is another one for it.
 ///
 /// ```text
@@ -93,6 +97,7 @@ impl Serve for Nbd {
         let place = self.place.clone();
         let (address, name, parallel) = (listening.address(), id.to_owned(), self.parallel);
         let server = Server::start(listening, id, self.connections, move |stream| {
+            stream.ask_for_room(ROOM);
             if let Err(error) = talk(&stream, &place, &*disk, &name, parallel)
                 && !is_gone(&error)
             {

@@ -19,6 +19,15 @@ impl Stream {
         })
     }
 
+    /// Asks for room for as many bytes that were sent and not taken yet. The system gives what its limit allows. By TCP it finds out by
+    /// itself how many are worth it, unless it is asked.
+    pub(crate) fn ask_for_room(&self, bytes: usize) {
+        if let Stream::Unix(stream) = self {
+            // All goes on with less.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes);
+        }
+    }
+
     /// Ends both directions. Whoever reads or writes is woken.
     pub(crate) fn shutdown(&self) {
         // It fails where the client is gone already.
@@ -79,4 +88,18 @@ impl Write for &Stream {
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_of_256_kib_goes_out_before_anybody_reads_it() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = Stream::Unix(ours);
+        stream.ask_for_room(1 << 20);
+        assert_eq!((&stream).write(&vec![0; 256 << 10]).unwrap(), 256 << 10);
+    }
 }

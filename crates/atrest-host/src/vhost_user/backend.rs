@@ -19,6 +19,7 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
+use super::crew::Crew;
 use super::device;
 use super::inflight::Inflight;
 use super::mapped::has;
@@ -36,6 +37,7 @@ pub(super) struct Backend {
     disk: Arc<dyn Disk>,
     id: Arc<str>,
     polling: Duration,
+    helpers: usize,
     features: u64,
     acked: u64,
     regions: Vec<Region>,
@@ -66,11 +68,11 @@ struct QueueState {
 }
 
 impl Backend {
-    pub(super) fn new(disk: Arc<dyn Disk>, id: Arc<str>, queues: u16, polling: Duration) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, id: Arc<str>, queues: u16, polling: Duration, helpers: usize) -> Self {
         let features = device::features(&*disk) | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
         let queues = (0..queues).map(|_| QueueState::default()).collect();
         let memory = Arc::new(GuestMemoryMmap::new());
-        Backend { disk, id, polling, features, acked: 0, regions: Vec::new(), memory, inflight: None, queues }
+        Backend { disk, id, polling, helpers, features, acked: 0, regions: Vec::new(), memory, inflight: None, queues }
     }
 
     /// Stops all queues, once the requests that were taken are done.
@@ -103,6 +105,7 @@ impl Backend {
         queue.set_next_avail(state.next_avail);
         queue.set_event_idx(self.acked & device::EVENT_IDX != 0);
         queue.set_ready(true);
+        let crew = Crew::new(self.disk.clone(), self.memory.clone(), self.helpers).map_err(Error::ReqHandlerError)?;
         let ring = Ring {
             disk: self.disk.clone(),
             id: self.id.clone(),
@@ -112,6 +115,7 @@ impl Backend {
             call: state.call.clone(),
             inflight: self.inflight.as_ref().and_then(|inflight| inflight.queue(index)),
             polling: Polling::new(self.polling),
+            crew,
         };
         let running = Running::start(ring, format!("{} {index}", self.id)).map_err(Error::ReqHandlerError)?;
         self.queues[index].running = Some(running);

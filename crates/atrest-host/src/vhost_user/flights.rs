@@ -7,7 +7,8 @@ use atrest::{Error, Result};
 use vm_memory::GuestMemoryMmap;
 
 use super::chain::Chain;
-use super::request::{Executor, HEADER, Transfer};
+use super::request::{Executor, HEADER};
+use super::transfer::Transfer;
 use crate::DiskQueue;
 
 /// The requests of one queue of a guest that are under way.

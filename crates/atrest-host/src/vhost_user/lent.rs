@@ -16,7 +16,7 @@ pub(super) fn read<T>(memory: &VolatileSlice<'_>, call: impl FnOnce(&[u8]) -> T)
 /// Calls with the bytes of a piece of the guest's memory, to be written.
 pub(super) fn write<T>(memory: &VolatileSlice<'_>, call: impl FnOnce(&mut [u8]) -> T) -> T {
     let guard = memory.ptr_guard_mut();
-    // SAFETY: as in `read`. A queue's thread lends one piece at a time, and pieces of other queues, which a guest may have put at the
+    // SAFETY: as in `read`. A thread lends one piece at a time, and pieces of other requests, which a guest may have put at the
     // same place, are lent by calls that don't know of each other: no value is kept from one access to the next.
     call(unsafe { std::slice::from_raw_parts_mut(guard.as_ptr(), memory.len()) })
 }

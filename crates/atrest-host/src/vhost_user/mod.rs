@@ -6,6 +6,7 @@
 mod backend;
 mod chain;
 mod channel;
+mod crew;
 mod device;
 mod flights;
 mod inflight;
@@ -14,6 +15,7 @@ mod mapped;
 mod polling;
 mod request;
 mod ring;
+mod transfer;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,10 @@ use crate::socket::{Listening, Server, Stream};
 use backend::Backend;
 use channel::Channel;
 
+/// The threads that help a queue's own, by default and at most.
+const HELPERS: usize = 3;
+const MOST_HELPERS: usize = 64;
+
 /// Serves a disk to a virtual machine as vhost-user-blk, at a Unix socket. One machine at a time can be connected.
 ///
 /// QEMU, of at least version 6, is told of it so, with the guest's memory shared:
@@ -41,12 +47,14 @@ pub struct VhostUser {
     socket: PathBuf,
     queues: u16,
     polling: Duration,
+    helpers: usize,
 }
 
 impl VhostUser {
     /// `socket` is made with access for this user alone. A socket that nobody listens at any more is replaced.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        VhostUser { socket: socket.into(), queues: 1, polling: Duration::from_micros(50) }
+        let helpers = if polling::cpus() == 1 { 0 } else { HELPERS };
+        VhostUser { socket: socket.into(), queues: 1, polling: Duration::from_micros(50), helpers }
     }
 
     /// The most queues that a machine may use, each with a thread of its own. The default is 1.
@@ -65,15 +73,23 @@ impl VhostUser {
         self.polling = most;
         self
     }
+
+    /// The most threads of each queue beside its own that do large requests, of 128 KiB and more, while a guest has several under way.
+    /// They begin when there is something to do for them, and end with the queue. The default is 3, because they also wait for what isn't
+    /// in the page cache; none where this process has one CPU.
+    pub fn helpers(mut self, helpers: usize) -> Self {
+        self.helpers = helpers.min(MOST_HELPERS);
+        self
+    }
 }
 
 impl Serve for VhostUser {
     fn serve(&self, disk: Arc<dyn Disk>, id: &str) -> Result<Served> {
-        let (id, queues, polling): (Arc<str>, _, _) = (id.into(), self.queues, self.polling);
+        let (id, queues, polling, helpers): (Arc<str>, _, _, _) = (id.into(), self.queues, self.polling, self.helpers);
         let channel = Channel::default();
         let told = channel.clone();
         let server = Server::start(Listening::unix(&self.socket)?, id.clone().as_ref(), 1, move |stream| {
-            let backend = Arc::new(Mutex::new(Backend::new(disk.clone(), id.clone(), queues, polling)));
+            let backend = Arc::new(Mutex::new(Backend::new(disk.clone(), id.clone(), queues, polling, helpers)));
             if let Err(error) = talk(stream, &backend, &channel) {
                 log::warn!("the connection of the disk {id} ends: {error}");
             }

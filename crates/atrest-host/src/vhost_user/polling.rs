@@ -77,8 +77,7 @@ impl Turn {
     /// At most half of the CPUs that this process may use are for those who look. The others are for those who have something to
     /// do, and for the guest.
     fn take() -> Option<Self> {
-        static MOST: OnceLock<usize> = OnceLock::new();
-        let most = *MOST.get_or_init(|| available_parallelism().map_or(0, |cpus| cpus.get() / 2));
+        let most = cpus() / 2;
         // Taken before it is counted, so that none is lost to two who come together.
         let turn = (LOOKING.fetch_add(1, Ordering::Relaxed), Turn);
         (turn.0 < most).then_some(turn.1)
@@ -89,6 +88,12 @@ impl Drop for Turn {
     fn drop(&mut self) {
         LOOKING.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// The CPUs that this process may use; one where that isn't known.
+pub(super) fn cpus() -> usize {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| available_parallelism().map_or(1, |cpus| cpus.get()))
 }
 
 #[cfg(test)]

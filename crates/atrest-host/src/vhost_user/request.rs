@@ -5,11 +5,11 @@
 use std::ops::Range;
 
 use atrest::Result;
-use vm_memory::{GuestMemoryMmap, VolatileSlice};
+use vm_memory::GuestMemoryMmap;
 
 use super::chain::{Chain, Outside, Segments};
 use super::device::{MAX_RANGE, MAX_RANGES, SECTOR};
-use super::lent;
+use super::transfer::{Failed, IO_ERROR, PIECE, Transfer, logged};
 use crate::Disk;
 use crate::buffer::Buffer;
 
@@ -22,14 +22,10 @@ const ID: usize = 20;
 /// A segment of a discard, or of a write of zeros: sector, number of sectors, flags.
 const RANGE: usize = 16;
 
-/// The most that is read or written at once: it stays in the cache of a core between the system call and the cipher.
-const PIECE: usize = 256 << 10;
-
 /// The most bytes of a transfer that others wait for.
 const SHORT_TRANSFER: u64 = 64 << 10;
 
 const OK: u8 = 0;
-const IO_ERROR: u8 = 1;
 const UNSUPPORTED: u8 = 2;
 
 /// What a request asks for.
@@ -42,24 +38,6 @@ const WRITE_ZEROES: u32 = 13;
 
 /// The flag of a range of zeros that may become a hole.
 const UNMAP: u32 = 1;
-
-/// A request has failed, with the status that the guest gets.
-struct Failed(u8);
-
-impl From<Outside> for Failed {
-    fn from(_: Outside) -> Self {
-        Failed(IO_ERROR)
-    }
-}
-
-/// What a request moves between the disk and the guest's memory.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Transfer {
-    pub(super) writes: bool,
-    /// Where on the disk.
-    pub(super) offset: u64,
-    pub(super) len: u64,
-}
 
 /// A disk with its id, for one queue of a guest.
 pub(super) struct Executor<'a> {
@@ -76,6 +54,11 @@ impl<'a> Executor<'a> {
             *byte = of;
         }
         Executor { disk, id: padded, buffer: Buffer::new(PIECE) }
+    }
+
+    /// Memory for who does a request in its place.
+    pub(super) fn buffer(&mut self) -> &mut Buffer {
+        &mut self.buffer
     }
 
     /// Does what a request asks for, and returns how many bytes of the guest's memory were written.
@@ -142,66 +125,18 @@ impl<'a> Executor<'a> {
 
     fn read(&mut self, memory: &GuestMemoryMmap, chain: &Chain, sector: u64, len: u64) -> Result<u64, Failed> {
         let range = self.range(sector, len)?;
-        let mut at = range.start;
-        while at < range.end {
-            let from = at - range.start;
-            let len = match self.lendable(&chain.writable, memory, from, range.end - at) {
-                Some(lent) => {
-                    logged(lent::write(&lent, |sectors| self.disk.read_at(at, sectors)))?;
-                    lent.len()
-                }
-                None => {
-                    let buffer = self.buffer.of((range.end - at).min(PIECE as u64) as usize);
-                    logged(self.disk.read_at(at, buffer))?;
-                    chain.writable.write(memory, from, buffer)?;
-                    buffer.len()
-                }
-            };
-            at += len as u64;
-        }
+        self.run(memory, &chain.writable, 0, Transfer { writes: false, offset: range.start, len })?;
         Ok(len)
     }
 
     fn write(&mut self, memory: &GuestMemoryMmap, chain: &Chain, sector: u64, len: u64) -> Result<(), Failed> {
         let range = self.range(sector, len)?;
         self.writes()?;
-        let mut at = range.start;
-        while at < range.end {
-            let from = HEADER as u64 + at - range.start;
-            let len = match self.lendable(&chain.readable, memory, from, range.end - at) {
-                Some(lent) => {
-                    logged(lent::read(&lent, |sectors| self.disk.write_from(at, sectors)))?;
-                    lent.len()
-                }
-                None => {
-                    let buffer = self.buffer.of((range.end - at).min(PIECE as u64) as usize);
-                    chain.readable.read(memory, from, buffer)?;
-                    logged(self.disk.write_at(at, buffer))?;
-                    buffer.len()
-                }
-            };
-            at += len as u64;
-        }
-        Ok(())
+        self.run(memory, &chain.readable, HEADER as u64, Transfer { writes: true, offset: range.start, len })
     }
 
-    /// The guest's memory from the byte `from` of a request on, if the disk takes it as it is, in whole sectors. Short pieces that
-    /// others follow are copied, because each would be a call of its own.
-    fn lendable<'m>(
-        &self,
-        of: &Segments,
-        memory: &'m GuestMemoryMmap,
-        from: u64,
-        left: u64,
-    ) -> Option<VolatileSlice<'m>> {
-        const SHORT: usize = 32 << 10;
-        if !self.disk.takes_shared_memory() {
-            return None;
-        }
-        let whole = left.min(PIECE as u64) as usize;
-        let piece = of.piece(memory, from, whole)?;
-        let len = piece.len() / self.disk.sector_size() as usize * self.disk.sector_size() as usize;
-        (len == whole || len >= SHORT).then(|| piece.subslice(0, len).ok()).flatten()
+    fn run(&mut self, memory: &GuestMemoryMmap, of: &Segments, from: u64, transfer: Transfer) -> Result<(), Failed> {
+        transfer.run(self.disk, memory, of, from, &mut self.buffer)
     }
 
     fn ranges(&mut self, memory: &GuestMemoryMmap, chain: &Chain, kind: u32, len: u64) -> Result<(), Failed> {
@@ -251,14 +186,6 @@ impl<'a> Executor<'a> {
     fn writes(&self) -> Result<(), Failed> {
         if self.disk.is_read_only() { Err(Failed(IO_ERROR)) } else { Ok(()) }
     }
-}
-
-/// What the guest is told of a failure is that there was one. The log has the rest.
-fn logged(result: Result<()>) -> Result<(), Failed> {
-    result.map_err(|error| {
-        log::warn!("a guest's request failed: {error:#}");
-        Failed(IO_ERROR)
-    })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -13,6 +13,7 @@ use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::chain::{Broken, Chain};
+use super::crew::Crew;
 use super::flights::Flights;
 use super::inflight::InflightQueue;
 use super::polling::Polling;
@@ -32,6 +33,7 @@ pub(super) struct Ring {
     pub(super) call: Option<Arc<File>>,
     pub(super) inflight: Option<InflightQueue>,
     pub(super) polling: Polling,
+    pub(super) crew: Crew,
 }
 
 /// A thread that serves a queue.
@@ -93,23 +95,102 @@ impl Ring {
             self.queue.disable_notification(memory).map_err(text)?;
             // Requests that are done within a moment are told of together: otherwise a guest on the same CPU would be woken for each.
             let (mut told, mut untold) = (Instant::now(), false);
-            while let Some(head) = self.next(memory)? {
-                untold = self.execute(memory, executor, chain, head, untold)?;
+            while !stop.asked.load(Ordering::Acquire) {
+                let next = if self.crew.has_room() { self.next(memory)? } else { None };
+                if let Some(head) = next {
+                    untold |= self.take_on(memory, executor, chain, head, untold)?;
+                } else if !self.crew.is_waiting() {
+                    break;
+                } else {
+                    if std::mem::take(&mut untold) {
+                        self.notify(memory)?;
+                    }
+                    self.crew.work(executor.buffer());
+                }
+                untold |= self.give_back_done(memory, executor)?;
                 if told.elapsed() > TELL {
                     self.notify(memory)?;
                     (told, untold) = (Instant::now(), false);
-                }
-                if stop.asked.load(Ordering::Acquire) {
-                    break;
                 }
             }
             if untold {
                 self.notify(memory)?;
             }
-            if !self.wait(memory, stop, None)? {
+            if stop.asked.load(Ordering::Acquire) {
+                return self.finish(memory, executor);
+            }
+            if !self.crew.is_empty() {
+                self.wait_for_crew(memory, executor, stop)?;
+            } else if !self.wait(memory, stop, None)? {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes a request: a large one may be done by other threads meanwhile. Returns whether one was given back, of which the guest
+    /// hasn't been told.
+    fn take_on(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &mut Chain,
+        head: u16,
+        untold: bool,
+    ) -> Result<bool, String> {
+        let table = GuestAddress(self.queue.desc_table());
+        let read = chain.read(memory, table, self.queue.size(), head);
+        if read.is_ok()
+            && self.crew.takes(chain)
+            && let Some(transfer) = executor.transfer(memory, chain)
+        {
+            self.crew.begin(head, chain, transfer);
+            return Ok(false);
+        }
+        if !self.crew.is_empty() {
+            match executor.transfer(memory, chain) {
+                Some(_) => self.crew.hand_over(),
+                // What is done while this thread does a flush would be given back after it, and that may take long.
+                None => self.finish(memory, executor)?,
+            }
+        }
+        self.execute_read(memory, executor, chain, head, read, untold).map(|()| true)
+    }
+
+    /// Gives large requests that are done back to the guest, who hasn't been told of it then. Returns whether there were any.
+    fn give_back_done(&mut self, memory: &GuestMemoryMmap, executor: &Executor<'_>) -> Result<bool, String> {
+        let mut any = false;
+        while let Some((head, written)) = self.crew.next_done(executor) {
+            self.give_back(memory, head, written)?;
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Waits until a large request is done, the guest has something new, or the thread is to stop.
+    fn wait_for_crew(&mut self, memory: &GuestMemoryMmap, executor: &Executor<'_>, stop: &Stop) -> Result<(), String> {
+        // Both are looked at once more after it was said that this thread wants to know.
+        if self.crew.has_room() && self.queue.enable_notification(memory).map_err(text)? {
+            return Ok(());
+        }
+        if let Some(done) = self.crew.awaited() {
+            self.sleep(stop, Some(done))?;
+        }
+        if self.give_back_done(memory, executor)? { self.notify(memory) } else { Ok(()) }
+    }
+
+    /// Waits for the large requests that were taken, and gives them back.
+    fn finish(&mut self, memory: &GuestMemoryMmap, executor: &mut Executor<'_>) -> Result<(), String> {
+        while !self.crew.is_empty() {
+            self.crew.work(executor.buffer());
+            if let Some(done) = self.crew.awaited() {
+                match poll(&mut [PollFd::from_borrowed_fd(done, PollFlags::IN)], None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(text(error)),
+                }
+            }
+            self.give_back_done(memory, executor)?;
+        }
+        self.notify(memory)
     }
 
     /// As [`run`](Self::run), of a disk that has many requests under way.
@@ -243,7 +324,21 @@ impl Ring {
         untold: bool,
     ) -> Result<bool, String> {
         let table = GuestAddress(self.queue.desc_table());
-        let written = match chain.read(memory, table, self.queue.size(), head) {
+        let read = chain.read(memory, table, self.queue.size(), head);
+        self.execute_read(memory, executor, chain, head, read, untold).map(|()| true)
+    }
+
+    /// As [`execute`](Self::execute), of a request whose chain was read.
+    fn execute_read(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &Chain,
+        head: u16,
+        read: Result<(), Broken>,
+        untold: bool,
+    ) -> Result<(), String> {
+        let written = match read {
             Ok(()) => {
                 if untold && !executor.is_short(memory, chain) {
                     self.notify(memory)?;
@@ -255,7 +350,7 @@ impl Ring {
                 0
             }
         };
-        self.give_back(memory, head, written).map(|()| true)
+        self.give_back(memory, head, written)
     }
 
     fn give_back(&mut self, memory: &GuestMemoryMmap, head: u16, written: u32) -> Result<(), String> {

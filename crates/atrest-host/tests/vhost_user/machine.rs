@@ -145,8 +145,12 @@ impl Machine {
     }
 
     pub fn put_header(&self, kind: u32, sector: u64) {
-        self.memory.write_obj(kind, GuestAddress(HEADER)).unwrap();
-        self.memory.write_obj(sector, GuestAddress(HEADER + 8)).unwrap();
+        self.put_header_at(HEADER, kind, sector);
+    }
+
+    pub fn put_header_at(&self, at: u64, kind: u32, sector: u64) {
+        self.memory.write_obj(kind, GuestAddress(at)).unwrap();
+        self.memory.write_obj(sector, GuestAddress(at + 8)).unwrap();
     }
 
     /// Makes requests available by their first descriptors, and tells the server.

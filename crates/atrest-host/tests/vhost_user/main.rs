@@ -3,6 +3,7 @@
 
 #[path = "../common/disk.rs"]
 mod disk;
+mod large;
 mod load;
 mod machine;
 #[cfg(feature = "uring")]

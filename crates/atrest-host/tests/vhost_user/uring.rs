@@ -8,7 +8,7 @@ use atrest::volume::KeyslotOptions;
 use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume};
 use atrest_host::{Disk as _, ReadOnly, Serve as _, Uring, VhostUser};
 
-use super::load::run;
+use super::load::{Shape, run};
 use super::machine::*;
 use super::{IN, OUT};
 
@@ -51,7 +51,7 @@ fn a_volume_by_io_uring_is_right_under_load() {
             let disk = Arc::new(uring(&path).depth(depth));
             let served = VhostUser::new(&socket).queues(2).serve(disk, "disk").unwrap();
             let mut guest = Machine::boot(&socket);
-            assert_eq!(run(&mut guest, &mut model, 4096, 600, seed), 0);
+            assert_eq!(run(&mut guest, &mut model, Shape::small(4096), 600, seed), 0);
             drop((guest, served));
             // As the library alone reads it.
             let mut read = vec![0; SIZE as usize];
