@@ -2,7 +2,10 @@
 
 #![allow(dead_code)] // each test program uses its part
 
-use std::net::{TcpListener, TcpStream};
+#[path = "ports.rs"]
+pub mod ports;
+
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use std::time::Duration;
 pub fn start(make: impl Fn(u16) -> Command) -> (u16, Child) {
     // Between here and its start somebody else may take the port: then another is taken.
     for _ in 0..10 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free_port();
         if let Some(child) = listening(&mut make(port), port) {
             return (port, child);
         }

@@ -2,11 +2,15 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+#[path = "ports.rs"]
+pub mod ports;
+
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use ports::free_port;
 
 /// A server, which ends with this.
 pub struct Server {
@@ -21,10 +25,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) {

@@ -1,10 +1,10 @@
 //! A vault that is a URL: the transit engine of OpenBao.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Place, peer};
+use crate::servers::ports::free_port;
 
 struct Bao {
     child: Child,
@@ -16,7 +16,7 @@ impl Bao {
         if !peer("bao") {
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new("bao");
         command.args(["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"]);

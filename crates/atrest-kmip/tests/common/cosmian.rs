@@ -3,7 +3,6 @@
 //! `cargo install cosmian_kms_server --version 5.28.0 --locked --no-default-features --debug` makes it, as `cosmian_kms`. Its licence
 //! (BUSL-1.1) lets anybody run it for tests; nothing of it is shipped.
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -42,8 +41,7 @@ impl Cosmian {
         std::fs::write(folder.path().join("openssl.cnf"), conf).unwrap();
         // Between here and its start somebody else may take a port: then others are taken.
         for _ in 0..10 {
-            let bound = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-            let [port, http] = bound.map(|bound| bound.local_addr().unwrap().port());
+            let [port, http] = [0; 2].map(|_| listening::ports::free_port());
             if let Some(server) = serve(folder.path(), port, http) {
                 let server = Mutex::new(Some(server));
                 let owner = Owner::new("cosmian.py", folder.path(), http);

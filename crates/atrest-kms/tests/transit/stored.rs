@@ -1,6 +1,5 @@
 //! A server of OpenBao that keeps its keys in files, and is sealed when it starts.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use atrest_http::{Client, Deadline, HttpOptions, Method, Request};
 
 use crate::listening::listening;
+use crate::listening::ports::free_port;
 use crate::server::{address, field};
 
 pub struct Stored {
@@ -20,7 +20,7 @@ impl Stored {
     /// A new one, in this folder.
     pub fn start(program: &str, folder: &Path) -> Option<Self> {
         for _ in 0..10 {
-            let [port, cluster] = free_ports();
+            let [port, cluster] = [(); 2].map(|()| free_port());
             let (config, data) = (folder.join("config.hcl"), folder.join("data"));
             std::fs::create_dir_all(&data).unwrap();
             let raft = "node_id = \"one\"\n performance_multiplier = 1";
@@ -88,12 +88,6 @@ impl Drop for Stored {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_ports() -> [u16; 2] {
-    // Both are held at once, so that they differ.
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn run(program: &str, config: &Path, port: u16) -> Option<Child> {

@@ -7,6 +7,8 @@ mod hostile;
 mod lossy;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[path = "../../../../tests/common/ports.rs"]
+mod ports;
 mod proxy;
 mod servers;
 #[path = "../../../../tests/common/storm.rs"]

@@ -148,7 +148,7 @@ fn tcp_and_names() {
     }
     let folder = tempfile::tempdir().unwrap();
     let file = zeros(folder.path().join("disk"), SIZE);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::ports::free_port();
     let mut command = std::process::Command::new("qemu-nbd");
     command.args(["-t", "-e", "16", "-f", "raw", "-x", "a name", "-b", "127.0.0.1", "-p"]).arg(port.to_string());
     let child = command.arg(&file).spawn().unwrap();

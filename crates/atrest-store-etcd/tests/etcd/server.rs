@@ -1,6 +1,5 @@
 //! A cluster of a test.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -11,6 +10,7 @@ use atrest_store_etcd::{EtcdOptions, EtcdStore, HttpOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::peers;
+use crate::ports::free_port;
 
 pub struct Etcd {
     pub members: Vec<Member>,
@@ -24,10 +24,6 @@ pub struct Member {
     pub port: u16,
     peers: u16,
     child: Mutex<Child>,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Etcd {

@@ -12,6 +12,8 @@ mod fleet_on;
 mod kills;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[path = "../../../../tests/common/ports.rs"]
+mod ports;
 #[path = "../../../../tests/common/tcp_proxy.rs"]
 mod proxy;
 mod rights;

@@ -1,7 +1,6 @@
 //! A PostgreSQL server of a test, and its standbys.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +11,7 @@ use atrest_store_postgres::{PostgresOptions, PostgresStore};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::peers;
+use crate::ports::free_port;
 
 pub struct Postgres {
     pub port: u16,
@@ -43,10 +43,6 @@ fn run(program: &Path, args: &[&str]) {
     let output = command(program, args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{} {args:?}: {said}", program.display());
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The folder of the newest server's programs; `None` if there is none.
