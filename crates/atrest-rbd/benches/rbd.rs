@@ -162,7 +162,7 @@ fn run_queue(volume: &Volume<&RbdDevice>, load: Load) -> f64 {
             }
             next += 1;
         }
-        done += queue.wait(1, |done| assert!(done.result.is_ok()));
+        done += queue.wait(if load.random { 4 } else { 1 }, |done| assert!(done.result.is_ok()));
     }
     (done as u64 * load.len) as f64 / begun.elapsed().as_secs_f64() / f64::from(1 << 20)
 }

@@ -1,68 +1,99 @@
 //! Where operations of a queue say that they have ended.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::sync::OnceLock;
 
 /// The numbers of operations that have ended, until somebody takes them.
 pub(crate) struct Ends {
-    numbers: Mutex<Vec<u64>>,
+    told: Mutex<Told>,
+    /// As many have ended as are wanted.
     came: Condvar,
-    /// Readable while there are any.
+    /// Readable while there are any; made when somebody first asks for it.
     #[cfg(target_os = "linux")]
-    file: Option<OwnedFd>,
+    file: OnceLock<Option<OwnedFd>>,
+}
+
+struct Told {
+    numbers: Vec<u64>,
+    /// How many the thread that sleeps wants; 0 if none does. It isn't woken for fewer, since that takes as long as a good part of an
+    /// operation.
+    wanted: usize,
 }
 
 impl Ends {
     /// Room for so many.
     pub(crate) fn new(depth: usize) -> Self {
         Ends {
-            numbers: Mutex::new(Vec::with_capacity(depth)),
+            told: Mutex::new(Told { numbers: Vec::with_capacity(depth), wanted: 0 }),
             came: Condvar::new(),
             #[cfg(target_os = "linux")]
-            file: {
-                use rustix::event::{EventfdFlags, eventfd};
-                eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()
-            },
+            file: OnceLock::new(),
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Called by a thread of librbd.
     pub(crate) fn tell(&self, number: u64) {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.push(number);
-        if numbers.len() == 1 {
-            self.came.notify_all();
-            #[cfg(target_os = "linux")]
-            if let Some(file) = &self.file {
-                let _ = rustix::io::write(file, &1u64.to_ne_bytes());
-            }
+        let mut told = self.told();
+        told.numbers.push(number);
+        let count = told.numbers.len();
+        if told.wanted == count {
+            self.came.notify_one();
+        }
+        if count == 1 {
+            self.make_readable();
         }
     }
 
-    /// Moves all into `taken`, which is empty; waits for the first one until a time, if there is one to wait until.
-    pub(crate) fn take(&self, taken: &mut Vec<u64>, until: Option<Instant>) {
-        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        while let (Some(until), true) = (until, numbers.is_empty()) {
+    /// Moves all into `taken`, which is empty. Before that it waits for as many as are wanted, until a time.
+    pub(crate) fn take(&self, taken: &mut Vec<u64>, wanted: usize, until: Instant) {
+        let mut told = self.told();
+        while told.numbers.len() < wanted {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
-            numbers = self.came.wait_timeout(numbers, left).unwrap_or_else(PoisonError::into_inner).0;
+            told.wanted = wanted;
+            told = self.came.wait_timeout(told, left).unwrap_or_else(PoisonError::into_inner).0;
+            told.wanted = 0;
         }
-        if !numbers.is_empty() {
-            std::mem::swap(&mut *numbers, taken);
+        if !told.numbers.is_empty() {
+            std::mem::swap(&mut told.numbers, taken);
             #[cfg(target_os = "linux")]
-            if let Some(file) = &self.file {
+            if let Some(Some(file)) = self.file.get() {
                 let _ = rustix::io::read(file, &mut [0; 8]);
             }
         }
     }
 
+    fn make_readable(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(Some(file)) = self.file.get() {
+            let _ = rustix::io::write(file, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// `None` where the system has no more files.
     #[cfg(target_os = "linux")]
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().map(AsFd::as_fd)
+        use rustix::event::{EventfdFlags, eventfd};
+        let told = self.told();
+        let mut is_new = false;
+        let file = self.file.get_or_init(|| {
+            is_new = true;
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()
+        });
+        if is_new && !told.numbers.is_empty() {
+            self.make_readable();
+        }
+        file.as_ref().map(AsFd::as_fd)
     }
 }

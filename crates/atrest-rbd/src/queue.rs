@@ -168,13 +168,14 @@ impl<'q, S: Sectors> Queue<'q, S> {
     }
 
     /// Waits until `least` are done, or as many as there are, and calls `each` with all that are done. Returns how many. With 0 it
-    /// doesn't wait. A request whose deadline has passed is done within a second.
+    /// doesn't wait. The thread is woken once for all that it waits for, so that some of small requests cost less than one at a time.
+    /// A request whose deadline has passed is done within a second.
     pub fn wait(&mut self, least: usize, mut each: impl FnMut(Done<'_>)) -> usize {
         let wanted = least.min(self.in_flight());
         let mut count = 0;
         loop {
             let mut ended = std::mem::take(&mut self.ended);
-            self.ends.take(&mut ended, (count < wanted).then_some(self.look));
+            self.ends.take(&mut ended, wanted - count.min(wanted), self.look);
             for number in ended.drain(..) {
                 count += usize::from(self.end(number, &mut each));
             }

@@ -44,9 +44,9 @@ unsafe extern "C" fn ended(completion: *mut c_void, argument: *mut c_void) {
         // SAFETY: as above; it isn't used any more.
         unsafe { (api.rbd_aio_release)(completion) };
         *shared.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(returned as i64);
-        shared.ended.notify_all();
-        if let Some((ends, number)) = &shared.told {
-            ends.tell(*number);
+        match &shared.told {
+            Some((ends, number)) => ends.tell(*number),
+            None => shared.ended.notify_all(),
         }
     }
 }
