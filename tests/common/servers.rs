@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+// A program that has other servers, too, has it twice.
+#[allow(clippy::duplicate_mod)]
 #[path = "ports.rs"]
 pub mod ports;
 
