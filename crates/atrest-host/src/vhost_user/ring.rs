@@ -139,21 +139,20 @@ impl Ring {
     ) -> Result<bool, String> {
         let table = GuestAddress(self.queue.desc_table());
         let read = chain.read(memory, table, self.queue.size(), head);
-        if read.is_ok()
-            && self.crew.takes(chain)
-            && let Some(transfer) = executor.transfer(memory, chain)
-        {
-            self.crew.begin(head, chain, transfer);
-            return Ok(false);
-        }
-        if !self.crew.is_empty() {
+        let is_large = read.is_ok() && self.crew.takes(chain);
+        if is_large || !self.crew.is_empty() {
             match executor.transfer(memory, chain) {
+                Some(transfer) if is_large => {
+                    self.crew.begin(head, chain, transfer);
+                    return Ok(false);
+                }
                 Some(_) => self.crew.hand_over(),
+                None if self.crew.is_empty() => {}
                 // What is done while this thread does a flush would be given back after it, and that may take long.
                 None => self.finish(memory, executor)?,
             }
         }
-        self.execute_read(memory, executor, chain, head, read, untold).map(|()| true)
+        self.execute(memory, executor, chain, head, read, untold).map(|()| true)
     }
 
     /// Gives large requests that are done back to the guest, who hasn't been told of it then. Returns whether there were any.
@@ -242,11 +241,11 @@ impl Ring {
         head: u16,
     ) -> Result<(), String> {
         let table = GuestAddress(self.queue.desc_table());
-        let is_whole = chain.read(memory, table, self.queue.size(), head).is_ok();
-        match executor.transfer(memory, chain).filter(|_| is_whole) {
+        let read = chain.read(memory, table, self.queue.size(), head);
+        match executor.transfer(memory, chain).filter(|_| read.is_ok()) {
             Some(transfer) => flights.begin(memory, head, chain, transfer).map_err(text),
             None => {
-                self.execute(memory, executor, chain, head, false)?;
+                self.execute(memory, executor, chain, head, read, false)?;
                 self.notify(memory)
             }
         }
@@ -294,8 +293,10 @@ impl Ring {
         if again.is_empty() {
             return Ok(());
         }
+        let table = GuestAddress(self.queue.desc_table());
         for head in again {
-            self.execute(memory, executor, chain, head, false)?;
+            let read = chain.read(memory, table, self.queue.size(), head);
+            self.execute(memory, executor, chain, head, read, false)?;
         }
         self.notify(memory)
     }
@@ -313,23 +314,9 @@ impl Ring {
         Ok(Some(head))
     }
 
-    /// Does a request, and gives it back to the guest, who hasn't been told of it then. If it isn't told of others either (`untold`), it
-    /// is before a request that may take long.
+    /// Does a request whose chain was `read`, and gives it back to the guest, who hasn't been told of it then. If it isn't told of others
+    /// either (`untold`), it is before a request that may take long.
     fn execute(
-        &mut self,
-        memory: &GuestMemoryMmap,
-        executor: &mut Executor<'_>,
-        chain: &mut Chain,
-        head: u16,
-        untold: bool,
-    ) -> Result<bool, String> {
-        let table = GuestAddress(self.queue.desc_table());
-        let read = chain.read(memory, table, self.queue.size(), head);
-        self.execute_read(memory, executor, chain, head, read, untold).map(|()| true)
-    }
-
-    /// As [`execute`](Self::execute), of a request whose chain was read.
-    fn execute_read(
         &mut self,
         memory: &GuestMemoryMmap,
         executor: &mut Executor<'_>,
