@@ -8,7 +8,7 @@ use crate::object_url::SecretUrl;
 use crate::passphrase::{generate, seal, wrap};
 use crate::store::{SecretStore, StoredSecret};
 use crate::tags::Tags;
-use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase};
+use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
 
 /// The tag with the UUID of the volume. It is this crate's own: by it, a call knows the secret of one that was killed.
 const VOLUME: &str = "VolumeUUID";
@@ -161,11 +161,6 @@ fn give<D: BlockDevice>(volume: &Volume<D>, passphrases: &[Secret], keyslot: &Ke
 
 fn opens<D: BlockDevice>(volume: &Volume<D>, passphrases: &[Secret]) -> Result<bool> {
     Ok(!find::opened_by(&volume.header(), passphrases, &OpenOptions::new())?.is_empty())
-}
-
-fn tokens<D: BlockDevice>(volume: &Volume<D>, kind: &str) -> Result<Vec<(u32, AdeToken)>> {
-    let all = token::of_type(&volume.header(), kind).into_iter();
-    all.map(|(id, json)| Ok((id, AdeToken::read(&json)?))).collect()
 }
 
 fn has_any<D: BlockDevice>(volume: &Volume<D>) -> bool {

@@ -11,7 +11,7 @@ use crate::find::{self, Source, Vaults};
 use crate::object_url::SecretUrl;
 use crate::passphrase::{generate, seal, wrap};
 use crate::tags::{Kek, Tags};
-use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase};
+use crate::token::{BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
 
 /// Options of [`replace_secret`] and [`replace_token`].
 #[derive(Debug, Clone, Default)]
@@ -127,11 +127,6 @@ pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) 
         volume.header().remove_protector(ProtectorId::Token(id))?;
     }
     Ok(())
-}
-
-fn tokens(volume: &Volume<Arc<dyn BlockDevice>>, kind: &str) -> Result<Vec<(u32, AdeToken)>> {
-    let all = token::of_type(&volume.header(), kind).into_iter();
-    all.map(|(id, json)| Ok((id, AdeToken::read(&json)?))).collect()
 }
 
 /// Opens the disk by its new passphrase, which gets a keyslot unless it has one.

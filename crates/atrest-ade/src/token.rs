@@ -4,7 +4,7 @@ use core::fmt;
 
 use atrest::key::{MAX_WRAPPED, WrapAlgorithm};
 use atrest::volume::Header;
-use atrest::{Error, Result, Secret};
+use atrest::{BlockDevice, Error, Result, Secret, Volume};
 use atrest_http::base64;
 use serde_json::{Value, json};
 use zeroize::Zeroize;
@@ -188,6 +188,12 @@ pub(crate) fn numbers(header: &Header<'_>) -> Vec<u32> {
 pub(crate) fn of_type(header: &Header<'_>, kind: &str) -> Vec<(u32, Vec<u8>)> {
     let all = header.tokens().into_iter().filter(|token| token.kind == kind);
     all.take(MOST).map(|token| (token.id, token.json_bytes)).collect()
+}
+
+/// The tokens of a type that are looked at, with their numbers.
+pub(crate) fn tokens<D: BlockDevice>(volume: &Volume<D>, kind: &str) -> Result<Vec<(u32, AdeToken)>> {
+    let all = of_type(&volume.header(), kind).into_iter();
+    all.map(|(id, json)| Ok((id, AdeToken::read(&json)?))).collect()
 }
 
 /// The JSON of the tokens that are looked at.
