@@ -155,7 +155,7 @@ impl RbdDevice {
         }
     }
 
-    pub(crate) fn fenced(&self) -> io::Error {
+    fn fenced(&self) -> io::Error {
         self.life.set_end(End::Fenced);
         self.life.end().unwrap_or(End::Fenced).error(&self.name)
     }

@@ -111,9 +111,9 @@ impl Operation {
         told: Option<Told>,
         submit: impl FnOnce(&mut Vec<u8>, *mut c_void) -> c_int,
     ) -> Result<Self, Errno> {
-        let (returned, ended_since) = (Mutex::new(None), Condvar::new());
-        let shared = Shared { returned, ended: ended_since, buffer: UnsafeCell::new(buffer), told };
-        let (shared, mut completion) = (Arc::new(shared), null_mut());
+        let buffer = UnsafeCell::new(buffer);
+        let shared = Arc::new(Shared { returned: Mutex::new(None), ended: Condvar::new(), buffer, told });
+        let mut completion = null_mut();
         let argument = Arc::into_raw(shared.clone());
         // SAFETY: `completion` is a place for a handle; the argument is what the callback takes.
         let made = checked(unsafe {
