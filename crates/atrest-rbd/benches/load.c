@@ -1,5 +1,5 @@
-/* Keeps 32 operations of librbd under way: load CONFIG IMAGE plain|luks2. For each line `LENGTH WRITE RANDOM MILLISECONDS SIZE` on
- * its input it prints MiB/s. */
+/* Keeps up to 32 operations of librbd under way: load CONFIG IMAGE plain|luks2. For each line `LENGTH WRITE RANDOM DEPTH MILLISECONDS
+ * SIZE` on its input it prints MiB/s. */
 #include <rados/librados.h>
 #include <rbd/librbd.h>
 #include <pthread.h>
@@ -10,12 +10,12 @@
 #include <string.h>
 #include <time.h>
 
-#define DEPTH 32
+#define MOST 32
 #define CHECK(call) do { int r = (call); if (r < 0) { fprintf(stderr, "%s: %d\n", #call, r); exit(1); } } while (0)
 
 static rbd_image_t image;
 static uint64_t length, size, milliseconds;
-static int is_write, is_random;
+static int is_write, is_random, depth;
 static atomic_uint_fast64_t next, done;
 static double begun;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -82,14 +82,16 @@ int main(int argc, char **argv)
         rbd_encryption_luks2_format_options_t options = {RBD_ENCRYPTION_ALGORITHM_AES256, "secret", 6};
         CHECK(rbd_encryption_load(image, RBD_ENCRYPTION_FORMAT_LUKS2, &options, sizeof options));
     }
-    struct operation operations[DEPTH];
-    for (int i = 0; i < DEPTH; i++) {
+    struct operation operations[MOST];
+    for (int i = 0; i < MOST; i++) {
         operations[i].buffer = malloc(1 << 20);
         memset(operations[i].buffer, 0x5a, 1 << 20);
     }
-    while (scanf("%lu %d %d %lu %lu", &length, &is_write, &is_random, &milliseconds, &size) == 5) {
-        next = 0, done = 0, under_way = DEPTH, begun = now();
-        for (int i = 0; i < DEPTH; i++)
+    while (scanf("%lu %d %d %d %lu %lu", &length, &is_write, &is_random, &depth, &milliseconds, &size) == 6) {
+        if (depth < 1 || depth > MOST || length > 1 << 20)
+            return 2;
+        next = 0, done = 0, under_way = depth, begun = now();
+        for (int i = 0; i < depth; i++)
             start(&operations[i]);
         pthread_mutex_lock(&mutex);
         while (under_way > 0)

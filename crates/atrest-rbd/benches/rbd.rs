@@ -1,8 +1,8 @@
 //! What encryption costs on Ceph: plain librbd, a volume of ours, and librbd's own LUKS, side by side in one run.
 //!
 //! `cargo bench -p atrest-rbd` starts a cluster with an OSD in memory. Plain librbd and librbd's LUKS are loaded by a program in C
-//! that keeps 32 operations of `rbd_aio_*` under way; ours by 32 threads of this process, and by one thread with a queue. Ratios are to plain librbd, of rounds
-//! that take turns; the median counts.
+//! that keeps 32 operations of `rbd_aio_*` under way, or one; ours by as many threads of this process, and by one thread with a queue.
+//! Ratios are to plain librbd, of rounds that take turns; the median counts.
 
 #[path = "../../../tests/common/ceph.rs"]
 mod ceph;
@@ -27,7 +27,8 @@ use cluster::Cluster;
 
 /// What is read and written: 256 MiB.
 const SIZE: u64 = 256 << 20;
-const DEPTH: u64 = 32;
+/// The most operations that are under way at once.
+const MOST: usize = 32;
 const TIME: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 7;
 
@@ -37,13 +38,16 @@ struct Load {
     len: u64,
     write: bool,
     random: bool,
+    depth: usize,
 }
 
-const LOADS: [Load; 4] = [
-    Load { name: "4 KiB random write", len: 4096, write: true, random: true },
-    Load { name: "4 KiB random read", len: 4096, write: false, random: true },
-    Load { name: "1 MiB sequential write", len: 1 << 20, write: true, random: false },
-    Load { name: "1 MiB sequential read", len: 1 << 20, write: false, random: false },
+const LOADS: [Load; 6] = [
+    Load { name: "4 KiB random write, 32", len: 4096, write: true, random: true, depth: 32 },
+    Load { name: "4 KiB random read, 32", len: 4096, write: false, random: true, depth: 32 },
+    Load { name: "1 MiB seq. write, 1", len: 1 << 20, write: true, random: false, depth: 1 },
+    Load { name: "1 MiB seq. read, 1", len: 1 << 20, write: false, random: false, depth: 1 },
+    Load { name: "1 MiB seq. write, 32", len: 1 << 20, write: true, random: false, depth: 32 },
+    Load { name: "1 MiB seq. read, 32", len: 1 << 20, write: false, random: false, depth: 32 },
 ];
 
 fn main() {
@@ -67,7 +71,7 @@ fn main() {
 
     let mut plain = Program::start(&program, &cluster, &plain, "plain");
     let mut luks = Program::start(&program, &cluster, &luks, "luks2");
-    let fill = Load { name: "fill", len: 1 << 20, write: true, random: false };
+    let fill = Load { name: "fill", len: 1 << 20, write: true, random: false, depth: MOST };
     plain.run(fill);
     luks.run(fill);
     run(&raw, fill);
@@ -125,12 +129,12 @@ fn measure(device: &dyn BlockDevice, load: Load) -> Measured {
     measured(std::process::id(), || run(device, load))
 }
 
-/// Loads a device from 32 threads, and returns MiB/s.
+/// Loads a device from as many threads as operations are to be under way, and returns MiB/s.
 fn run(device: &dyn BlockDevice, load: Load) -> f64 {
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..DEPTH {
+        for _ in 0..load.depth {
             scope.spawn(|| {
                 let mut buffer = vec![0x5a; load.len as usize];
                 while begun.elapsed() < TIME {
@@ -151,7 +155,7 @@ fn run(device: &dyn BlockDevice, load: Load) -> f64 {
 /// Loads a volume by one thread with a queue, and returns MiB/s.
 fn run_queue(volume: &Volume<&RbdDevice>, load: Load) -> f64 {
     let len = load.len as usize;
-    let mut queue = Queue::new(volume, volume.device(), DEPTH as usize, len).unwrap();
+    let mut queue = Queue::new(volume, volume.device(), load.depth, len).unwrap();
     let (begun, mut next, mut done) = (Instant::now(), 0, 0);
     while begun.elapsed() < TIME {
         while !queue.is_full() {
@@ -194,9 +198,9 @@ impl Program {
     }
 
     fn run(&mut self, load: Load) -> f64 {
-        let Load { len, write, random, .. } = load;
+        let Load { len, write, random, depth, .. } = load;
         let (write, random, time) = (u8::from(write), u8::from(random), TIME.as_millis());
-        writeln!(self.input, "{len} {write} {random} {time} {SIZE}").unwrap();
+        writeln!(self.input, "{len} {write} {random} {depth} {time} {SIZE}").unwrap();
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim().parse().unwrap_or_else(|_| panic!("the program in C ended"))
