@@ -35,6 +35,9 @@ pub enum Credential<'a> {
     /// A file with a startup key or recovery key of BitLocker (`.BEK`), as Windows writes it.
     #[cfg(feature = "bitlocker")]
     StartupKey(&'a Path),
+    /// The bytes of such a file, which lie elsewhere: Azure Disk Encryption has them in a key vault.
+    #[cfg(feature = "bitlocker")]
+    StartupKeyBytes(&'a [u8]),
     /// The clear key of a BitLocker volume whose protection is suspended: it lies on the volume itself. It also stands for no
     /// key at all, of a volume that Windows has decrypted and not yet given up.
     #[cfg(feature = "bitlocker")]
@@ -58,6 +61,10 @@ pub enum Protector<'a> {
     /// have the same.
     #[cfg(feature = "bitlocker")]
     StartupKey(&'a Path),
+    /// The bytes of such a file: those of [`StartupKey::bytes`](crate::volume::StartupKey::bytes). They are kept elsewhere before the
+    /// protector is added.
+    #[cfg(feature = "bitlocker")]
+    StartupKeyBytes(&'a [u8]),
 }
 
 /// The bytes of a passphrase: the caller's, or those of a key file.
@@ -126,6 +133,8 @@ impl fmt::Debug for Credential<'_> {
             #[cfg(feature = "bitlocker")]
             Credential::StartupKey(path) => write!(f, "Credential::StartupKey({})", path.display()),
             #[cfg(feature = "bitlocker")]
+            Credential::StartupKeyBytes(_) => f.write_str("Credential::StartupKeyBytes"),
+            #[cfg(feature = "bitlocker")]
             Credential::ClearKey => f.write_str("Credential::ClearKey"),
         }
     }
@@ -141,6 +150,8 @@ impl fmt::Debug for Protector<'_> {
             Protector::RecoveryPassword(_) => f.write_str("Protector::RecoveryPassword"),
             #[cfg(feature = "bitlocker")]
             Protector::StartupKey(path) => write!(f, "Protector::StartupKey({})", path.display()),
+            #[cfg(feature = "bitlocker")]
+            Protector::StartupKeyBytes(_) => f.write_str("Protector::StartupKeyBytes"),
         }
     }
 }

@@ -140,6 +140,7 @@ impl<D: BlockDevice> Volume<D> {
         let credential = match protector {
             Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
             Protector::StartupKey(path) => Credential::StartupKey(path),
+            Protector::StartupKeyBytes(file) => Credential::StartupKeyBytes(file),
             _ => Credential::Passphrase(secret.bytes()),
         };
         // It is read as any other, which shows that it can be.

@@ -344,7 +344,8 @@ impl<D: BlockDevice> Volume<D> {
     ///
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; the vault's
-    /// errors; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] if no keyslot takes a passphrase;
+    /// errors; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] if no keyslot takes a passphrase, and for
+    /// the startup key of another BitLocker volume;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::OtherDek`];
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless
     /// [`hazmat_repair`](OpenOptions::hazmat_repair) is set; [`Error::DamagedMap`]; [`Error::MemoryNotLocked`]; [`Error::NotApproved`];

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::headers::{Means, NewKeyslot, StoredHeader};
 #[cfg(feature = "bitlocker")]
-use super::startup_key::read_startup_key;
+use super::startup_key::{StartupKey, read_startup_key};
 use super::{BlockDevice, ProtectorId, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
@@ -136,6 +136,11 @@ pub(super) fn secret_of(protector: Protector<'_>) -> Result<(Passphrase<'_>, Mea
         Protector::KeyFile(path) => Ok((Passphrase::read(path)?.protecting()?, Means::Passphrase)),
         #[cfg(feature = "bitlocker")]
         Protector::StartupKey(path) => Ok((Passphrase::File(read_startup_key(path)?), Means::StartupKey)),
+        #[cfg(feature = "bitlocker")]
+        Protector::StartupKeyBytes(file) => {
+            StartupKey::parse(file)?;
+            Ok((Passphrase::Given(file), Means::StartupKey))
+        }
         #[cfg(feature = "bitlocker")]
         Protector::RecoveryPassword(text) => Ok((Passphrase::given(text.as_bytes())?, Means::RecoveryPassword)),
         Protector::Vault(..) => {

@@ -1,4 +1,4 @@
-//! [`StartupKey`]: a new startup key of BitLocker, and its file.
+//! [`StartupKey`]: a startup key of BitLocker, and its file.
 
 use core::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(super) fn read_startup_key(path: &Path) -> Result<Secret> {
     Ok(file)
 }
 
-/// A new startup key of BitLocker: 256 random bits, which lie in a file on a stick, say. Windows calls the same a recovery key
+/// A startup key of BitLocker: 256 random bits, which lie in a file on a stick, say. Windows calls the same a recovery key
 /// where it isn't asked for at each start.
 ///
 /// **Write the file first**, and add the protector by it: then there is never a protector whose key nobody has.
@@ -45,6 +45,19 @@ impl StartupKey {
     /// [`Error::Random`](crate::Error::Random).
     pub fn generate() -> Result<Self> {
         ExternalKey::random(bitlocker_time()).map(StartupKey)
+    }
+
+    /// From the bytes of its file.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) says what is wrong with them, and shows nothing of them.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        ExternalKey::parse(bytes).map(StartupKey)
+    }
+
+    /// The bytes of its file, to be kept elsewhere than in one.
+    pub fn bytes(&self) -> Secret {
+        self.0.file()
     }
 
     /// The name that Windows looks for, in the first folder of a stick: the identifier of the protector in capitals, and

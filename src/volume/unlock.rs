@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::BlockDevice;
 use super::headers::{Attempt, Means, StoredHeader};
 #[cfg(feature = "bitlocker")]
-use super::startup_key::read_startup_key;
+use super::startup_key::{StartupKey, read_startup_key};
 use crate::cipher::CipherSpec;
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
 use crate::log::tell;
@@ -49,6 +49,11 @@ impl Locked<'_> {
             Credential::StartupKey(path) => {
                 let file = read_startup_key(path)?;
                 self.by_secret(file.expose(), Means::StartupKey)?
+            }
+            #[cfg(feature = "bitlocker")]
+            Credential::StartupKeyBytes(file) => {
+                StartupKey::parse(file)?;
+                self.by_secret(file, Means::StartupKey)?
             }
             #[cfg(feature = "bitlocker")]
             Credential::ClearKey => self.by_secret(&[], Means::ClearKey)?,
@@ -189,7 +194,7 @@ impl Locked<'_> {
             let tried = if tried { "the passphrase opens none of the other keyslots, and " } else { "" };
             return Err(Error::UnsupportedHeader(format!("{tried}{}", unusable.join("; "))));
         }
-        Err(Error::WrongPassphrase)
+        Err(self.header.not_opened(secret, by))
     }
 
     /// Refuses a keyslot with a key that the cipher doesn't take, before its passphrase is found right or wrong.

@@ -56,6 +56,19 @@ fn a_startup_key_is_as_windows_writes_it() {
     assert_eq!(format!("{key:?}"), "StartupKey");
     assert_ne!(std::fs::read(StartupKey::generate().unwrap().write(folder.path()).unwrap()).unwrap(), file);
 
+    // Its bytes, kept elsewhere, are it.
+    let kept = key.bytes();
+    assert_eq!(kept.expose(), file);
+    assert_eq!(StartupKey::parse(kept.expose()).unwrap().file_name(), key.file_name());
+    let device = MemoryDevice::new(4 << 20);
+    let by = Protector::StartupKeyBytes(kept.expose());
+    let volume = Volume::format_bitlocker(device, by, &BitLockerOptions::new()).unwrap();
+    let device = volume.into_device();
+    drop(Volume::open(&device, Credential::StartupKey(&path), &OpenOptions::new()).unwrap());
+    drop(Volume::open(&device, Credential::StartupKeyBytes(&file), &OpenOptions::new()).unwrap());
+    let shown = format!("{by:?} {:?}", Credential::StartupKeyBytes(&file));
+    assert_eq!(shown, "Protector::StartupKeyBytes Credential::StartupKeyBytes");
+
     let Some(images) = images("dissect") else { return };
     let theirs = std::fs::read(images.join("startup_key.bek")).unwrap();
     // Identifiers, times and the key.

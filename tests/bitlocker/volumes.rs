@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use atrest::volume::{Header, HeaderFormat, ProtectorId};
+use atrest::volume::{Header, HeaderFormat, ProtectorId, StartupKey};
 use atrest::{
     BlockDevice, Credential, Error, FileVault, MemoryDevice, OpenOptions, Protector, Result, Volume, vault::Unlock,
 };
@@ -69,6 +69,9 @@ fn each_protector_opens_by_its_credential_only() {
     bytes[16] ^= 1;
     bytes[56] ^= 1; // another protector's identifier
     std::fs::write(&other, bytes).unwrap();
+    let sound = model::startup_key_file();
+    let mut wrong = sound.clone();
+    *wrong.last_mut().unwrap() ^= 1; // its key
     let mut model = Model::new(0x8004, 512);
     let tpm = model::protector(0xb2, 0x0100, &[model::entry(0, 6, &[1; 100])]);
     model.protectors = vec![tpm, model::password(0), model::recovery_password(), model::startup_key()];
@@ -83,6 +86,7 @@ fn each_protector_opens_by_its_credential_only() {
         Credential::KeyFile(&key_file),
         Credential::RecoveryPassword(model::RECOVERY),
         Credential::StartupKey(&file),
+        Credential::StartupKeyBytes(&sound),
     ] {
         let volume = opened(credential).unwrap();
         assert!(content(&volume) == model.shown(&plain), "{credential:?}");
@@ -94,10 +98,15 @@ fn each_protector_opens_by_its_credential_only() {
         Credential::Passphrase(b""),
         Credential::Passphrase(model::RECOVERY.as_bytes()),
         Credential::RecoveryPassword("000000-000011-000022-720885-051260-432531-011000-597542"),
-        Credential::StartupKey(&other),
+        Credential::StartupKeyBytes(&wrong),
     ] {
         assert!(matches!(opened(credential), Err(Error::WrongPassphrase)), "{credential:?}");
     }
+    // The file names its protector, and so another volume's is told from a wrong one.
+    let error = opened(Credential::StartupKey(&other)).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::NoSuchProtector(_)) && text.contains("protector {e1e1e1e0-"), "{text}");
+    assert!(text.contains("it has: TPM {b2b2") && text.contains("startup key {e1e1e1e1-"), "{text}");
     let text = opened(Credential::ClearKey).unwrap_err().to_string();
     for name in ["clear key", "TPM {b2b2", "password {b0b0", "recovery password {b1b1", "startup key {e1e1"] {
         assert!(text.contains(name), "{text}");
@@ -134,6 +143,10 @@ fn a_startup_key_file_that_is_damaged_is_refused_before_it_is_tried() {
         std::fs::write(&path, file).unwrap();
         let error = open(image.clone(), Credential::StartupKey(&path)).unwrap_err();
         assert!(error.to_string().contains(".BEK") || matches!(error, Error::Io { .. }), "{error}");
+        let file = std::fs::read(&path).unwrap();
+        let error = open(image.clone(), Credential::StartupKeyBytes(&file)).unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption(text) if text.contains(".BEK")), "{error}");
+        assert!(StartupKey::parse(&file).is_err());
     };
     damaged(|file| file.clear());
     damaged(|file| file.truncate(47));

@@ -61,6 +61,9 @@ impl ExternalKey {
     }
 
     fn find(file: &[u8]) -> Result<Self, String> {
+        if file.len() as u64 > MAX_FILE {
+            return Err(format!("it has {} bytes, more than {MAX_FILE}", file.len()));
+        }
         let field = |at| u32_at(file, at).ok_or_else(|| format!("it has {} bytes, fewer than {HEADER}", file.len()));
         if (field(4)?, field(8)?) != (1, HEADER as u32) {
             return Err("its header is of no known version".into());

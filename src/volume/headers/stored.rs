@@ -93,6 +93,11 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         }
     }
 
+    /// Why a secret that was tried opens nothing.
+    fn not_opened(&self, _secret: &[u8], _by: Means) -> Error {
+        Error::WrongPassphrase
+    }
+
     /// The keyslots of the data's key that are tried only if they are named.
     fn ignored(&self) -> Vec<u32> {
         Vec::new()

@@ -165,6 +165,8 @@ impl<D: BlockDevice> Volume<D> {
             Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
             #[cfg(feature = "bitlocker")]
             Protector::StartupKey(path) => Credential::StartupKey(path),
+            #[cfg(feature = "bitlocker")]
+            Protector::StartupKeyBytes(file) => Credential::StartupKeyBytes(file),
         };
         let open = OpenOptions::new().hazmat_allow_unencrypted(true);
         // What was killed before its header was written is finished, if it is the caller's own.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::{Attempt, Attempts, FirstProtector, Means, NewKeyslot, StoredHeader};
 use crate::key::{HashAlgorithm, Kdf};
-use crate::ondisk::bitlocker::{AREA, ITERATIONS, Kind, NewProtector, Protector, State};
+use crate::ondisk::bitlocker::{AREA, ExternalKey, ITERATIONS, Kind, NewProtector, Protector, State};
 use crate::ondisk::luks::Priority;
 use crate::volume::data_area::DataArea;
 use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
@@ -54,6 +54,12 @@ impl BitLockerStore {
     /// The protectors, of which the first is number 0.
     fn protectors(&self) -> impl Iterator<Item = (u32, &Protector)> {
         (0..).zip(&self.found.block.protectors)
+    }
+
+    /// What the protectors are, for an error's text; `None` if there is none.
+    fn names(&self) -> Option<String> {
+        let names: Vec<String> = self.found.block.protectors.iter().map(ToString::to_string).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }
 
@@ -145,10 +151,24 @@ impl StoredHeader for BitLockerStore {
                 "protector {id} of this BitLocker volume opens by no {by}, or there is none of this number"
             );
         }
-        let names: Vec<String> = self.found.block.protectors.iter().map(ToString::to_string).collect();
-        match names.as_slice() {
-            [] => format!("this BitLocker volume has no protector, and so none that opens by a {by}"),
-            names => format!("no protector of this BitLocker volume opens by a {by}; it has: {}", names.join(", ")),
+        match self.names() {
+            None => format!("this BitLocker volume has no protector, and so none that opens by a {by}"),
+            Some(names) => format!("no protector of this BitLocker volume opens by a {by}; it has: {names}"),
+        }
+    }
+
+    /// The file of a startup key names its protector.
+    fn not_opened(&self, secret: &[u8], by: Means) -> Error {
+        let file = if by == Means::StartupKey { ExternalKey::parse(secret).ok() } else { None };
+        match file {
+            Some(file) if self.protectors().all(|(_, protector)| protector.id != file.id) => {
+                let names = self.names().unwrap_or_default();
+                Error::NoSuchProtector(format!(
+                    "this startup key is for the protector {{{}}}, which this BitLocker volume doesn't have; it has: {names}",
+                    file.id
+                ))
+            }
+            _ => Error::WrongPassphrase,
         }
     }
 
