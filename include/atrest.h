@@ -3017,10 +3017,14 @@ void atrest_ade_vault_free(atrest_ade_vault *vault);
 // ---------------------------------------------------------------------------------------------------------------------
 // AZURE DISK ENCRYPTION
 //
-// Azure Disk Encryption (ADE) encrypts a Linux disk inside the guest, by LUKS. Its passphrase is a secret in an Azure key
-// vault, or in a token of the disk, mostly wrapped by an RSA key. These open such a disk, bring it under a key of a vault of
-// this library, or give it a new passphrase. docs/ade.md has the steps for an operator. NO REAL AZURE WAS TRIED: try it on
-// a copy of a disk first.
+// Azure Disk Encryption (ADE) encrypts a disk inside the guest: that of Linux by LUKS, that of Windows by BitLocker. The
+// passphrase of LUKS, or the file with BitLocker's startup key (.BEK), is a secret in an Azure key vault, mostly wrapped by an
+// RSA key; that of Linux may be in a token of the disk instead. These open such a disk and give it a new passphrase or startup
+// key. They bring that of Linux under a key of a vault of this library. docs/ade.md has the steps for an operator. NO REAL AZURE
+// WAS TRIED: try it on a copy of a disk first.
+//
+// Where the comments below say 'passphrase' and 'keyslot', a BitLocker volume has a startup key and a protector, unless they say
+// more.
 //
 // `vaults` are those that may be asked; requests go to no other, whatever a tag or a token says. All but
 // atrest_ade_generate_passphrase fail with ATREST_ERR_NOT_THIS_VAULT if the secret or the key is in another one, and with the
@@ -3090,7 +3094,7 @@ typedef struct {
     // For a secret: its tag MachineName, or NULL.
     const char *machine_name;
     // For a secret: its tag DiskEncryptionKeyFileName. NULL is LinuxPassPhraseFileName; that of a data disk ends with
-    // _CONTROLLER_LUN.
+    // _CONTROLLER_LUN. For a BitLocker volume it must be NULL: the name is that of the startup key, its identifier and .BEK.
     const char *file_name;
     // For a token: the URL of the key vault, or NULL.
     const char *vault_url;
@@ -3098,16 +3102,22 @@ typedef struct {
     const char *vault_resource;
     // For a token: the URL of the service that attests the machine to the vault, or NULL.
     const char *attestation_url;
+    // For a secret of a BitLocker volume: its tag VolumeLetter, such as "C:\\", or NULL.
+    const char *volume_letter;
+    // For a secret of a BitLocker volume: its tag VolumeLabel, or NULL.
+    const char *volume_label;
 } atrest_ade_new_passphrase;
 
 // The first value of an atrest_ade_new_passphrase.
-#define ATREST_ADE_NEW_PASSPHRASE_INIT {sizeof(atrest_ade_new_passphrase), 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_ADE_NEW_PASSPHRASE_INIT {sizeof(atrest_ade_new_passphrase), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Opens a disk by its passphrase, which is found in its secret or its token. Nothing is changed in a vault or in the header.
 // `options` may be NULL; its `header` must be, since `disk` has it.
 //
-// Errors: those of this section; ATREST_ERR_NO_SUCH_PROTECTOR without a token; ATREST_ERR_WRONG_PASSPHRASE if the
-// passphrase opens nothing; ATREST_ERR_INVALID_NAME for another form of a URL; those of atrest_volume_open.
+// Errors: those of this section; ATREST_ERR_NO_SUCH_PROTECTOR without a token, for the passphrase of Linux where the disk is
+// BitLocker, for a startup key where it is LUKS, and for that of another disk; ATREST_ERR_WRONG_PASSPHRASE if the passphrase
+// opens nothing; ATREST_ERR_INVALID_OPTION for a secret that its tags call a startup key and isn't one; ATREST_ERR_INVALID_NAME
+// for another form of a URL; those of atrest_volume_open.
 atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_open_options *options, atrest_volume **out);
 
@@ -3120,13 +3130,15 @@ atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vaul
 // delete its secret when neither the disk nor its snapshots need it.
 //
 // Errors: those of atrest_ade_open and atrest_volume_add_protector; ATREST_ERR_UNSUPPORTED_HEADER for LUKS1: convert it by
-// atrest_header_convert_to_luks2 first. After an error the disk opens as before, or by the vault, or both.
+// atrest_header_convert_to_luks2 first; and for BitLocker, which has no place for a vault's key: copy the data. After an error the
+// disk opens as before, or by the vault, or both.
 atrest_status atrest_ade_take_over(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_vault *vault, const char *key_name, uint32_t flags, const atrest_open_options *options,
     atrest_ade_taken_over *done, atrest_volume **out);
 
-// Gives a disk a new passphrase, as a new version of its secret with the same tags, and puts the URL with that version into
-// `url`, which has room for ATREST_ADE_URL_SIZE bytes. The settings of the virtual machine must name it from then on.
+// Gives a disk a new passphrase, as a new version of its secret with the same tags, except for the name of a startup key's file.
+// Puts the URL with that version into `url`, which has room for ATREST_ADE_URL_SIZE bytes. The settings of the virtual machine
+// must name it from then on.
 //
 // `disk.secret_url` names the version that the disk has now. The secret gets the new passphrase before the disk does, and the
 // old keyslot goes when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version
@@ -3157,8 +3169,9 @@ atrest_status atrest_ade_replace_token(const atrest_ade_disk *disk, const atrest
 // VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
 //
 // Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS for a secret that is there
-// with other tags, which may be another disk's; ATREST_ERR_INVALID_OPTION for no URL, or one with a version;
-// ATREST_ERR_INVALID_NAME for another form of a URL; ATREST_ERR_UNSUPPORTED_HEADER for a volume that isn't LUKS.
+// with other tags, which may be another disk's; ATREST_ERR_INVALID_OPTION for no URL, or one with a version, and for a file name
+// where the volume is BitLocker; ATREST_ERR_INVALID_NAME for another form of a URL; ATREST_ERR_UNSUPPORTED_HEADER for a volume
+// that is neither LUKS nor BitLocker.
 atrest_status atrest_ade_add_secret(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
     const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot, char *url,
     size_t url_cap);
@@ -3175,15 +3188,15 @@ atrest_status atrest_ade_add_secret(atrest_volume *volume, const atrest_ade_new_
 atrest_status atrest_ade_add_token(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
     const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot);
 
-// Makes a new passphrase as ADE has them, ATREST_ADE_PASSPHRASE_LEN bytes without a zero byte at the end. The caller must wipe
-// it.
+// Makes a new passphrase as ADE of Linux has them, ATREST_ADE_PASSPHRASE_LEN bytes without a zero byte at the end. The caller
+// must wipe it.
 //
 // Errors: ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
 atrest_status atrest_ade_generate_passphrase(void *passphrase, size_t passphrase_cap, size_t *passphrase_len);
 
-// Makes the value of a secret for a passphrase: in base64 if `kek_url` is NULL, or wrapped under that key by
-// `kek_algorithm`, as in an atrest_ade_disk, and in base64url. Without a key the value gives everybody the passphrase: the
-// caller must wipe it.
+// Makes the value of a secret for a passphrase, or for the bytes of a file .BEK: in base64 if `kek_url` is NULL, or wrapped under
+// that key by `kek_algorithm`, as in an atrest_ade_disk, and in base64url. Without a key the value gives everybody the passphrase:
+// the caller must wipe it.
 //
 // Errors: those of this section; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; ATREST_ERR_BAD_ENUM;
 // ATREST_ERR_INVALID_NAME.

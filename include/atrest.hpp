@@ -2816,6 +2816,9 @@ public:
     // The tags of a secret.
     ade_new_passphrase &machine(text name) { return machine_ = name.get(), *this; }
     ade_new_passphrase &file(text name) { return file_ = name.get(), *this; }
+    // Those of a BitLocker volume.
+    ade_new_passphrase &volume_letter(text letter) { return letter_ = letter.get(), *this; }
+    ade_new_passphrase &volume_label(text label) { return label_ = label.get(), *this; }
     // What a token names.
     ade_new_passphrase &vault_url(text url) { return vault_ = url.get(), *this; }
     ade_new_passphrase &vault_resource(text id) { return resource_ = id.get(), *this; }
@@ -2832,6 +2835,8 @@ public:
         c.vault_url = vault_.get();
         c.vault_resource = resource_.get();
         c.attestation_url = attestation_.get();
+        c.volume_letter = letter_.get();
+        c.volume_label = label_.get();
         return c;
     }
 
@@ -2855,7 +2860,7 @@ public:
 
 private:
     atrest_ade_new_passphrase c_ = detail::init<atrest_ade_new_passphrase>();
-    detail::copied secret_, kek_, machine_, file_, vault_, resource_, attestation_;
+    detail::copied secret_, kek_, machine_, file_, vault_, resource_, attestation_, letter_, label_;
     std::vector<const atrest_ade_vault *> vaults_;
 };
 

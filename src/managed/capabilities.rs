@@ -325,7 +325,9 @@ const TABLE: [Row; 4] = [
         name: "guest",
         title: "Azure Disk Encryption",
         remark: None,
-        limit: Some("this library opens volumes of Linux (LUKS), none of Windows (BitLocker)"),
+        limit: Some(
+            "a disk of Linux (LUKS2) is adopted with its data; that of Windows (BitLocker) is opened, and its data copied",
+        ),
         cells: [YES, GUEST_TEMP_DISK, GUEST_CACHES, YES, YES, NO, NO_LINUX_IMAGES, HEALTHY],
     },
     Row {

@@ -874,8 +874,10 @@ typedef struct {
     const char *vault_url;
     const char *vault_resource;
     const char *attestation_url;
+    const char *volume_letter;
+    const char *volume_label;
 } atrest_ade_new_passphrase;
-#define ATREST_ADE_NEW_PASSPHRASE_INIT {sizeof(atrest_ade_new_passphrase), 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_ADE_NEW_PASSPHRASE_INIT {sizeof(atrest_ade_new_passphrase), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_open_options *options, atrest_volume **out);
 atrest_status atrest_ade_take_over(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,

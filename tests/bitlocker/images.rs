@@ -2,29 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use atrest::{Credential, FileDevice, OpenOptions, Result, Volume};
 use sha2::{Digest, Sha256};
 
+pub use super::common::bitlocker_images as images;
 use super::common::device::reopen;
 use super::common::{hex, python, run, text};
-
-/// A folder that `get` has filled; if it isn't there, that is said aloud.
-pub fn images(of: &str) -> Option<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("bitlocker").join(of);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let required = std::env::var_os("ATREST_REQUIRE_PEERS").is_some_and(|v| v == "1");
-    assert!(!required, "{test} needs the images that tests/bitlocker/get fetches");
-    // Not `eprintln!`: `cargo test` hides its output if a test passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: there are no images; tests/bitlocker/get fetches them");
-    None
-}
 
 /// Opens an image for reading.
 pub fn open(image: &Path, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<FileDevice>> {

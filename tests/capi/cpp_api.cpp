@@ -1097,6 +1097,26 @@ void ade()
     CHECK(GOT(GOT(disk.open()).size()) == 1 << 20);
     auto by_token = atrest::ade_disk(device);
     CHECK(GOT(GOT(by_token.ask(store).open()).size()) == 1 << 20);
+
+    // A disk of Windows: its startup key.
+    versions.clear();
+    const atrest::device windows = GOT(atrest::device::memory(4 << 20));
+    auto volume = GOT(atrest::volume::format_bitlocker(windows, atrest::protector::passphrase("secret")));
+    auto key = atrest::ade_new_passphrase();
+    key.secret("https://contoso.vault.azure.net/secrets/x").machine("vm-1").volume_letter("F:\\").volume_label("data").ask(store);
+    CHECK(GOT(key.add_secret(volume)) == "https://contoso.vault.azure.net/secrets/x/0");
+    const std::string id = GOT(GOT(atrest::header::load(windows)).uuid());
+    CHECK(versions[0].second.size() == 5 && versions[0].second[0].second.find(".BEK") == 36);
+    CHECK(memory_store::list(versions[0].second.begin() + 1, versions[0].second.end())
+          == memory_store::list({{"MachineName", "vm-1"}, {"VolumeLabel", "data"}, {"VolumeLetter", "F:\\"}, {"VolumeUUID", id}}));
+    volume = atrest::volume();
+    auto of_windows = atrest::ade_disk(windows);
+    of_windows.secret("https://contoso.vault.azure.net/secrets/x/0").ask(store);
+    CHECK(GOT(of_windows.replace_secret()) == "https://contoso.vault.azure.net/secrets/x/1");
+    FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, of_windows.open());
+    of_windows.secret("https://contoso.vault.azure.net/secrets/x/1");
+    CHECK(GOT(GOT(of_windows.open()).size()) > 3 << 20);
+    FAILS(ATREST_ERR_UNSUPPORTED_HEADER, of_windows.take_over(keys, "disks"));
 }
 
 } // namespace

@@ -172,7 +172,7 @@ fn misuse() {
         let less = (program.contains("ade") && !cfg!(feature = "ade")) || program.contains("fleet");
         let least = if less { 100 } else { 200 };
         for output in everywhere(program) {
-            assert!(checks(&output) > least, "{output}");
+            assert!(checks(&output) > least, "{program}: {output}");
         }
     }
 }

@@ -513,6 +513,95 @@ static void tokens(const atrest_ade_vault *handle)
     atrest_device_free(device);
 }
 
+// The startup key of a BitLocker volume: a first one, and another. The tags of both name its file.
+static void startup_keys(const atrest_ade_vault *handle)
+{
+    const atrest_ade_vault *vaults[] = {handle};
+    const size_t count = 1;
+    static const char *const ALGORITHMS[] = {NULL, KEK};
+    for (size_t i = 0; i < 2; i++) {
+        atrest_device *device;
+        atrest_volume *volume;
+        unsigned char data[4096];
+        char first_url[ATREST_ADE_URL_SIZE], url[ATREST_ADE_URL_SIZE];
+        atrest_protector protector = ATREST_PROTECTOR_INIT;
+        protector.kind = ATREST_PROTECTOR_PASSPHRASE;
+        protector.passphrase = "an administrator's";
+        protector.passphrase_len = strlen(protector.passphrase);
+        memset(&vault, 0, sizeof vault);
+        OK(atrest_device_memory(4 << 20, &device));
+        OK(atrest_volume_format_bitlocker(device, &protector, NULL, &volume));
+        memset(data, 0x33, sizeof data);
+        OK(atrest_volume_write_at(volume, 0, data, sizeof data));
+
+        atrest_ade_new_passphrase first = ATREST_ADE_NEW_PASSPHRASE_INIT;
+        first.secret_url = ID "/secrets/b3284aaa";
+        first.kek_url = ALGORITHMS[i];
+        first.machine_name = "vm-1";
+        first.volume_letter = "F:\\";
+        first.volume_label = BAD_UTF8;
+        SECRET_IS(ATREST_ERR_NOT_UTF8, volume, &first, first_url, sizeof first_url);
+        first.volume_label = "data";
+        first.file_name = "x.BEK";
+        SECRET_IS(ATREST_ERR_INVALID_OPTION, volume, &first, first_url, sizeof first_url);
+        first.file_name = NULL;
+        CHECK(vault.count == 0);
+        OK(atrest_ade_add_secret(volume, &first, vaults, 1, NULL, first_url, sizeof first_url));
+        CHECK(vault.count == 1 && strcmp(first_url, url_of(0)) == 0);
+        first.secret_url = NULL;
+        first.kek_url = KEK;
+        TOKEN_IS(ATREST_ERR_UNSUPPORTED_HEADER, volume, &first);
+        atrest_volume_free(volume);
+        // 156 bytes, of which all programs read the first four as their number.
+        CHECK(vault.lens[0] == (i == 0 ? 208u : 210u) && (i == 1 || memcmp(vault.values[0], "nAAAAAEAAAAwAAAAnAAAA", 21) == 0));
+        const char *at = vault.tags[0], *end = at + vault.tags_lens[0] - 1;
+        size_t known = 0;
+        while (at < end) {
+            const char *value = at + strlen(at) + 1;
+            known += (strcmp(at, "VolumeLetter") == 0 && strcmp(value, "F:\\") == 0)
+                     + (strcmp(at, "VolumeLabel") == 0 && strcmp(value, "data") == 0)
+                     + (strcmp(at, "DiskEncryptionKeyFileName") == 0 && strlen(value) == 40
+                        && strcmp(value + 36, ".BEK") == 0);
+            at = value + strlen(value) + 1;
+        }
+        CHECK(known == 3);
+
+        atrest_ade_disk disk = ATREST_ADE_DISK_INIT;
+        disk.device = device;
+        disk.secret_url = first_url;
+        OK(atrest_ade_open(&disk, vaults, 1, NULL, &volume));
+        CHECK(has_content(volume));
+        atrest_volume_free(volume);
+        OK(atrest_ade_replace_secret(&disk, vaults, 1, NULL, NULL, url, sizeof url));
+        CHECK(vault.count == 2 && strcmp(url, url_of(1)) == 0);
+        // The tag names another file.
+        CHECK(vault.tags_lens[1] == vault.tags_lens[0] && memcmp(vault.tags[1], vault.tags[0], vault.tags_lens[0]) != 0);
+        OPENS(ATREST_ERR_NO_SUCH_PROTECTOR, vaults, 1, NULL);
+        CHECK(strstr(atrest_last_error_message(), "this startup key is for the protector {") != NULL);
+        disk.secret_url = url;
+        OK(atrest_ade_open(&disk, vaults, 1, NULL, &volume));
+        CHECK(has_content(volume));
+        atrest_volume_free(volume);
+        // It has no place for a vault's key; and a disk of Linux none for a startup key.
+        atrest_vault *file = new_vault(i == 0 ? "startup.vault" : "startup-wrapped.vault");
+        TAKES(ATREST_ERR_UNSUPPORTED_HEADER, file, "disks", 0, NULL);
+        CHECK(strstr(atrest_last_error_message(), "copy its data") != NULL);
+        atrest_vault_free(file);
+        unsigned char passphrase[ATREST_ADE_PASSPHRASE_LEN];
+        OK(atrest_ade_generate_passphrase(passphrase, sizeof passphrase, &len));
+        atrest_device *linux_disk = new_disk(passphrase, NULL);
+        disk.device = linux_disk;
+        OPENS(ATREST_ERR_NO_SUCH_PROTECTOR, vaults, 1, NULL);
+        CHECK(strstr(atrest_last_error_message(), "of a BitLocker volume of Windows") != NULL);
+        atrest_device_free(linux_disk);
+        add_secret("no startup key", 14, vault.tags[0]);
+        disk.device = device;
+        disk.secret_url = url_of(2);
+        OPENS(i == 0 ? ATREST_ERR_INVALID_OPTION : ATREST_ERR_UNWRAP_FAILED, vaults, 1, NULL);
+        atrest_device_free(device);
+    }
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
@@ -529,6 +618,7 @@ int main(int argc, char **argv)
         secrets(handle, 0);
         secrets(handle, 1);
         tokens(handle);
+        startup_keys(handle);
         CHECK(vault.released == 0);
         atrest_ade_vault_free(handle);
         CHECK(vault.released == 1);

@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,22 @@ pub fn cryptsetup() -> Option<String> {
 /// Python with a module.
 pub fn python(module: &str) -> Option<String> {
     peer("python3", &["-c", &format!("import {module}")])
+}
+
+/// A folder of BitLocker images that `tests/bitlocker/get` has filled; if it isn't there, that is said aloud.
+pub fn bitlocker_images(of: &str) -> Option<PathBuf> {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let root = folders.find(|folder| folder.join("tests/bitlocker/get").is_file()).unwrap();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let folder = root.join(target).join("bitlocker").join(of);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let required = std::env::var_os("ATREST_REQUIRE_PEERS").is_some_and(|v| v == "1");
+    assert!(!required, "{test} needs the images that tests/bitlocker/get fetches");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: there are no images; tests/bitlocker/get fetches them");
+    None
 }
 
 /// Runs a program and returns what it printed; fails the test if it fails.

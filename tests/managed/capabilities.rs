@@ -155,7 +155,7 @@ fn what_the_library_does_not_do_is_told() {
     use {Capability as C, EncryptionOption as O};
     // In the guest: Linux, but not Windows; neither temporary disks nor caches.
     let limit = O::Guest.limit().unwrap();
-    assert!(limit.contains("LUKS") && limit.contains("none of Windows (BitLocker)"), "{limit}");
+    assert!(limit.contains("LUKS2") && limit.contains("Windows (BitLocker) is opened, and its data copied"), "{limit}");
     assert_eq!(O::Guest.support(C::AtRest).limit, O::Guest.limit());
     for (capability, what) in [(C::TempDisk, "temporary disks"), (C::Caches, "caches"), (C::Posture, "Defender")] {
         assert!(O::Guest.support(capability).limit.unwrap().contains(what), "{capability:?}");

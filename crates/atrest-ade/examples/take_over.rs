@@ -110,7 +110,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     if arguments.has("--check") {
         let volume = open(&disk, &source, vaults, &OpenOptions::new().read_only(true))?;
-        println!("the passphrase opens the disk, of {} bytes", volume.size());
+        println!("the secret or token opens the disk, of {} bytes", volume.size());
         return Ok(());
     }
     if arguments.has("--convert") {

@@ -1,23 +1,27 @@
-//! The first passphrase of Azure Disk Encryption for a disk that has none.
+//! The first passphrase or startup key of Azure Disk Encryption for a disk that has none.
+
+use std::collections::BTreeMap;
 
 use atrest::volume::{HeaderFormat, KeyslotOptions, ProtectorId};
-use atrest::{BlockDevice, Error, KeyRefusal, OpenOptions, Protector, Result, Secret, Volume};
+use atrest::{BlockDevice, Error, KeyRefusal, OpenOptions, Result, Volume};
 
+use crate::credential::{self, DiskCredential};
 use crate::find::{self, Vaults};
 use crate::object_url::SecretUrl;
 use crate::passphrase::{generate, seal, wrap};
 use crate::store::{SecretStore, StoredSecret};
-use crate::tags::Tags;
+use crate::tags::{FILE, Tags, of_startup_key};
 use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
 
 /// The tag with the UUID of the volume. It is this crate's own: by it, a call knows the secret of one that was killed.
 const VOLUME: &str = "VolumeUUID";
 
-/// Gives an open volume its first passphrase of Azure Disk Encryption, as a secret of a vault, and a keyslot for it. Returns the URL with
-/// the secret's version, for the settings of the virtual machine.
+/// Gives an open volume its first passphrase of Azure Disk Encryption, or its startup key if it is BitLocker, as a secret of a vault, and
+/// a keyslot or protector for it. Returns the URL with the secret's version, for the settings of the virtual machine.
 ///
-/// `url` names the secret, without a version. The passphrase is made here ([`generate`](crate::generate)), and wrapped by the key of
-/// `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`. The other ways into the volume stay.
+/// `url` names the secret, without a version. The passphrase ([`generate`](crate::generate)) or startup key is made here, and wrapped by
+/// the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`; that of a startup key also gets the name of
+/// its file, which begins with the protector's identifier, so that `tags` has none. The other ways into the volume stay.
 ///
 /// The secret is in the vault before the volume has a keyslot for it, and the keyslot is proven by what the vault gives back. Killed
 /// at any instant, the volume opens as before; call it again with the same `url` and `tags`: the newest version of a secret that has
@@ -26,7 +30,8 @@ const VOLUME: &str = "VolumeUUID";
 /// # Errors
 /// Those of the vaults and of [`Volume::add_protector`]; [`Error::NotThisVault`] if the secret or the key is in a vault that isn't among
 /// these; [`Error::ResourceExists`] for a secret that is there with other tags, which may be another disk's;
-/// [`Error::InvalidOption`] for a URL with a version; [`Error::UnsupportedHeader`] for a volume that isn't LUKS.
+/// [`Error::InvalidOption`] for a URL with a version, and for the name of a file where the volume is BitLocker;
+/// [`Error::UnsupportedHeader`] for a volume that is neither LUKS nor BitLocker.
 ///
 /// ```no_run
 /// use atrest::volume::KeyslotOptions;
@@ -54,12 +59,24 @@ pub fn add_secret<D: BlockDevice>(
     if url.version().is_some() {
         return Err(Error::InvalidOption("name the secret without a version: the version is made here".into()));
     }
-    check(volume)?;
-    let store = find::store_of(url, vaults)?;
+    let format = volume.header().format();
+    if !matches!(format, HeaderFormat::Luks(_) | HeaderFormat::BitLocker) {
+        return Err(credential::unsupported(format));
+    }
     let mut all = tags.to_map();
+    let names_startup_key = match format {
+        HeaderFormat::BitLocker => all.contains_key(FILE),
+        _ => of_startup_key(&all),
+    };
+    if names_startup_key {
+        let text = "a file .BEK is a startup key's, of a BitLocker volume; it is named for the key, which is made here: name none";
+        return Err(Error::InvalidOption(text.into()));
+    }
+    check_writable(volume)?;
+    let store = find::store_of(url, vaults)?;
     all.insert(VOLUME.into(), volume.header().uuid().into());
     let found = match newest(store, url)? {
-        Some(found) if found.tags == all => found,
+        Some(found) if without_file(found.tags.clone()) == all => found,
         Some(_) => {
             return Err(Error::ResourceExists(format!(
                 "{url} is there already, with other tags: it may be another disk's. Name another secret, or replace the \
@@ -67,7 +84,11 @@ pub fn add_secret<D: BlockDevice>(
             )));
         }
         None => {
-            let value = seal(&generate()?, tags.kek.as_ref(), vaults.keks)?;
+            let new = DiskCredential::generate(format)?;
+            let value = seal(new.bytes(), tags.kek.as_ref(), vaults.keks)?;
+            if let Some(name) = new.file_name()? {
+                all.insert(FILE.into(), name);
+            }
             let version = store.set(url.name(), &value, &all)?;
             store.get(url.name(), Some(&version))?
         }
@@ -93,7 +114,12 @@ pub fn add_token<D: BlockDevice>(
     vaults: Vaults<'_>,
     keyslot: &KeyslotOptions,
 ) -> Result<()> {
-    check(volume)?;
+    let format = volume.header().format();
+    if !matches!(format, HeaderFormat::Luks(_)) {
+        let text = format!("Azure Disk Encryption has tokens on Linux, in LUKS2, and this is {format}; take a secret");
+        return Err(Error::UnsupportedHeader(text));
+    }
+    check_writable(volume)?;
     let kek = like.kek()?;
     let begun = tokens(volume, NEXT_TOKEN)?;
     // 1. The passphrase is on the disk before a keyslot has it.
@@ -131,13 +157,16 @@ pub fn add_token<D: BlockDevice>(
     volume.header().remove_protector(ProtectorId::Token(id))
 }
 
-/// Refuses what couldn't have a keyslot, before anything is made for it.
-fn check<D: BlockDevice>(volume: &Volume<D>) -> Result<()> {
-    let format = volume.header().format();
-    if !matches!(format, HeaderFormat::Luks(_)) {
-        let text = format!("Azure Disk Encryption of Linux is LUKS, and this is {format}");
-        return Err(Error::UnsupportedHeader(text));
+/// The tags without the name of a startup key's file, which differs in each call.
+fn without_file(mut tags: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    if of_startup_key(&tags) {
+        tags.remove(FILE);
     }
+    tags
+}
+
+/// Before anything is made for it.
+fn check_writable<D: BlockDevice>(volume: &Volume<D>) -> Result<()> {
     if volume.is_read_only() { Err(Error::ReadOnly) } else { Ok(()) }
 }
 
@@ -150,17 +179,18 @@ fn newest(store: &dyn SecretStore, url: &SecretUrl) -> Result<Option<StoredSecre
 }
 
 /// Adds a keyslot, unless there is one, and proves it.
-fn give<D: BlockDevice>(volume: &Volume<D>, passphrases: &[Secret], keyslot: &KeyslotOptions) -> Result<()> {
-    if opens(volume, passphrases)? {
+fn give<D: BlockDevice>(volume: &Volume<D>, all: &[DiskCredential], keyslot: &KeyslotOptions) -> Result<()> {
+    if opens(volume, all)? {
         return Ok(());
     }
-    let passphrase = passphrases.first().ok_or(Error::WrongPassphrase)?;
-    volume.add_protector(Protector::Passphrase(passphrase.expose()), keyslot)?;
-    if opens(volume, passphrases)? { Ok(()) } else { Err(Error::TamperedHeader) }
+    let found = all.first().ok_or(Error::WrongPassphrase)?;
+    credential::check(found, volume.header().format())?;
+    volume.add_protector(found.protector(), keyslot)?;
+    if opens(volume, all)? { Ok(()) } else { Err(Error::TamperedHeader) }
 }
 
-fn opens<D: BlockDevice>(volume: &Volume<D>, passphrases: &[Secret]) -> Result<bool> {
-    Ok(!find::opened_by(&volume.header(), passphrases, &OpenOptions::new())?.is_empty())
+fn opens<D: BlockDevice>(volume: &Volume<D>, all: &[DiskCredential]) -> Result<bool> {
+    Ok(!find::opened_by(&volume.header(), all, &OpenOptions::new())?.is_empty())
 }
 
 fn has_any<D: BlockDevice>(volume: &Volume<D>) -> bool {

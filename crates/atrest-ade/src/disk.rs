@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use atrest::volume::Header;
+use atrest::volume::{Header, HeaderFormat};
 use atrest::{BlockDevice, OpenOptions, Result};
 
 /// A disk of Azure Disk Encryption: its device, and that of its header, if it is detached.
@@ -32,6 +32,10 @@ impl Disk {
     /// Those of [`Header::convert_to_luks2`]. A detached header needs a file of 16 MiB or more: grow it by `truncate` before.
     pub fn convert_to_luks2(&self) -> Result<()> {
         self.load()?.convert_to_luks2()
+    }
+
+    pub(crate) fn format(&self) -> Result<HeaderFormat> {
+        Ok(self.load()?.format())
     }
 
     pub(crate) fn load(&self) -> Result<Header<'_>> {

@@ -1,19 +1,21 @@
-//! Finding a disk's passphrase, and opening the disk by it.
+//! Finding what opens a disk, and opening the disk by it.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use atrest::key::WrapAlgorithm;
-use atrest::volume::Header;
-use atrest::{BlockDevice, Credential, Error, OpenOptions, Result, Secret, Volume};
+use atrest::volume::{Header, HeaderFormat};
+use atrest::{BlockDevice, Error, OpenOptions, Result, Secret, Volume};
 
+use crate::credential::{self, DiskCredential};
 use crate::disk::Disk;
 use crate::object_url::SecretUrl;
-use crate::passphrase as passphrase_of;
+use crate::passphrase;
 use crate::store::{KeyEncryptionKeys, SecretStore, StoredSecret};
-use crate::tags::{Kek, Tags};
+use crate::tags::{Kek, Tags, of_startup_key};
 use crate::token::{self, AdeToken, TokenPassphrase};
 
-/// Where a disk's passphrase is.
+/// Where a disk's passphrase or startup key is.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Source {
@@ -24,28 +26,28 @@ pub enum Source {
         /// The key that wraps it, if its tags don't say.
         kek: Option<Kek>,
     },
-    /// In the disk's token, as on confidential virtual machines.
+    /// In the disk's token, as on confidential virtual machines with Linux.
     Token,
 }
 
 /// The vaults that may be asked. Requests go to no other one, whatever a token or a tag says.
 #[derive(Clone, Copy)]
 pub struct Vaults<'v> {
-    /// Those with passphrases.
+    /// Those with passphrases and startup keys.
     pub secrets: &'v [&'v dyn SecretStore],
     /// Those with the keys that wrap them.
     pub keks: &'v [&'v dyn KeyEncryptionKeys],
 }
 
-/// The passphrases that may open a disk, the likely ones first.
-pub(crate) fn passphrases(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
+/// What may open a disk, the likely ones first.
+pub(crate) fn credentials(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     match source {
         Source::Secret { url, kek } => of_secret(url, kek.as_ref(), vaults),
         Source::Token => of_tokens(disk, vaults),
     }
 }
 
-fn of_secret(url: &SecretUrl, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
+fn of_secret(url: &SecretUrl, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     in_secret(&store_of(url, vaults)?.get(url.name(), url.version())?, kek, vaults)
 }
 
@@ -54,18 +56,19 @@ pub(crate) fn store_of<'v>(url: &SecretUrl, vaults: Vaults<'v>) -> Result<&'v dy
     store.ok_or_else(|| Error::NotThisVault { wanted: url.to_string() })
 }
 
-/// The passphrases that a secret may mean.
-pub(crate) fn in_secret(found: &StoredSecret, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
+/// What a secret may mean.
+pub(crate) fn in_secret(found: &StoredSecret, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     let tags = if kek.is_none() { Tags::read(&found.tags)? } else { Tags::default() };
-    passphrase_of::of_value(&found.value, kek.or(tags.kek.as_ref()), vaults.keks)
+    let all = passphrase::of_value(&found.value, kek.or(tags.kek.as_ref()), vaults.keks)?;
+    credential::of_any(all, of_startup_key(&found.tags))
 }
 
 /// One token that is no good must not hide another one that is.
-fn of_tokens(disk: &Disk, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
+fn of_tokens(disk: &Disk, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     let (mut found, mut failure) = (Vec::new(), None);
     for json in token::texts(&disk.load()?) {
         match AdeToken::read(&json).and_then(|token| in_token(&token, vaults)) {
-            Ok(passphrases) => found.extend(passphrases),
+            Ok(all) => found.extend(all),
             Err(e) => failure = failure.or(Some(e)),
         }
     }
@@ -73,28 +76,35 @@ fn of_tokens(disk: &Disk, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
     if found.is_empty() { Err(failure.unwrap_or_else(none)) } else { Ok(found) }
 }
 
-/// The passphrases that a token may mean.
-pub(crate) fn in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
+/// What a token may mean.
+pub(crate) fn in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
+    credential::of_any(bytes_in_token(token, vaults)?, false)
+}
+
+fn bytes_in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
     let wrapped = match &token.passphrase {
         TokenPassphrase::Plain(passphrase) => return Ok(vec![Secret::copy_from(passphrase.expose())]),
         TokenPassphrase::Wrapped(wrapped) => wrapped,
     };
     let kek = token.kek()?;
-    match passphrase_of::unwrap(wrapped, &kek, vaults.keks) {
+    match passphrase::unwrap(wrapped, &kek, vaults.keks) {
         // The token names no algorithm.
         Err(Error::UnwrapFailed) => {
-            passphrase_of::unwrap(wrapped, &Kek { algorithm: WrapAlgorithm::RsaOaep, ..kek }, vaults.keks)
+            passphrase::unwrap(wrapped, &Kek { algorithm: WrapAlgorithm::RsaOaep, ..kek }, vaults.keks)
         }
         other => other,
     }
 }
 
-/// Opens a disk by its passphrase, which is found in its secret or its token. Nothing is changed in a vault or in the header.
+/// Opens a disk by its passphrase (LUKS, of Linux) or its startup key (BitLocker, of Windows), which is found in its secret or its token.
+/// Nothing is changed in a vault or in the header.
 ///
 /// # Errors
 /// Those of the vaults, where [`Error::KeyRefused`] names a secret or a KEK; [`Error::NotThisVault`] if the secret or the KEK is in a
-/// vault that isn't among these; [`Error::NoSuchProtector`] without a token; [`Error::UnwrapFailed`] for a passphrase that the KEK
-/// didn't wrap; [`Error::WrongPassphrase`] if the passphrase opens nothing; those of [`Volume::open`].
+/// vault that isn't among these; [`Error::NoSuchProtector`] without a token, for a passphrase where the disk is BitLocker, for a startup
+/// key where it is LUKS, and for that of another disk; [`Error::UnwrapFailed`] for what the KEK didn't wrap;
+/// [`Error::WrongPassphrase`] if the passphrase opens nothing; [`Error::InvalidOption`] for a secret that should be a startup key and
+/// isn't; those of [`Volume::open`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -118,58 +128,62 @@ pub fn open(
     vaults: Vaults<'_>,
     options: &OpenOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
-    by_any(disk, &passphrases(disk, source, vaults)?, options)
+    by_any(disk, &credentials(disk, source, vaults)?, options)
 }
 
-/// The passphrase that opens a disk, which [`open`] would open it by: for what takes a
-/// [`Credential`](atrest::Credential::Passphrase), such as `DiskService::adopt_disk` of atrest, which brings the disk into an
-/// encryption set. Nothing is changed.
+/// What opens a disk, and [`open`] would open it by: for what takes a [`Credential`](atrest::Credential), such as
+/// `DiskService::adopt_disk` of atrest, which brings a disk of Linux into an encryption set. Nothing is changed.
 ///
 /// # Errors
 /// As [`open`].
-pub fn passphrase(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Secret> {
-    let header = disk.load()?;
-    for passphrase in passphrases(disk, source, vaults)? {
-        match header.unlock(Credential::Passphrase(passphrase.expose()), &OpenOptions::new()) {
-            Ok(_) => return Ok(passphrase),
-            Err(Error::WrongPassphrase) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Err(Error::WrongPassphrase)
+pub fn credential(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<DiskCredential> {
+    let (header, all) = (disk.load()?, credentials(disk, source, vaults)?);
+    first(all, header.format(), |found| header.unlock(found.credential(), &OpenOptions::new())).map(|(found, _)| found)
 }
 
 /// Opens a disk by the first of these that does.
 pub(crate) fn by_any(
     disk: &Disk,
-    passphrases: &[Secret],
+    all: &[DiskCredential],
     options: &OpenOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
     let options = disk.options(options);
-    for passphrase in passphrases {
-        match Volume::open(disk.device.clone(), Credential::Passphrase(passphrase.expose()), &options) {
+    let open = |found: &&DiskCredential| Volume::open(disk.device.clone(), found.credential(), &options);
+    first(all, disk.format()?, open).map(|(_, volume)| volume)
+}
+
+/// The first of these by which `open` doesn't fail for being the wrong one, and what it gave.
+fn first<C: Borrow<DiskCredential>, T>(
+    all: impl IntoIterator<Item = C>,
+    format: HeaderFormat,
+    open: impl Fn(&C) -> Result<T>,
+) -> Result<(C, T)> {
+    for found in all {
+        credential::check(found.borrow(), format)?;
+        match open(&found) {
             Err(Error::WrongPassphrase) => {}
-            other => return other,
+            opened => return opened.map(|opened| (found, opened)),
         }
     }
     Err(Error::WrongPassphrase)
 }
 
-/// The keyslots that any of these passphrases opens.
-pub(crate) fn opened_by(header: &Header<'_>, passphrases: &[Secret], options: &OpenOptions) -> Result<Vec<u32>> {
-    let mut found = Vec::new();
+/// The keyslots that any of these opens.
+pub(crate) fn opened_by(header: &Header<'_>, all: &[DiskCredential], options: &OpenOptions) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
     for keyslot in header.keyslots().iter().filter(|keyslot| keyslot.holds_data_key) {
-        for passphrase in passphrases {
-            let options = options.clone().keyslot(keyslot.id);
-            match header.unlock(Credential::Passphrase(passphrase.expose()), &options) {
+        let options = options.clone().keyslot(keyslot.id);
+        for found in all {
+            match header.unlock(found.credential(), &options) {
                 Ok(_) => {
-                    found.push(keyslot.id);
+                    ids.push(keyslot.id);
                     break;
                 }
-                Err(Error::WrongPassphrase) => {}
+                // It may be for another kind of protector.
+                Err(Error::WrongPassphrase | Error::NoSuchProtector(_)) => {}
                 Err(e) => return Err(e),
             }
         }
     }
-    Ok(found)
+    Ok(ids)
 }

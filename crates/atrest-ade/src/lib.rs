@@ -3,6 +3,7 @@
 
 mod add;
 mod base64;
+mod credential;
 mod disk;
 mod find;
 mod object_url;
@@ -14,8 +15,9 @@ mod take_over;
 mod token;
 
 pub use add::{add_secret, add_token};
+pub use credential::DiskCredential;
 pub use disk::Disk;
-pub use find::{Source, Vaults, open, passphrase};
+pub use find::{Source, Vaults, credential, open};
 pub use object_url::SecretUrl;
 pub use passphrase::{generate, seal};
 pub use replace::{ReplaceOptions, replace_secret, replace_token};

@@ -1,4 +1,4 @@
-//! Passphrases, and the values of secrets that hold them.
+//! Passphrases, and what wraps them and startup keys in the values of secrets.
 
 use atrest::key::MAX_WRAPPED;
 use atrest::{Error, Result, Secret};
@@ -12,10 +12,7 @@ use crate::tags::Kek;
 /// How many random bytes a passphrase has.
 const LEN: usize = 127;
 
-/// The longest passphrase that a secret may hold, in bytes. The extension's have 172.
-const LONGEST: usize = 4096;
-
-/// A new passphrase: 127 random bytes in base64, 172 characters.
+/// A new passphrase of LUKS: 127 random bytes in base64, 172 characters.
 ///
 /// # Errors
 /// [`Error::Random`] or another of [`Secret::random`].
@@ -24,44 +21,41 @@ pub fn generate() -> Result<Secret> {
     Ok(Secret::copy_from(text.as_bytes()))
 }
 
-/// The value of a secret for a passphrase: in base64, or wrapped under a KEK and in base64url.
+/// The value of a secret for a passphrase, or for the bytes of a file with a startup key (`.BEK`): in base64, or wrapped under a KEK and
+/// in base64url.
 ///
 /// # Errors
 /// Those of the KEK's vault; [`Error::NotThisVault`] if none of `keks` has the key.
-pub fn seal(passphrase: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Secret> {
+pub fn seal(secret: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Secret> {
     let text = match kek {
-        None => base64(passphrase.expose()),
-        Some(kek) => base64url(&wrap(passphrase, kek, keks)?),
+        None => base64(secret.expose()),
+        Some(kek) => base64url(&wrap(secret, kek, keks)?),
     };
     Ok(Secret::copy_from(Zeroizing::new(text).as_bytes()))
 }
 
-pub(crate) fn wrap(passphrase: &Secret, kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<u8>> {
-    vault_of(kek, keks)?.wrap(&kek.id, kek.algorithm, passphrase)
+pub(crate) fn wrap(secret: &Secret, kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<u8>> {
+    vault_of(kek, keks)?.wrap(&kek.id, kek.algorithm, secret)
 }
 
-/// The passphrases that a secret's value may mean, the likely one first: at most two.
+/// What a secret's value may mean, the likely meaning first: at most two.
 pub(crate) fn of_value(value: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<Secret>> {
     let Some(kek) = kek else {
         let decoded = decode(value.expose()).map(|bytes| Secret::copy_from(&bytes));
-        return Ok(sound([decoded, Some(Secret::copy_from(value.expose()))]));
+        return Ok([decoded, Some(Secret::copy_from(value.expose()))].into_iter().flatten().collect());
     };
     let wrapped = decode(value.expose()).ok_or(Error::UnwrapFailed)?;
     unwrap(&wrapped, kek, keks)
 }
 
-/// The passphrases that wrapped bytes may mean. Some programs wrap the passphrase in base64 once more.
+/// What wrapped bytes may mean. Some programs wrap the passphrase in base64 once more.
 pub(crate) fn unwrap(wrapped: &[u8], kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<Secret>> {
     if wrapped.len() > MAX_WRAPPED {
         return Err(Error::UnwrapFailed);
     }
     let plain = vault_of(kek, keks)?.unwrap(&kek.id, kek.algorithm, wrapped)?;
     let decoded = decode(plain.expose()).map(|bytes| Secret::copy_from(&bytes));
-    Ok(sound([Some(plain), decoded]))
-}
-
-fn sound(all: [Option<Secret>; 2]) -> Vec<Secret> {
-    all.into_iter().flatten().filter(|passphrase| (1..=LONGEST).contains(&passphrase.len())).collect()
+    Ok([Some(plain), decoded].into_iter().flatten().collect())
 }
 
 /// Which vaults are asked is the caller's choice alone: a tag or a token names a key, and sends no request anywhere else.

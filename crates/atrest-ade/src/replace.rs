@@ -1,16 +1,17 @@
-//! Replacing the passphrase of a disk that stays under Azure Disk Encryption.
+//! Replacing the passphrase or the startup key of a disk that stays under Azure Disk Encryption.
 
 use std::sync::Arc;
 
 use atrest::key::WrapAlgorithm;
 use atrest::volume::{KeyslotOptions, ProtectorId};
-use atrest::{BlockDevice, Error, OpenOptions, Protector, Result, Secret, Volume};
+use atrest::{BlockDevice, Error, OpenOptions, Result, Volume};
 
+use crate::credential::{self, DiskCredential};
 use crate::disk::Disk;
 use crate::find::{self, Source, Vaults};
 use crate::object_url::SecretUrl;
 use crate::passphrase::{generate, seal, wrap};
-use crate::tags::{Kek, Tags};
+use crate::tags::{FILE, Kek, Tags};
 use crate::token::{BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
 
 /// Options of [`replace_secret`] and [`replace_token`].
@@ -39,11 +40,12 @@ impl ReplaceOptions {
     }
 }
 
-/// Gives a disk a new passphrase, as a new version of its secret with the same tags. Returns the URL with the new version, which the
-/// settings of the virtual machine must name from then on.
+/// Gives a disk a new passphrase, or a new startup key if it is BitLocker, as a new version of its secret with the same tags, of which
+/// only the name of the startup key's file is another. Returns the URL with the new version, which the settings of the virtual machine
+/// must name from then on.
 ///
-/// `url` names the version that the disk has now. The secret gets the new passphrase before the disk does, and the old keyslot goes when
-/// the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version before, or the newest, or both.
+/// `url` names the version that the disk has now. The secret gets the new one before the disk does, and the old keyslot or protector goes
+/// when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version before, or the newest, or both.
 /// Call it again with the same `url`: a newer version of the secret is taken for the one of the killed call, and none is made.
 ///
 /// # Errors
@@ -64,8 +66,13 @@ pub fn replace_secret(
         // No secret for a disk that it doesn't open.
         drop(find::by_any(disk, &old, &options.open)?);
         let tags = Tags::read(&before.tags)?;
-        let value = seal(&generate()?, kek.or(tags.kek.as_ref()), vaults.keks)?;
-        let version = store.set(url.name(), &value, &before.tags)?;
+        let new = DiskCredential::generate(disk.format()?)?;
+        let value = seal(new.bytes(), kek.or(tags.kek.as_ref()), vaults.keks)?;
+        let mut all = before.tags;
+        if let Some(name) = new.file_name()? {
+            all.insert(FILE.into(), name);
+        }
+        let version = store.set(url.name(), &value, &all)?;
         newest = store.get(url.name(), Some(&version))?;
     }
     let new = find::in_secret(&newest, kek, vaults)?;
@@ -83,7 +90,7 @@ pub fn replace_secret(
 /// As [`open`](crate::open), [`Volume::add_protector`] and [`import_token`](atrest::volume::Header::import_token);
 /// [`Error::InvalidHeader`] for a token beside the disk's own that isn't sound.
 pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) -> Result<()> {
-    let all = find::passphrases(disk, &Source::Token, vaults)?;
+    let all = find::credentials(disk, &Source::Token, vaults)?;
     let volume = find::by_any(disk, &all, &options.open)?;
     // 1. The new passphrase is on the disk before a keyslot has it.
     let mut next = tokens(&volume, NEXT_TOKEN)?;
@@ -129,29 +136,37 @@ pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) 
     Ok(())
 }
 
-/// Opens the disk by its new passphrase, which gets a keyslot unless it has one.
-fn give(disk: &Disk, old: &[Secret], new: &[Secret], options: &ReplaceOptions) -> Result<Volume<Arc<dyn BlockDevice>>> {
+/// Opens the disk by its new passphrase or startup key, which gets a keyslot unless it has one.
+fn give(
+    disk: &Disk,
+    old: &[DiskCredential],
+    new: &[DiskCredential],
+    options: &ReplaceOptions,
+) -> Result<Volume<Arc<dyn BlockDevice>>> {
     match find::by_any(disk, new, &options.open) {
-        Err(Error::WrongPassphrase) => {}
+        // Of a startup key that no protector is of, the second.
+        Err(Error::WrongPassphrase | Error::NoSuchProtector(_)) => {}
         other => return other,
     }
     let volume = find::by_any(disk, old, &options.open)?;
-    let passphrase = new.first().ok_or(Error::WrongPassphrase)?;
-    volume.add_protector(Protector::Passphrase(passphrase.expose()), &options.keyslot)?;
+    let new_one = new.first().ok_or(Error::WrongPassphrase)?;
+    credential::check(new_one, volume.header().format())?;
+    volume.add_protector(new_one.protector(), &options.keyslot)?;
     drop(volume);
     find::by_any(disk, new, &options.open)
 }
 
-/// Removes the keyslots that the old passphrase opens and the new one doesn't.
+/// Removes the keyslots that the old passphrase or startup key opens and the new one doesn't.
 fn remove(
     volume: &Volume<Arc<dyn BlockDevice>>,
-    old: &[Secret],
-    new: &[Secret],
+    old: &[DiskCredential],
+    new: &[DiskCredential],
     options: &ReplaceOptions,
 ) -> Result<()> {
     let header = volume.header();
     let keep = find::opened_by(&header, new, &options.open)?;
-    for id in find::opened_by(&header, old, &options.open)?.into_iter().filter(|id| !keep.contains(id)) {
+    // The last first: protectors of BitLocker behind a removed one get other numbers.
+    for id in find::opened_by(&header, old, &options.open)?.into_iter().rev().filter(|id| !keep.contains(id)) {
         volume.header().remove_protector(ProtectorId::Keyslot(id))?;
     }
     Ok(())

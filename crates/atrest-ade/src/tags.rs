@@ -1,4 +1,4 @@
-//! The tags of a passphrase's secret.
+//! The tags of a secret.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,15 @@ use crate::object_url::kek_id;
 
 pub(crate) const KEK_URL: &str = "DiskEncryptionKeyEncryptionKeyURL";
 const ALGORITHM: &str = "DiskEncryptionKeyEncryptionAlgorithm";
-const FILE: &str = "DiskEncryptionKeyFileName";
+pub(crate) const FILE: &str = "DiskEncryptionKeyFileName";
 const MACHINE: &str = "MachineName";
+const LETTER: &str = "VolumeLetter";
+const LABEL: &str = "VolumeLabel";
 
 /// The name of the file with the passphrase, as the extension for Linux has it. For a data disk, `_CONTROLLER_LUN` follows.
 pub const FILE_NAME: &str = "LinuxPassPhraseFileName";
 
-/// The key that wraps a passphrase.
+/// The key that wraps a passphrase or a startup key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kek {
     /// The key's version.
@@ -38,22 +40,26 @@ impl Kek {
     }
 }
 
-/// The tags of a passphrase's secret, as the extension has the host set them.
+/// The tags of a secret, as the extension has the host set them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tags {
-    /// `DiskEncryptionKeyEncryptionKeyURL` and `DiskEncryptionKeyEncryptionAlgorithm`; `None` if the passphrase isn't wrapped.
+    /// `DiskEncryptionKeyEncryptionKeyURL` and `DiskEncryptionKeyEncryptionAlgorithm`; `None` if it isn't wrapped.
     pub kek: Option<Kek>,
-    /// `DiskEncryptionKeyFileName`: see [`FILE_NAME`].
+    /// `DiskEncryptionKeyFileName`: of Linux see [`FILE_NAME`]; of Windows the name of the startup key's file, its identifier and `.BEK`.
     pub file_name: Option<String>,
     /// `MachineName`.
     pub machine_name: Option<String>,
+    /// `VolumeLetter`, of Windows: `C:\`.
+    pub volume_letter: Option<String>,
+    /// `VolumeLabel`, of Windows.
+    pub volume_label: Option<String>,
 }
 
 impl Tags {
-    /// Tags for a new secret.
+    /// Tags for a new secret of a disk of Linux. Those of Windows begin with [`Tags::default`], and have no file name as yet.
     pub fn new(kek: Option<Kek>, file_name: &str, machine_name: &str) -> Self {
-        Tags { kek, file_name: Some(file_name.into()), machine_name: Some(machine_name.into()) }
+        Tags { kek, file_name: Some(file_name.into()), machine_name: Some(machine_name.into()), ..Tags::default() }
     }
 
     /// Reads the tags of a secret. Without an algorithm it is `RSA-OAEP`, the extension's own default. An algorithm without a key's URL
@@ -65,7 +71,13 @@ impl Tags {
         let get = |name: &str| tags.get(name).filter(|value| !value.is_empty()).cloned();
         let kek =
             get(KEK_URL).map(|url| Kek::new(&url, get(ALGORITHM).as_deref().unwrap_or("RSA-OAEP"))).transpose()?;
-        Ok(Tags { kek, file_name: get(FILE), machine_name: get(MACHINE) })
+        Ok(Tags {
+            kek,
+            file_name: get(FILE),
+            machine_name: get(MACHINE),
+            volume_letter: get(LETTER),
+            volume_label: get(LABEL),
+        })
     }
 
     /// The tags for "Set Secret".
@@ -76,7 +88,14 @@ impl Tags {
             (ALGORITHM, kek.map(|kek| kek.algorithm.name().to_owned())),
             (FILE, self.file_name.clone()),
             (MACHINE, self.machine_name.clone()),
+            (LETTER, self.volume_letter.clone()),
+            (LABEL, self.volume_label.clone()),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
+}
+
+/// Whether the tags of a secret say that it holds a startup key.
+pub(crate) fn of_startup_key(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(FILE).is_some_and(|name| name.to_ascii_uppercase().ends_with(".BEK"))
 }

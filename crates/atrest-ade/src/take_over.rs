@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atrest::key::KeyId;
-use atrest::volume::{Header, KeyslotOptions, ProtectorId, ReencryptOptions};
+use atrest::volume::{Header, HeaderFormat, KeyslotOptions, ProtectorId, ReencryptOptions};
 use atrest::{BlockDevice, Credential, Error, KeyVault, OpenOptions, Protector, Result, Volume};
 
 use crate::disk::Disk;
@@ -53,7 +53,7 @@ pub struct TakenOver {
     pub left: Vec<ProtectorId>,
 }
 
-/// Brings a disk of Azure Disk Encryption under a key of a vault.
+/// Brings a disk of Azure Disk Encryption of Linux under a key of a vault.
 ///
 /// The order makes it safe to kill at any instant, and to call again:
 ///
@@ -67,7 +67,8 @@ pub struct TakenOver {
 ///
 /// # Errors
 /// As [`open`](crate::open) and [`Volume::add_protector`]; [`Error::UnsupportedHeader`] for LUKS1: convert it by
-/// [`Disk::convert_to_luks2`] first. After an error the disk opens as before, or by the vault, or both.
+/// [`Disk::convert_to_luks2`] first; and for BitLocker, which has no place for a vault's key: copy the data of a disk of Windows into a
+/// new volume. After an error the disk opens as before, or by the vault, or both.
 pub fn take_over(
     disk: &Disk,
     source: &Source,
@@ -77,12 +78,20 @@ pub fn take_over(
     options: &TakeOverOptions,
 ) -> Result<TakenOver> {
     let header = disk.load()?;
+    let format = header.format();
     let (is_ours, has_tokens) = (is_of(&header, vault), !token::numbers(&header).is_empty());
     drop(header);
+    if format == HeaderFormat::BitLocker {
+        return Err(Error::UnsupportedHeader(
+            "a BitLocker volume has no place for a vault's key, and isn't taken over where it lies: open it by its secret, and copy \
+             its data into a new volume or disk under that key"
+                .into(),
+        ));
+    }
     let old = match source {
         // A call before this one has removed the tokens, and before them the keyslots.
         Source::Token if is_ours && !has_tokens => Vec::new(),
-        source => find::passphrases(disk, source, vaults)?,
+        source => find::credentials(disk, source, vaults)?,
     };
     let by_vault = || Volume::open(disk.device.clone(), Credential::Vault(vault), &disk.options(&options.open));
     let volume = if is_ours {

@@ -24,6 +24,8 @@ pub(crate) struct New<'a> {
     pub(crate) vault: Option<&'a str>,
     pub(crate) resource: Option<&'a str>,
     pub(crate) attestation: Option<&'a str>,
+    pub(crate) letter: Option<&'a str>,
+    pub(crate) label: Option<&'a str>,
 }
 
 /// The ways in that a take-over removed and left, as bits of keyslots and of tokens.

@@ -1,4 +1,4 @@
-//! Where the passphrase of a disk of Azure Disk Encryption is, from the arguments.
+//! Where the passphrase or startup key of a disk of Azure Disk Encryption is, from the arguments.
 
 use atrest_ade::{AdeToken, Kek, KeyEncryptionKeys, SecretStore, SecretUrl, Source, Vaults};
 use atrest_kms::{AzureIdentity, AzureKeyVault, AzureOptions, AzureSecrets};
@@ -7,18 +7,18 @@ use clap::{ArgGroup, Args};
 use crate::failure::{Failure, Result};
 use crate::vaults::UnlockVault;
 
-/// Where the passphrase of a disk of Azure Disk Encryption is.
+/// Where the passphrase or startup key of a disk of Azure Disk Encryption is.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Where Azure Disk Encryption keeps its passphrase")]
+#[command(next_help_heading = "Where Azure Disk Encryption keeps its passphrase or startup key")]
 #[command(group(ArgGroup::new("kept_at").args(["secret", "token"])))]
 pub struct AdeArgs {
-    /// The secret that holds its passphrase: https://NAME.vault.azure.net/secrets/SECRET/VERSION
+    /// The secret that holds its passphrase (Linux) or its startup key (Windows): https://NAME.vault.azure.net/secrets/SECRET/VERSION
     #[arg(long, value_name = "URL", conflicts_with = "token")]
     secret: Option<String>,
-    /// Its passphrase is in its token
+    /// Its passphrase is in its token (Linux)
     #[arg(long)]
     token: bool,
-    /// The key that wraps the passphrase, if the secret's tags don't say
+    /// The key that wraps it, if the secret's tags don't say
     #[arg(long, value_name = "URL", requires = "kept_at")]
     kek: Option<String>,
     /// How that key wraps

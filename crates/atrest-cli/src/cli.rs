@@ -99,13 +99,13 @@ enum Command {
     Rotate(rotate::Rotate),
     /// Encrypts a volume anew where it lies, under a new data key
     Reencrypt(Box<in_place::Reencrypt>),
-    /// Gives a volume its first passphrase of Azure Disk Encryption, as a secret or in a token
+    /// Gives a volume its first passphrase or startup key of Azure Disk Encryption, as a secret or in a token
     #[cfg(feature = "kms")]
     AddSecret(Box<crate::commands::add_secret::AddSecret>),
-    /// Brings a disk of Azure Disk Encryption under a vault's key
+    /// Brings a disk of Azure Disk Encryption of Linux under a vault's key
     #[cfg(feature = "kms")]
     TakeOver(Box<crate::commands::take_over::TakeOver>),
-    /// Gives a disk that stays under Azure Disk Encryption a new passphrase, in its secret or its token
+    /// Gives a disk that stays under Azure Disk Encryption a new passphrase or startup key, in its secret or its token
     #[cfg(feature = "kms")]
     ReplaceSecret(Box<crate::commands::replace_secret::ReplaceSecret>),
     /// Changes the size of a volume

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use atrest::key::{HashAlgorithm, Kdf, KdfKind};
 use atrest::volume::KeyslotOptions;
 use atrest::{Credential, Dek, KeyVault, Secret, hazmat};
+#[cfg(feature = "kms")]
+use atrest_ade::DiskCredential;
 use clap::{Args, ValueEnum};
 
 #[cfg(feature = "kms")]
@@ -74,6 +76,9 @@ pub enum Opener {
     StartupKey(PathBuf),
     #[cfg(feature = "bitlocker")]
     ClearKey,
+    /// What Azure Disk Encryption keeps for the disk.
+    #[cfg(feature = "kms")]
+    Azure(DiskCredential),
 }
 
 impl Opener {
@@ -93,6 +98,8 @@ impl Opener {
             Opener::StartupKey(path) => Credential::StartupKey(path),
             #[cfg(feature = "bitlocker")]
             Opener::ClearKey => Credential::ClearKey,
+            #[cfg(feature = "kms")]
+            Opener::Azure(found) => found.credential(),
         })
     }
 }
@@ -123,7 +130,7 @@ impl CredentialArgs {
         }
     }
 
-    /// Where the passphrase of a disk of Azure Disk Encryption is, if that was given.
+    /// Where the passphrase or startup key of a disk of Azure Disk Encryption is, if that was given.
     #[cfg(feature = "kms")]
     pub fn ade(&self) -> Result<Option<&AdeArgs>> {
         if !self.ade.is_given() {
@@ -135,7 +142,7 @@ impl CredentialArgs {
         Ok(Some(&self.ade))
     }
 
-    /// Where the passphrase of a disk of Azure Disk Encryption will be. It doesn't open the volume yet.
+    /// Where the passphrase or startup key of a disk of Azure Disk Encryption will be. It doesn't open the volume yet.
     #[cfg(feature = "kms")]
     pub fn ade_to_be(&self) -> &AdeArgs {
         &self.ade

@@ -176,25 +176,25 @@ impl VolumeArgs {
 
 #[cfg(feature = "kms")]
 impl VolumeArgs {
-    /// Opens the volume by what was given besides the place for a passphrase of Azure Disk Encryption, which is one that it will get.
+    /// Opens the volume by what was given besides the place for what Azure Disk Encryption will open it by.
     pub fn open_beside_ade(&self, access: Access) -> Result<(AnyVolume, &AdeArgs)> {
         let ade = self.credential.ade_to_be();
         if !ade.is_given() {
-            return Err(Failure::usage("say where the passphrase will be: --secret URL or --token"));
+            return Err(Failure::usage("say where the passphrase or startup key will be: --secret URL or --token"));
         }
         let (volume, _) = self.open_by(None, self.credential.asks_besides(), access, |options| options)?;
         Ok((volume, ade))
     }
 
-    /// The passphrase of a disk of Azure Disk Encryption, if it is said where that is.
+    /// What opens a disk of Azure Disk Encryption, if it is said where that is.
     fn of_azure(&self) -> Result<Option<Opener>> {
         let Some(ade) = self.credential.ade()? else { return Ok(None) };
         let mut disk = atrest_ade::Disk::new(devices::open(&self.device, Access::Read)?);
         if let Some(header) = &self.expect.header {
             disk = disk.header(devices::open(header, Access::Read)?);
         }
-        let found = ade.ask(|source, vaults| atrest_ade::passphrase(&disk, source, vaults).about(&self.device));
-        found.map(Opener::Passphrase).map(Some)
+        let found = ade.ask(|source, vaults| atrest_ade::credential(&disk, source, vaults).about(&self.device));
+        found.map(Opener::Azure).map(Some)
     }
 }
 

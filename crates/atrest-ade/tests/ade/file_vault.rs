@@ -11,7 +11,7 @@ use atrest_ade::{
 use crate::memory::ID;
 use crate::volumes::{KEK, cheap, holds_content, small};
 
-fn vault(folder: &std::path::Path) -> FileVault {
+pub fn vault(folder: &std::path::Path) -> FileVault {
     let key_file = folder.join("root.key");
     FileVault::generate_key_file(&key_file).unwrap();
     let options = VaultOptions::new().id(ID);

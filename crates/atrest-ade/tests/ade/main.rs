@@ -28,3 +28,4 @@ mod takes_over;
 #[allow(dead_code)] // this file uses a part
 mod vaults;
 mod volumes;
+mod windows;

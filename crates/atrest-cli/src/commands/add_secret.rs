@@ -1,5 +1,6 @@
-//! `add-secret`: the first passphrase of Azure Disk Encryption for a volume that has none.
+//! `add-secret`: the first passphrase or startup key of Azure Disk Encryption for a volume that has none.
 
+use atrest::volume::HeaderFormat;
 use atrest_ade::{FILE_NAME, SecretUrl, Source, Tags, add_secret, add_token};
 use clap::Args;
 use schemars::JsonSchema;
@@ -20,9 +21,16 @@ pub struct AddSecret {
     /// The name of the machine, for the secret's tag
     #[arg(long, value_name = "NAME", requires = "secret")]
     machine: Option<String>,
-    /// The name of the passphrase's file, for the secret's tag; that of a data disk ends with _CONTROLLER_LUN
-    #[arg(long, value_name = "NAME", requires = "secret", default_value = FILE_NAME)]
-    file_name: String,
+    /// Linux: the name of the passphrase's file, for the secret's tag: LinuxPassPhraseFileName, or that and _CONTROLLER_LUN for a data
+    /// disk
+    #[arg(long, value_name = "NAME", requires = "secret")]
+    file_name: Option<String>,
+    /// Windows: the drive letter, for the secret's tag
+    #[arg(long, value_name = "LETTER", requires = "secret")]
+    volume_letter: Option<String>,
+    /// Windows: the label of the volume, for the secret's tag
+    #[arg(long, value_name = "TEXT", requires = "secret")]
+    volume_label: Option<String>,
     #[command(flatten)]
     token: NewTokenArgs,
     #[command(flatten)]
@@ -61,8 +69,14 @@ impl AddSecret {
         let secret = ade.ask(|source, vaults| {
             let added = match source {
                 Source::Secret { url, kek } => {
-                    let mut tags = Tags::new(kek.clone(), &self.file_name, "");
+                    let mut tags = Tags::default();
+                    tags.kek.clone_from(kek);
+                    // That of BitLocker is named for its key.
+                    let is_windows = volume.header().format() == HeaderFormat::BitLocker;
+                    tags.file_name = self.file_name.clone().or_else(|| (!is_windows).then(|| FILE_NAME.to_owned()));
                     tags.machine_name.clone_from(&self.machine);
+                    tags.volume_letter.clone_from(&self.volume_letter);
+                    tags.volume_label.clone_from(&self.volume_label);
                     add_secret(&volume, url, &tags, vaults, &keyslot).map(Some)
                 }
                 Source::Token => add_token(&volume, &ade.new_token(&self.token)?, vaults, &keyslot).map(|()| None),

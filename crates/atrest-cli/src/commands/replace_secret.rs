@@ -1,4 +1,4 @@
-//! `replace-secret`: a new passphrase for a disk that stays under Azure Disk Encryption.
+//! `replace-secret`: a new passphrase or startup key for a disk that stays under Azure Disk Encryption.
 
 use atrest_ade::{Disk, ReplaceOptions, Source, replace_secret, replace_token};
 use clap::Args;
@@ -49,7 +49,7 @@ impl Answer for ReplacedSecret {
 impl ReplaceSecret {
     pub fn run(self, output: Output) -> Result<()> {
         if !self.ade.is_given() {
-            return Err(Failure::usage("say where the passphrase is: --secret URL or --token"));
+            return Err(Failure::usage("say where the passphrase or startup key is: --secret URL or --token"));
         }
         let mut disk = Disk::new(devices::open(&self.device, Access::Write)?);
         if let Some(header) = &self.header {
@@ -64,8 +64,7 @@ impl ReplaceSecret {
                 Source::Token => replace_token(&disk, vaults, &options).map(|()| None),
                 _ => return Err(Failure::usage("this kind of place for a passphrase isn't known")),
             };
-            let hint =
-                "if that ended it half-way, the same command goes on: until then both passphrases have to be kept";
+            let hint = "if that ended it half-way, the same command goes on: until then both versions have to be kept";
             let told = |e| Failure::from(e).about(&self.device);
             replaced.map_err(|e| if matches!(e, atrest::Error::Io { .. }) { told(e).hint(hint) } else { told(e) })
         })?;

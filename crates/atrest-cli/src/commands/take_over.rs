@@ -53,7 +53,7 @@ pub struct TakenOver {
 impl Answer for TakenOver {
     fn text(&self, out: &mut Text) {
         if !self.taken {
-            return out.line(format_args!("the passphrase opens {}; nothing was changed", shown(&self.device)));
+            return out.line(format_args!("the secret or token opens {}; nothing was changed", shown(&self.device)));
         }
         out.line(format_args!("the vault opens {}", shown(&self.device)));
         self.removed.iter().for_each(|id| out.line(format_args!("removed {id}")));
@@ -66,7 +66,7 @@ impl Answer for TakenOver {
 impl TakeOver {
     pub fn run(self, output: Output) -> Result<()> {
         if !self.ade.is_given() {
-            return Err(Failure::usage("say where the passphrase is: --secret URL or --token"));
+            return Err(Failure::usage("say where the passphrase or startup key is: --secret URL or --token"));
         }
         self.ade.ask(|source, vaults| self.take(source, vaults, output))
     }

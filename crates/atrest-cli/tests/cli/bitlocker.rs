@@ -31,7 +31,7 @@ fn kinds(place: &Place, image: &str) -> Vec<String> {
 }
 
 /// Has dissect read a whole volume, and cryptsetup find what opens it.
-fn judged(place: &Place, image: &str, plain: &[u8], ways: &[(&str, &str, &str)]) {
+pub fn judged(place: &Place, image: &str, plain: &[u8], ways: &[(&str, &str, &str)]) {
     let (has_dissect, has_cryptsetup) = (python("dissect.fve"), peer("cryptsetup"));
     for (kind, secret, key_file) in ways {
         if has_dissect {

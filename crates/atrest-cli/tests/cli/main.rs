@@ -26,7 +26,7 @@ mod obstacles;
 mod rotating;
 mod schemas;
 mod secrets;
-#[cfg(any(feature = "etcd", feature = "postgres"))]
+#[cfg(any(feature = "etcd", feature = "kms", feature = "postgres"))]
 #[path = "../../../../tests/common/servers.rs"]
 mod servers;
 mod serving;
@@ -41,3 +41,5 @@ mod taking_over;
 mod terminal;
 mod vault_secrets;
 mod volumes;
+#[cfg(feature = "kms")]
+mod windows_secret;

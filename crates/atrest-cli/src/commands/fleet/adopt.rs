@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use atrest::Error;
 use atrest::managed::{AdoptOptions, DiskService, NewDisk, Resource, ResourceName};
-use atrest::{Credential, Error, Secret};
 use clap::Args;
 
 use super::answers::Thing;
 #[cfg(feature = "kms")]
 use crate::ade::AdeArgs;
+use crate::credentials::Opener;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, quoted};
 use crate::progress::{Progress, Show};
@@ -61,19 +62,16 @@ impl Adopt {
         if found.is_some() {
             options = options.guest_encrypted(true);
         }
-        let secret = match (&self.key_file, &self.passphrase_from, found) {
-            (Some(_), None, None) => None,
-            (None, source, None) => Some(match source {
+        let opener = match (&self.key_file, &self.passphrase_from, found) {
+            (Some(path), None, None) => Opener::KeyFile(path.clone()),
+            (None, source, None) => Opener::Passphrase(match source {
                 Some(source) => source.read("passphrase of the volume", false)?,
                 None => secrets::prompt("passphrase of the volume", false)?,
             }),
-            (None, None, found) => found,
+            (None, None, Some(found)) => found,
             _ => return Err(Failure::usage("give one way to open the volume, not several")),
         };
-        let credential = match (&secret, &self.key_file) {
-            (None, Some(path)) => Credential::KeyFile(path),
-            (secret, _) => Credential::Passphrase(secret.as_ref().map_or(&[], Secret::expose)),
-        };
+        let credential = opener.credential()?;
         // A signal that comes from here on is looked at between steps.
         let _gently = Gently::new();
         let mut disk =
@@ -129,11 +127,11 @@ impl Adopt {
         service.resource(&ResourceName::disk(&self.name)).ok().filter(|disk| self.is_begun(disk))
     }
 
-    /// The passphrase of a disk of Azure Disk Encryption, if it is said where that is.
+    /// What opens a disk of Azure Disk Encryption, if it is said where that is.
     #[cfg(feature = "kms")]
-    fn of_azure(&self, service: &DiskService, disks: &str) -> Result<Option<Secret>> {
+    fn of_azure(&self, service: &DiskService, disks: &str) -> Result<Option<Opener>> {
         use crate::failure::About;
-        use atrest_ade::{Disk, passphrase};
+        use atrest_ade::{Disk, credential};
         if !self.ade.is_given() {
             return Ok(None);
         }
@@ -144,11 +142,12 @@ impl Adopt {
             (Err(Error::NotFound { .. }), Some(disk)) => backend.open(&disk.region, &disk.id)?,
             (opened, _) => opened?,
         };
-        self.ade.ask(|source, vaults| passphrase(&Disk::new(device), source, vaults).map(Some).about(&self.image))
+        let found = self.ade.ask(|source, vaults| credential(&Disk::new(device), source, vaults).about(&self.image));
+        found.map(Opener::Azure).map(Some)
     }
 
     #[cfg(not(feature = "kms"))]
-    fn of_azure(&self, _: &DiskService, _: &str) -> Result<Option<Secret>> {
+    fn of_azure(&self, _: &DiskService, _: &str) -> Result<Option<Opener>> {
         Ok(None)
     }
 }
