@@ -1,5 +1,6 @@
 //! Rotation: moves every disk of a set to the newest version of its key, or to another key (26 to 33).
 
+use core::cell::Cell;
 use core::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -204,7 +205,9 @@ impl Inner {
         };
         // Another host has gone over to it, or it is continued: then nothing is written.
         let set = if set.active_key == key { set } else { go_over()? };
+        let began = Cell::new(None);
         let round = || {
+            began.set(self.store.changes());
             // Members that are leaving are among them: they may still be under this set's old key.
             let queue = Queue::Set(set.name.clone());
             self.rewrap_all(&queue, |_| true, |name, notes| self.rewrap(&set, name, notes), progress)
@@ -212,10 +215,25 @@ impl Inner {
         let finish = |rewrapped, at_end: AtEnd<'_>| self.finish(&set, rewrapped, at_end);
         let rewrapped = match &self.keys.fleet {
             Some(fleet) => self.rotate_shared(fleet, Goal::Set(&set), again, progress, finish),
-            None => until_finished(round, &Left::default(), |rewrapped| finish(rewrapped, &|_, _| Ok(()))),
+            None => until_finished(round, &Left::default(), |rewrapped| {
+                if rewrapped == 0 && self.is_unchanged(&set, began.get())? {
+                    return Ok(None);
+                }
+                finish(rewrapped, &|_, _| Ok(()))
+            }),
         };
         let rewrapped = rewrapped.map_err(|(at, e)| self.stopped(name, at.as_ref(), e, failures))?;
         Ok(Rotation { key: set.active_key, rewrapped })
+    }
+
+    /// Whether a round that moved nothing has seen each member under the active key, in a store that nobody changed since it `began`. Then
+    /// there is nothing to look for at the end, and nothing to note.
+    fn is_unchanged(&self, rotated: &EncryptionSet, began: Option<u64>) -> Result<bool> {
+        let set = self.store.set(&rotated.name)?;
+        let is_at_rest = set.active_key == rotated.active_key && set.previous_keys.is_empty();
+        // Those that come or go are under another set's key, perhaps: the end looks at them.
+        let is_complete = is_at_rest && self.store.joining_page(None)?.0.is_empty();
+        Ok(is_complete && began.is_some() && self.store.changes() == began)
     }
 
     /// Notes that a rotation has ended, unless a member isn't proven to be under the active key: then it returns that
