@@ -70,20 +70,24 @@ impl DiskCredential {
 
 /// What bytes may mean: a startup key if any of these is one, or else passphrases. `is_startup_key` is what the tags say.
 pub(crate) fn of_any(all: impl IntoIterator<Item = Secret>, is_startup_key: bool) -> Result<Vec<DiskCredential>> {
-    let (mut passphrases, mut failure) = (Vec::new(), None);
+    let (mut others, mut failure) = (Vec::new(), None);
     for bytes in all {
         match StartupKey::parse(bytes.expose()) {
             Ok(_) => return Ok(vec![DiskCredential::StartupKey(bytes)]),
             Err(e) => failure = failure.or(Some(e)),
         }
-        if (1..=LONGEST).contains(&bytes.len()) {
-            passphrases.push(DiskCredential::Passphrase(bytes));
-        }
+        others.push(bytes);
     }
     match failure {
         Some(failure) if is_startup_key => Err(failure),
-        _ => Ok(passphrases),
+        _ => Ok(passphrases(others)),
     }
+}
+
+/// Those of a length that a passphrase may have.
+pub(crate) fn passphrases(all: impl IntoIterator<Item = Secret>) -> Vec<DiskCredential> {
+    let fits = |bytes: &Secret| (1..=LONGEST).contains(&bytes.len());
+    all.into_iter().filter(fits).map(DiskCredential::Passphrase).collect()
 }
 
 /// Refuses what is of the other system than the disk.

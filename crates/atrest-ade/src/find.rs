@@ -76,9 +76,9 @@ fn of_tokens(disk: &Disk, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     if found.is_empty() { Err(failure.unwrap_or_else(none)) } else { Ok(found) }
 }
 
-/// What a token may mean.
+/// What a token may mean: passphrases, since tokens are of LUKS. A startup key in one hides no other token.
 pub(crate) fn in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
-    credential::of_any(bytes_in_token(token, vaults)?, false)
+    Ok(credential::passphrases(bytes_in_token(token, vaults)?))
 }
 
 fn bytes_in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<Secret>> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use atrest::volume::StartupKey;
 use atrest::{Error, OpenOptions, Secret};
 use atrest_ade::{AdeToken, Disk, Kek, KeyEncryptionKeys, SecretStore, Source, Tags, TokenPassphrase, Vaults};
 use atrest_ade::{generate, open, seal};
@@ -64,7 +65,11 @@ fn hostile_tokens_beside_a_sound_one_cost_little_and_hide_nothing() {
     let mut elsewhere = token(TokenPassphrase::Wrapped(wrapped.clone()));
     elsewhere.kek_url = Some("https://evil.example/keys/disks/1".into());
     let garbage = token(TokenPassphrase::Wrapped(vec![9; 300]));
-    let tokens = [elsewhere.to_json(), garbage.to_json(), token(TokenPassphrase::Wrapped(wrapped)).to_json()];
+    // By a KEK, whoever has its public half wraps what he likes.
+    let startup_key = MemoryKek.wrap(&kek.id, kek.algorithm, &StartupKey::generate().unwrap().bytes()).unwrap();
+    let startup_key = token(TokenPassphrase::Wrapped(startup_key));
+    let sound = token(TokenPassphrase::Wrapped(wrapped));
+    let tokens = [elsewhere.to_json(), garbage.to_json(), startup_key.to_json(), sound.to_json()];
     let vaults = Vaults { secrets: &[], keks: &[&MemoryKek] };
     let disk = Disk::new(small(&passphrase, &tokens));
     assert!(holds_content(&open(&disk, &Source::Token, vaults, &OpenOptions::new()).unwrap()));
