@@ -93,7 +93,7 @@ pub fn add_secret<D: BlockDevice>(
             store.get(url.name(), Some(&version))?
         }
     };
-    give(volume, &find::in_secret(&found, tags.kek.as_ref(), vaults)?, keyslot)?;
+    give(volume, &find::in_secret(&found, tags.kek.as_ref(), format, vaults)?, keyslot)?;
     format!("{url}/{}", found.version).parse()
 }
 

@@ -68,7 +68,7 @@ impl DiskCredential {
     }
 }
 
-/// What bytes may mean: a startup key if any of these is one, or else passphrases. `is_startup_key` is what the tags say.
+/// What bytes may mean: a startup key if any of these is one, or else passphrases. With `is_startup_key` it is an error that none is.
 pub(crate) fn of_any(all: impl IntoIterator<Item = Secret>, is_startup_key: bool) -> Result<Vec<DiskCredential>> {
     let (mut others, mut failure) = (Vec::new(), None);
     for bytes in all {
@@ -79,7 +79,10 @@ pub(crate) fn of_any(all: impl IntoIterator<Item = Secret>, is_startup_key: bool
         others.push(bytes);
     }
     match failure {
-        Some(failure) if is_startup_key => Err(failure),
+        Some(Error::InvalidOption(text)) if is_startup_key => Err(Error::InvalidOption(format!(
+            "{text}. The secret's tags call it one: it is damaged, or wrapped by a key that they don't name; name that key, or another \
+             version of the secret"
+        ))),
         _ => Ok(passphrases(others)),
     }
 }
@@ -98,11 +101,11 @@ pub(crate) fn check(found: &DiskCredential, format: HeaderFormat) -> Result<()> 
     Err(Error::NoSuchProtector(match found.file_name()? {
         None => format!(
             "the disk is {format}, as Windows has it, and no startup key (.BEK) was found: what the secret holds may be the \
-             passphrase of a disk of Linux, or wrapped by a key that its tags don't name"
+             passphrase of a disk of Linux, or wrapped by a key that its tags don't name; name that key, or the disk's own secret"
         ),
         Some(name) => format!(
             "the disk is {format}, as Linux has it, and opens by a passphrase; the secret holds the startup key {name} of a \
-             BitLocker volume of Windows"
+             BitLocker volume of Windows; name the disk's own secret"
         ),
     }))
 }

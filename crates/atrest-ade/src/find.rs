@@ -42,13 +42,18 @@ pub struct Vaults<'v> {
 /// What may open a disk, the likely ones first.
 pub(crate) fn credentials(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     match source {
-        Source::Secret { url, kek } => of_secret(url, kek.as_ref(), vaults),
+        Source::Secret { url, kek } => of_secret(url, kek.as_ref(), disk.format()?, vaults),
         Source::Token => of_tokens(disk, vaults),
     }
 }
 
-fn of_secret(url: &SecretUrl, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
-    in_secret(&store_of(url, vaults)?.get(url.name(), url.version())?, kek, vaults)
+fn of_secret(
+    url: &SecretUrl,
+    kek: Option<&Kek>,
+    format: HeaderFormat,
+    vaults: Vaults<'_>,
+) -> Result<Vec<DiskCredential>> {
+    in_secret(&store_of(url, vaults)?.get(url.name(), url.version())?, kek, format, vaults)
 }
 
 pub(crate) fn store_of<'v>(url: &SecretUrl, vaults: Vaults<'v>) -> Result<&'v dyn SecretStore> {
@@ -56,11 +61,17 @@ pub(crate) fn store_of<'v>(url: &SecretUrl, vaults: Vaults<'v>) -> Result<&'v dy
     store.ok_or_else(|| Error::NotThisVault { wanted: url.to_string() })
 }
 
-/// What a secret may mean.
-pub(crate) fn in_secret(found: &StoredSecret, kek: Option<&Kek>, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
+/// What a secret may mean for a disk of this format.
+pub(crate) fn in_secret(
+    found: &StoredSecret,
+    kek: Option<&Kek>,
+    format: HeaderFormat,
+    vaults: Vaults<'_>,
+) -> Result<Vec<DiskCredential>> {
     let tags = if kek.is_none() { Tags::read(&found.tags)? } else { Tags::default() };
     let all = passphrase::of_value(&found.value, kek.or(tags.kek.as_ref()), vaults.keks)?;
-    credential::of_any(all, of_startup_key(&found.tags))
+    // The tag only explains a failure. A wrong one keeps no disk of Linux from its passphrase.
+    credential::of_any(all, format == HeaderFormat::BitLocker && of_startup_key(&found.tags))
 }
 
 /// One token that is no good must not hide another one that is.

@@ -60,13 +60,14 @@ pub fn replace_secret(
     let why = || Error::InvalidOption("name the version of the secret that the disk has now".into());
     let (store, version) = (find::store_of(url, vaults)?, url.version().ok_or_else(why)?);
     let before = store.get(url.name(), Some(version))?;
-    let old = find::in_secret(&before, kek, vaults)?;
+    let format = disk.format()?;
+    let old = find::in_secret(&before, kek, format, vaults)?;
     let mut newest = store.get(url.name(), None)?;
     if newest.version == version {
         // No secret for a disk that it doesn't open.
         drop(find::by_any(disk, &old, &options.open)?);
         let tags = Tags::read(&before.tags)?;
-        let new = DiskCredential::generate(disk.format()?)?;
+        let new = DiskCredential::generate(format)?;
         let value = seal(new.bytes(), kek.or(tags.kek.as_ref()), vaults.keks)?;
         let mut all = before.tags;
         if let Some(name) = new.file_name()? {
@@ -75,7 +76,7 @@ pub fn replace_secret(
         let version = store.set(url.name(), &value, &all)?;
         newest = store.get(url.name(), Some(&version))?;
     }
-    let new = find::in_secret(&newest, kek, vaults)?;
+    let new = find::in_secret(&newest, kek, format, vaults)?;
     let volume = give(disk, &old, &new, options)?;
     remove(&volume, &old, &new, options)?;
     format!("{}/secrets/{}/{}", url.vault(), url.name(), newest.version).parse()

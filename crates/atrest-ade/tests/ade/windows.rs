@@ -144,13 +144,13 @@ fn secrets_of_linux_and_of_windows_and_of_other_volumes_are_told_apart() {
     let named = bek(None);
     let by_kek = bek(Some(&kek));
     let not_one: Vec<Case<'_>> = vec![
-        (&windows, plain(&cut), &named, vec![".BEK", "155 bytes"]),
+        (&windows, plain(&cut), &named, vec![".BEK", "155 bytes", "name that key, or another version"]),
+        (&windows, wrapped.clone(), &named, vec![".BEK", "wrapped by a key that they don't name"]),
         (&windows, Secret::copy_from(b"no base64!"), &named, vec![".BEK", "10 bytes"]),
         (&windows, Secret::copy_from(b""), &named, vec![".BEK", "0 bytes"]),
         (&windows, long, &named, vec![".BEK", "more than 65536"]),
         (&windows, plain(&passphrase), &named, vec![".BEK", "no known version"]),
         (&windows, Secret::copy_from(b"no base64!"), &by_kek, vec!["fails its integrity check"]),
-        (&linux, seal(&passphrase, Some(&kek), &[&MemoryKek]).unwrap(), &by_kek, vec![".BEK"]),
     ];
     for (disk, value, tags, said) in cases.into_iter().chain(not_one) {
         secrets.set("disk-1", &value, tags).unwrap();
@@ -160,6 +160,15 @@ fn secrets_of_linux_and_of_windows_and_of_other_volumes_are_told_apart() {
         let found = credential(disk, &source(None, None), vaults).unwrap_err();
         assert_eq!(found.to_string(), text);
         assert!(!format!("{opened:?}").contains("AAAAAAAA"));
+    }
+    // A tag that is wrong keeps nobody from what opens the disk.
+    for kek in [None, Some(&kek)] {
+        secrets.set("disk-1", &seal(&passphrase, kek, &[&MemoryKek]).unwrap(), &bek(kek)).unwrap();
+        assert!(holds_content(&open(&linux, &source(None, None), vaults, &OpenOptions::new()).unwrap()));
+        secrets
+            .set("disk-1", &seal(&file, kek, &[&MemoryKek]).unwrap(), &Tags::new(kek.cloned(), FILE_NAME, "").to_map())
+            .unwrap();
+        assert!(holds_content(&open(&windows, &source(None, None), vaults, &OpenOptions::new()).unwrap()));
     }
     // Any byte changed, any cut: opened by the right bytes only.
     for at in 0..file.len() {
