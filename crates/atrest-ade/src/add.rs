@@ -76,11 +76,11 @@ pub fn add_secret<D: BlockDevice>(
     let store = find::store_of(url, vaults)?;
     all.insert(VOLUME.into(), volume.header().uuid().into());
     let found = match newest(store, url)? {
-        Some(found) if without_file(found.tags.clone()) == all => found,
+        Some(found) if is_of_killed_call(found.tags.clone(), &all, format) => found,
         Some(_) => {
             return Err(Error::ResourceExists(format!(
                 "{url} is there already, with other tags: it may be another disk's. Name another secret, or replace the \
-                 passphrase of a disk that has this one"
+                 passphrase or startup key of a disk that has this one"
             )));
         }
         None => {
@@ -157,12 +157,15 @@ pub fn add_token<D: BlockDevice>(
     volume.header().remove_protector(ProtectorId::Token(id))
 }
 
-/// The tags without the name of a startup key's file, which differs in each call.
-fn without_file(mut tags: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    if of_startup_key(&tags) {
-        tags.remove(FILE);
-    }
-    tags
+/// Whether a secret with these tags is of a killed call that would set `wanted`. A startup key's file has another name in each call, and
+/// has one: without it Windows wouldn't find the key.
+fn is_of_killed_call(
+    mut found: BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+    format: HeaderFormat,
+) -> bool {
+    let names_file = format != HeaderFormat::BitLocker || (of_startup_key(&found) && found.remove(FILE).is_some());
+    names_file && found == *wanted
 }
 
 /// Before anything is made for it.

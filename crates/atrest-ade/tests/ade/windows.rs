@@ -309,6 +309,13 @@ fn what_takes_no_startup_key_is_refused_and_nothing_is_made() {
         secrets.set("disk-1", &value, &there).unwrap();
         assert!(matches!(add(&tags(None)), Error::ResourceExists(_)));
     }
+    // What a killed call leaves has the name of the file, by which Windows finds it.
+    let mut unnamed = tags(None).to_map();
+    unnamed.insert("VolumeUUID".into(), Header::load(&*device).unwrap().uuid().into());
+    secrets.set("disk-1", &seal(&key().0, None, &[]).unwrap(), &unnamed).unwrap();
+    let refused =
+        add_secret(&by(&device, &own), &url(), &tags(None), vaults, &KeyslotOptions::new()).map(drop).unwrap_err();
+    assert!(matches!(refused, Error::ResourceExists(_)), "{refused}");
     assert!(device.bytes() == before);
     // No secret is made for a disk that the old one doesn't open.
     let version = secrets.set("disk-1", &seal(&key().0, None, &[]).unwrap(), &BTreeMap::new()).unwrap();
