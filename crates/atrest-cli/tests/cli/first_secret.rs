@@ -71,7 +71,15 @@ fn a_volume_gets_its_first_secret() {
 #[test]
 fn a_killed_first_secret_is_finished_by_the_same_command() {
     let Some(place) = unknown_to_azure() else { return };
-    let add = [&["add-secret", "disk", "--key-file", "own", "--secret", FIRST], &COPIED[..], &FAST].concat();
+    killed(&place, &["--key-file", "own"], &FAST, || {
+        by_peer(&place, "cryptsetup", &["open", "--test-passphrase", "--key-file", "own", "disk"]);
+    });
+}
+
+/// Kills `add-secret` of `disk`, with these arguments more, at twelve instants. `disk` opens by `own` after each, and by its secret after
+/// the same command once more.
+pub fn killed(place: &Place, own: &[&str], more: &[&str], judged: impl Fn()) {
+    let add = [&["add-secret", "disk", "--secret", FIRST], own, &COPIED, more].concat();
     let (disk, vault) = (place.read("disk"), place.read("copied.vault"));
     let whole = Instant::now();
     place.ok(&add);
@@ -87,14 +95,14 @@ fn a_killed_first_secret_is_finished_by_the_same_command() {
         std::thread::sleep(took * part / 8);
         child.kill().unwrap();
         child.wait().unwrap();
-        place.ok(&["info", "disk", "--unlock", "--key-file", "own"]);
-        match opens_by(&place, &first) {
+        place.ok(&[&["info", "disk", "--unlock"], own].concat());
+        match opens_by(place, &first) {
             true => already += 1,
             false => not_yet += 1,
         }
         assert_eq!(place.json("add-secret", &add)["secret"], first, "killed after {part} of 11 parts");
-        assert!(opens_by(&place, &first));
-        by_peer(&place, "cryptsetup", &["open", "--test-passphrase", "--key-file", "own", "disk"]);
+        assert!(opens_by(place, &first));
+        judged();
     }
     assert!(not_yet > 0 && already > 0, "{not_yet} were opened later, {already} at once");
 }

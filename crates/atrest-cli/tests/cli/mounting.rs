@@ -9,9 +9,10 @@ use rustix::process::Signal;
 use crate::common::{Place, by_peer, conforms, ended, peer, started, stop};
 use crate::documents::{blocks, commands, document};
 
-fn mount(place: &Place, args: &[&str]) -> Option<Child> {
+/// Mounts the image in `dir`, unless nobody may mount here.
+pub fn mount(place: &Place, image: &str, args: &[&str]) -> Option<Child> {
     fs::create_dir_all(place.path("dir")).unwrap();
-    let mut command = place.command(&[&["mount", "a.luks", "dir"], args, &["--json"]].concat());
+    let mut command = place.command(&[&["mount", image, "dir"], args, &["--json"]].concat());
     let (mut child, line) = started(command.stderr(Stdio::piped()));
     if line.is_empty() {
         let mut said = String::new();
@@ -30,7 +31,7 @@ fn mount(place: &Place, args: &[&str]) -> Option<Child> {
 fn the_file_is_read_and_written_at_every_byte() {
     let place = Place::with_vault();
     let mut plain = place.encrypted("a.luks", 1 << 20);
-    let Some(child) = mount(&place, &[]) else { return };
+    let Some(child) = mount(&place, "a.luks", &[]) else { return };
     assert_eq!(place.read("dir/volume"), plain);
     let names: Vec<_> = fs::read_dir(place.path("dir")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["volume"]);
@@ -58,7 +59,7 @@ fn a_file_system_is_made_in_it_and_checked() {
     }
     let place = Place::with_vault();
     place.ok(&["format", "a.luks", "--size", "16M"]);
-    let Some(mut child) = mount(&place, &[]) else { return };
+    let Some(mut child) = mount(&place, "a.luks", &[]) else { return };
     by_peer(&place, "mke2fs", &["-q", "-F", "-t", "ext4", "dir/volume"]);
     by_peer(&place, "e2fsck", &["-f", "-n", "dir/volume"]);
     // Somebody else unmounts it.
@@ -73,7 +74,7 @@ fn for_reading_nothing_is_written() {
     let place = Place::with_vault();
     place.encrypted("a.luks", 1 << 20);
     let before = place.read("a.luks");
-    let Some(child) = mount(&place, &["--read-only"]) else { return };
+    let Some(child) = mount(&place, "a.luks", &["--read-only"]) else { return };
     assert!(File::options().write(true).open(place.path("dir/volume")).is_err());
     // A file that is open doesn't keep it from ending.
     let held = File::open(place.path("dir/volume")).unwrap();
@@ -86,7 +87,7 @@ fn for_reading_nothing_is_written() {
 fn the_lines_of_the_manual_run() {
     let place = Place::with_vault();
     place.encrypted("a.luks", 4096);
-    let Some(child) = mount(&place, &[]) else { return };
+    let Some(child) = mount(&place, "a.luks", &[]) else { return };
     stop(child, Signal::TERM);
     place.encrypted("disk.luks", 1 << 20);
     let mut script = String::from("set -eu\n");

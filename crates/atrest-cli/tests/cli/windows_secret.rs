@@ -4,7 +4,10 @@ use rustix::process::Signal;
 
 use crate::bitlocker::judged;
 use crate::common::{Place, by_peer, peer, stop};
+use crate::first_secret::killed;
 use crate::fleet;
+#[cfg(feature = "mount")]
+use crate::mounting::mount;
 use crate::serving::serve;
 use crate::taking_over::{VAULT, version};
 
@@ -127,6 +130,38 @@ fn secrets_of_linux_and_of_windows_are_told_apart() {
     let windows = add(&place, &[]);
     place.encrypted("linux.img", 1 << 20);
     check("linux.img", &windows).failed(4, "of a BitLocker volume of Windows");
+}
+
+#[test]
+fn a_killed_first_startup_key_is_finished_by_the_same_command() {
+    let (place, plain) = place();
+    place.ok(&["protector", "add", "win.img", "--key-file", "own", "--new-startup-key", "own.bek"]);
+    std::fs::rename(place.path("win.img"), place.path("disk")).unwrap();
+    let own = ["--startup-key", "own.bek"];
+    killed(&place, &own, &[], || {
+        place.ok(&[&["decrypt", "disk", "out.img"], &own[..]].concat());
+        assert!(place.read("out.img")[..plain.len()] == plain);
+        std::fs::remove_file(place.path("out.img")).unwrap();
+    });
+    judged(&place, "disk", &plain, &[("bek", "own.bek", "own.bek")]);
+}
+
+#[cfg(feature = "mount")]
+#[test]
+fn a_volume_is_mounted_by_its_secret() {
+    let (place, plain) = place();
+    let secret = add(&place, &[]);
+    let Some(child) = mount(&place, "win.img", &with(&["--secret", &secret])) else { return };
+    let mut now = place.read("dir/volume");
+    assert!(now[..plain.len()] == plain);
+    let file = std::fs::File::options().write(true).open(place.path("dir/volume")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0x5a; 3000], 5001).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    now[5001..8001].fill(0x5a);
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+    place.ok(&["decrypt", "win.img", "out.img", "--key-file", "own"]);
+    assert!(place.read("out.img") == now);
 }
 
 /// The data comes under a vault's key by a copy that is plain nowhere but in memory and in a socket.
