@@ -31,7 +31,7 @@ pub fn base64(bytes: &[u8]) -> String {
 
 /// Decodes base64 with padding. `None` if it isn't that.
 pub fn base64_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    Base64::decode_vec(text.trim()).ok().map(Zeroizing::new)
+    decoded::<Base64>(text.trim())
 }
 
 /// Base64 for URLs, without padding (RFC 4648, section 5), as JOSE has it (RFC 7515, section 2).
@@ -41,7 +41,15 @@ pub fn base64url(bytes: &[u8]) -> String {
 
 /// Decodes base64 for URLs, without padding. `None` if it isn't that.
 pub fn base64url_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    Base64UrlUnpadded::decode_vec(text).ok().map(Zeroizing::new)
+    decoded::<Base64UrlUnpadded>(text)
+}
+
+/// Not by `decode_vec`: what that has decoded isn't wiped if a later character is no good.
+fn decoded<E: Encoding>(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; text.len().div_ceil(4) * 3]);
+    let len = E::decode(text, &mut bytes).ok()?.len();
+    bytes.truncate(len);
+    Some(bytes)
 }
 
 /// CRC-32C, by Castagnoli's polynomial (RFC 3720, section 12.1). It is slow, and for short texts.
