@@ -3116,8 +3116,8 @@ typedef struct {
 //
 // Errors: those of this section; ATREST_ERR_NO_SUCH_PROTECTOR without a token, for the passphrase of Linux where the disk is
 // BitLocker, for a startup key where it is LUKS, and for that of another disk; ATREST_ERR_WRONG_PASSPHRASE if the passphrase
-// opens nothing; ATREST_ERR_INVALID_OPTION for a secret that its tags call a startup key and isn't one; ATREST_ERR_INVALID_NAME
-// for another form of a URL; those of atrest_volume_open.
+// opens nothing; ATREST_ERR_INVALID_OPTION for a BitLocker disk whose secret holds no startup key, though its tags name the file
+// of one; ATREST_ERR_INVALID_NAME for another form of a URL; those of atrest_volume_open.
 atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
     const atrest_open_options *options, atrest_volume **out);
 

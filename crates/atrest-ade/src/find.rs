@@ -114,8 +114,8 @@ fn bytes_in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
 /// Those of the vaults, where [`Error::KeyRefused`] names a secret or a KEK; [`Error::NotThisVault`] if the secret or the KEK is in a
 /// vault that isn't among these; [`Error::NoSuchProtector`] without a token, for a passphrase where the disk is BitLocker, for a startup
 /// key where it is LUKS, and for that of another disk; [`Error::UnwrapFailed`] for what the KEK didn't wrap;
-/// [`Error::WrongPassphrase`] if the passphrase opens nothing; [`Error::InvalidOption`] for a secret that should be a startup key and
-/// isn't; those of [`Volume::open`].
+/// [`Error::WrongPassphrase`] if the passphrase opens nothing; [`Error::InvalidOption`] for a BitLocker disk whose secret holds no startup
+/// key, though its tags name the file of one; those of [`Volume::open`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
