@@ -10,7 +10,7 @@ use crate::find::{self, Vaults};
 use crate::object_url::SecretUrl;
 use crate::passphrase::{generate, seal, wrap};
 use crate::store::{SecretStore, StoredSecret};
-use crate::tags::{FILE, Tags, of_startup_key};
+use crate::tags::{FILE, FILE_NAME, Tags, of_startup_key};
 use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
 
 /// The tag with the UUID of the volume. It is this crate's own: by it, a call knows the secret of one that was killed.
@@ -20,8 +20,9 @@ const VOLUME: &str = "VolumeUUID";
 /// a keyslot or protector for it. Returns the URL with the secret's version, for the settings of the virtual machine.
 ///
 /// `url` names the secret, without a version. The passphrase ([`generate`](crate::generate)) or startup key is made here, and wrapped by
-/// the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`; that of a startup key also gets the name of
-/// its file, which begins with the protector's identifier, so that `tags` has none. The other ways into the volume stay.
+/// the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`. Without a file name, that of a passphrase is
+/// [`FILE_NAME`](crate::FILE_NAME). That of a startup key begins with the protector's identifier, so that `tags` has none. The other ways
+/// into the volume stay.
 ///
 /// The secret is in the vault before the volume has a keyslot for it, and the keyslot is proven by what the vault gives back. Killed
 /// at any instant, the volume opens as before; call it again with the same `url` and `tags`: the newest version of a secret that has
@@ -60,14 +61,15 @@ pub fn add_secret<D: BlockDevice>(
         return Err(Error::InvalidOption("name the secret without a version: the version is made here".into()));
     }
     let format = volume.header().format();
-    if !matches!(format, HeaderFormat::Luks(_) | HeaderFormat::BitLocker) {
-        return Err(credential::unsupported(format));
-    }
     let mut all = tags.to_map();
     let names_startup_key = match format {
         HeaderFormat::BitLocker => all.contains_key(FILE),
-        _ => of_startup_key(&all),
+        HeaderFormat::Luks(_) => of_startup_key(&all),
+        other => return Err(credential::unsupported(other)),
     };
+    if let HeaderFormat::Luks(_) = format {
+        all.entry(FILE.into()).or_insert_with(|| FILE_NAME.into());
+    }
     if names_startup_key {
         let text = "a file .BEK is a startup key's, of a BitLocker volume; it is named for the key, which is made here: name none";
         return Err(Error::InvalidOption(text.into()));

@@ -1,10 +1,10 @@
 //! What the crate `atrest-ade` does for C.
 
-use atrest::volume::{HeaderFormat, KeyslotOptions, ProtectorId};
+use atrest::volume::{KeyslotOptions, ProtectorId};
 use atrest::{KeyVault, OpenOptions, Secret, Volume};
 use atrest_ade::{
-    AdeToken, Disk, FILE_NAME, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, SecretUrl, Source, Tags,
-    TakeOverOptions, Vaults,
+    AdeToken, Disk, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, SecretUrl, Source, Tags, TakeOverOptions,
+    Vaults,
 };
 
 use crate::ade_given::{Given, New, Told};
@@ -74,10 +74,8 @@ pub(crate) fn add_secret(
     let url: SecretUrl = url.parse()?;
     let mut tags = Tags::default();
     tags.kek = new.kek.map(|url| Kek::new(url, new.algorithm)).transpose()?;
-    // That of BitLocker is named for its key.
-    let default = (volume.header().format() != HeaderFormat::BitLocker).then_some(FILE_NAME);
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    (tags.file_name, tags.machine_name) = (owned(new.file.or(default)), owned(new.machine));
+    (tags.file_name, tags.machine_name) = (owned(new.file), owned(new.machine));
     (tags.volume_letter, tags.volume_label) = (owned(new.letter), owned(new.label));
     let made = with(vaults, |vaults| Ok(atrest_ade::add_secret(volume, &url, &tags, vaults, keyslot)?))?;
     Ok(made.to_string())

@@ -95,6 +95,10 @@ fn a_secret_that_no_keyslot_has_yet_is_taken_up() {
     let passphrase = generate().unwrap();
     secrets.set("disk-1", &atrest_ade::seal(&passphrase, None, &[]).unwrap(), &all).unwrap();
     let made = add_secret(&volume(&device), &url(), &tags, vaults, &cheap()).unwrap();
+    // The name of the file is that of the extension, unless another is given.
+    let mut unnamed = tags.clone();
+    unnamed.file_name = None;
+    assert_eq!(add_secret(&volume(&device), &url(), &unnamed, vaults, &cheap()).unwrap(), made);
     assert_eq!(versions(&secrets), 1);
     let by = |passphrase: &Secret| {
         Volume::open(device.clone(), Credential::Passphrase(passphrase.expose()), &OpenOptions::new()).is_ok()

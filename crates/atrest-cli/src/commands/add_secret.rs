@@ -1,7 +1,6 @@
 //! `add-secret`: the first passphrase or startup key of Azure Disk Encryption for a volume that has none.
 
-use atrest::volume::HeaderFormat;
-use atrest_ade::{FILE_NAME, SecretUrl, Source, Tags, add_secret, add_token};
+use atrest_ade::{SecretUrl, Source, Tags, add_secret, add_token};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -71,9 +70,7 @@ impl AddSecret {
                 Source::Secret { url, kek } => {
                     let mut tags = Tags::default();
                     tags.kek.clone_from(kek);
-                    // That of BitLocker is named for its key.
-                    let is_windows = volume.header().format() == HeaderFormat::BitLocker;
-                    tags.file_name = self.file_name.clone().or_else(|| (!is_windows).then(|| FILE_NAME.to_owned()));
+                    tags.file_name.clone_from(&self.file_name);
                     tags.machine_name.clone_from(&self.machine);
                     tags.volume_letter.clone_from(&self.volume_letter);
                     tags.volume_label.clone_from(&self.volume_label);
