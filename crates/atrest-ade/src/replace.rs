@@ -42,7 +42,7 @@ impl ReplaceOptions {
 
 /// Gives a disk a new passphrase, or a new startup key if it is BitLocker, as a new version of its secret with the same tags, of which
 /// only the name of the startup key's file is another. Returns the URL with the new version, which the settings of the virtual machine
-/// must name from then on.
+/// must name from then on. Where the tags don't name the key that wraps it, `kek` does; those of the new version name it then.
 ///
 /// `url` names the version that the disk has now. The secret gets the new one before the disk does, and the old keyslot or protector goes
 /// when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version before, or the newest, or both.
@@ -68,8 +68,10 @@ pub fn replace_secret(
         drop(find::by_any(disk, &old, &options.open)?);
         let tags = Tags::read(&before.tags)?;
         let new = DiskCredential::generate(format)?;
-        let value = seal(new.bytes(), kek.or(tags.kek.as_ref()), vaults.keks)?;
+        let by = kek.or(tags.kek.as_ref());
+        let value = seal(new.bytes(), by, vaults.keks)?;
         let mut all = before.tags;
+        all.extend(by.into_iter().flat_map(Kek::tags));
         if let Some(name) = new.file_name()? {
             all.insert(FILE.into(), name);
         }

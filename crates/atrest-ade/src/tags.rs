@@ -38,6 +38,11 @@ impl Kek {
         let why = || Error::InvalidOption("passphrases are wrapped by RSA-OAEP, RSA-OAEP-256 or RSA1_5".into());
         Ok(Kek { id: kek_id(url)?, algorithm: known.ok_or_else(why)? })
     }
+
+    /// The tags that name it.
+    pub(crate) fn tags(&self) -> [(String, String); 2] {
+        [(KEK_URL.into(), self.id.to_string()), (ALGORITHM.into(), self.algorithm.name().into())]
+    }
 }
 
 /// The tags of a secret, as the extension has the host set them.
@@ -82,16 +87,14 @@ impl Tags {
 
     /// The tags for "Set Secret".
     pub fn to_map(&self) -> BTreeMap<String, String> {
-        let kek = self.kek.as_ref();
-        let all = [
-            (KEK_URL, kek.map(|kek| kek.id.to_string())),
-            (ALGORITHM, kek.map(|kek| kek.algorithm.name().to_owned())),
-            (FILE, self.file_name.clone()),
-            (MACHINE, self.machine_name.clone()),
-            (LETTER, self.volume_letter.clone()),
-            (LABEL, self.volume_label.clone()),
+        let others = [
+            (FILE, &self.file_name),
+            (MACHINE, &self.machine_name),
+            (LETTER, &self.volume_letter),
+            (LABEL, &self.volume_label),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        let others = others.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        self.kek.iter().flat_map(Kek::tags).chain(others).collect()
     }
 }
 

@@ -65,6 +65,27 @@ fn a_secret_is_replaced_and_a_killed_call_is_finished_by_another() {
 }
 
 #[test]
+fn the_tags_of_a_replaced_secret_name_the_key_that_wraps_it() {
+    let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
+    let kek = Kek::new(KEK, "RSA-OAEP-256").unwrap();
+    let other = Kek::new(&KEK.replace("/keys/", "/keys/former-"), "RSA-OAEP").unwrap();
+    let value = seal(&passphrase, Some(&kek), &[&MemoryKek]).unwrap();
+    let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };
+    // The tags were lost, or name a key that doesn't wrap it.
+    for (name, tags) in [("lost", Default::default()), ("wrong", Tags::new(Some(other), FILE_NAME, "vm-1").to_map())] {
+        let disk = Disk::new(small(&passphrase, &[]));
+        let version = secrets.set(name, &value, &tags).unwrap();
+        let url: SecretUrl = format!("{ID}/secrets/{name}/{version}").parse().unwrap();
+        let new = replace_secret(&disk, &url, Some(&kek), vaults, &options()).unwrap();
+        assert!(opens(&disk, &at(&new), vaults), "{name}");
+        let told = secrets.get(name, None).unwrap().tags;
+        assert_eq!(Tags::read(&told).unwrap().kek.as_ref(), Some(&kek), "{name}");
+        let kept = |tags: &std::collections::BTreeMap<String, String>| tags.get("MachineName").cloned();
+        assert_eq!(kept(&told), kept(&tags), "{name}");
+    }
+}
+
+#[test]
 fn no_secret_is_made_for_a_disk_that_it_does_not_open() {
     let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
     let value = seal(&generate().unwrap(), None, &[]).unwrap();
