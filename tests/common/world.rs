@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
+use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
 use atrest::managed::store::MemoryStore;
 use atrest::managed::{
     CopyProgress, DiskBackend, DiskService, HostOptions, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot,
@@ -150,6 +150,10 @@ impl KeyVault for Asked {
         }
         if self.customer.is_disabled(wrapped.kek.version()) {
             return Err(Error::KeyRefused { key: wrapped.kek.to_string(), reason: KeyRefusal::Disabled });
+        }
+        if wrapped.algorithm == WrapAlgorithm::Opaque {
+            // As a vault does that reads the names of other keys there, which it asks for.
+            return Err(Error::KeyRefused { key: "another key".into(), reason: KeyRefusal::Missing });
         }
         self.customer.vault.unwrap(wrapped)
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 type Edit = fn(&mut serde_json::Value);
 
 /// Ways to write one's own disk's token so that no vault can be of help.
-const FORGERIES: [(&str, Edit); 5] = [
+const FORGERIES: [(&str, Edit); 6] = [
     ("a DEK of another size", |token| token["key_size"] = json!(if token["key_size"] == 32 { 64 } else { 32 })),
     ("a wrapped key of another length", |token| {
         token["wrapped_dek"] = json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
@@ -24,6 +24,7 @@ const FORGERIES: [(&str, Edit); 5] = [
         token["key_url"] = json!(url);
     }),
     ("another algorithm", |token| token["algorithm"] = json!("RSA-OAEP-256")),
+    ("bytes for which the vault refuses a key", |token| token["algorithm"] = json!("opaque")),
 ];
 
 /// `len` zero bytes, a multiple of three of them, as base64.

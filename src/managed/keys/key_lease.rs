@@ -8,6 +8,7 @@ use super::backoff::Gate;
 use super::lease::{Answer, Lease, LeasePolicy, Now, Span};
 use crate::key::{KeyId, WrappedDek};
 use crate::log::tell;
+use crate::managed::kek::{Kek, Wanted};
 use crate::managed::sync::{lock, try_lock};
 use crate::{Error, KeyRefusal, KeyVault, Result};
 
@@ -116,6 +117,17 @@ impl KeyLease {
         let sample = self.state().sample.clone();
         let answer = self.ask(vault, sample.as_ref(), now);
         self.note(answer, now)
+    }
+
+    /// Asks the vault now, and returns whether it unwraps under the key: a DEK that it has unwrapped before, or one that it wraps
+    /// for that, since an identity with `get` may lack `unwrapKey`.
+    ///
+    /// # Errors
+    /// As [`renew_now`](Self::renew_now).
+    pub(in crate::managed) fn works(&self, now: Now, vault: &Arc<dyn KeyVault>) -> Result<bool> {
+        self.renew_now(now, &**vault)?;
+        let trial = || Kek { vault: vault.clone(), key: Wanted::Version(self.key.clone()) }.try_out();
+        Ok(self.state().sample.is_some() || trial().is_ok())
     }
 
     /// Notes that the vault has refused the key in another call than one for the lease.

@@ -7,6 +7,7 @@ use super::backoff::Gated;
 use super::key_lease::KeyLease;
 use super::lease::Now;
 use crate::key::KeyId;
+use crate::log::tell;
 use crate::managed::kek::Only;
 use crate::managed::layers::{Layers, Opening};
 use crate::managed::records::{EncryptionSet, Resource};
@@ -75,13 +76,22 @@ impl Access {
         let gated = Gated { vault: &*asked, gate: &lease.gate, now };
         let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
         let layers = upper.open(resource, &Only { vault, key: &key }).map_err(|e| {
-            // A right to look at a key is none to use it.
-            if leased && e.is_revocation() {
-                let reason = lease.refused(e, now);
-                self.count_refusal(&lease);
-                suspended(reason)
-            } else {
-                e
+            if !leased || !e.is_revocation() {
+                return e;
+            }
+            // Anyone who can write to a device chooses the bytes that the vault refuses there, for all that share the lease. Only a
+            // refusal of the key itself ends it.
+            match lease.works(now, &asked) {
+                Ok(true) => {
+                    tell!(warn, "the vault refuses what the header of {} holds, but not its key: {e:#}", resource.name);
+                    Error::UnwrapFailed
+                }
+                Err(outage) if !outage.is_revocation() => outage,
+                Ok(false) | Err(_) => {
+                    let reason = lease.refused(e, now);
+                    self.count_refusal(&lease);
+                    suspended(reason)
+                }
             }
         })?;
         Ok(Opened { layers, lease: Some(lease) })
