@@ -11,8 +11,8 @@ impl StoreCheck {
     /// changed.
     ///
     /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) while a service has the store open; [`Error::Io`](crate::Error::Io) if it
-    /// can't be read at all.
+    /// [`Error::Busy`](crate::Error::Busy) while a service has the store open; [`Error::NotFound`](crate::Error::NotFound);
+    /// [`Error::Io`](crate::Error::Io) if it can't be read at all.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self> {
         store::check_file(path.as_ref())
     }
@@ -33,7 +33,8 @@ impl DiskService {
     /// is written under a temporary name, and renamed once it is complete, on the disk and checked.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), also if the file exists already. On failure nothing is left behind.
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists); [`Error::NotFound`](crate::Error::NotFound) without its folder;
+    /// [`Error::Io`](crate::Error::Io). On failure nothing is left behind.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         self.inner.store.backup(to.as_ref())
     }

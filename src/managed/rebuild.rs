@@ -99,7 +99,7 @@ pub struct Unproven {
 /// under the identities of the sets in the old stores.
 ///
 /// # Errors
-/// [`Error::Io`] if `store` exists, or an old store can't be read at all; [`Error::Busy`] while one is open.
+/// [`Error::AlreadyExists`] if `store` exists; [`Error::Io`] if an old store can't be read at all; [`Error::Busy`] while one is open.
 pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &ServiceOptions) -> Result<Rebuilt> {
     let store = store.as_ref();
     store::check_free(store)?;

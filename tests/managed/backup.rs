@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -124,11 +123,11 @@ fn a_backup_replaces_nothing() {
         "link",
     ] {
         match service.backup(folder.join(name)) {
-            Err(Error::Io { source, .. }) => assert_eq!(source.kind(), ErrorKind::AlreadyExists, "{name}"),
+            Err(Error::AlreadyExists { path, .. }) => assert_eq!(path, folder.join(name)),
             other => panic!("{name}: {other:?}"),
         }
     }
-    assert!(matches!(service.backup(folder.join("no folder/backup")), Err(Error::Io { .. })));
+    assert!(matches!(service.backup(folder.join("no folder/backup")), Err(Error::NotFound { what: "folder", .. })));
     assert_eq!(files(folder), before);
     assert_eq!(fs::read(folder.join("there")).unwrap(), b"mine");
     service.backup(folder.join("backup")).unwrap();
@@ -242,7 +241,7 @@ fn a_look_names_each_damaged_record_and_changes_nothing() {
     fs::write(&path, vec![b'x'; 100_000]).unwrap();
     assert!(!StoreCheck::of_file(&path).unwrap().is_sound());
     fs::remove_file(&path).unwrap();
-    assert!(matches!(StoreCheck::of_file(&path), Err(Error::Io { .. })));
+    assert!(matches!(StoreCheck::of_file(&path), Err(Error::NotFound { what: "store", .. })));
     assert!(!path.exists());
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 
 use crate::common::world::{VAULT, World, copy_to, new_disk, quiet, snapshot_of, still, text};
@@ -234,7 +233,7 @@ fn a_rebuilt_store_replaces_nothing() {
     let before = fs::read(&store).unwrap();
     let sources = devices(&world).store(&store);
     match rebuild(&store, &sources, &world.options()) {
-        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), ErrorKind::AlreadyExists),
+        Err(Error::AlreadyExists { path, .. }) => assert_eq!(path, store),
         other => panic!("{other:?}"),
     }
     assert_eq!(fs::read(&store).unwrap(), before);

@@ -47,7 +47,7 @@ impl FileStore {
     /// [`DiskService::backup`](crate::managed::DiskService::backup) does, for a store that no service has open.
     ///
     /// # Errors
-    /// [`Error::Io`], also if the file exists already. On failure nothing is left behind.
+    /// [`Error::AlreadyExists`]; [`Error::NotFound`] without its folder; [`Error::Io`]. On failure nothing is left behind.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         made(to.as_ref(), |engine| {
             self.read(|from| {
@@ -117,7 +117,7 @@ fn made(to: &Path, fill: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
         })?;
         drop(engine);
         opened(&file)?;
-        fs::rename_new(&partial, to).map_err(io)
+        fs::rename_new(&partial, to).map_err(|e| fs::error_at(to, "store", "making the store", e))
     })();
     made.inspect_err(|_| drop(std::fs::remove_file(&partial)))
 }
@@ -127,9 +127,7 @@ pub(in crate::managed) fn check_free(path: &Path) -> Result<()> {
     if std::fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
-    let text = "there is something of this name already, which is not replaced; give another name";
-    let exists = std::io::Error::new(std::io::ErrorKind::AlreadyExists, text);
-    Err(Error::io(format!("making the store {}", path.display()), exists))
+    Err(Error::AlreadyExists { what: "store", path: path.into() })
 }
 
 /// A unique temporary name next to the path.

@@ -56,7 +56,7 @@ impl StoreFile {
 
     fn locked(path: &Path, file: io::Result<File>) -> Result<Self> {
         let io = |e| Error::io(format!("opening the store {}", path.display()), e);
-        let file = file.map_err(io)?;
+        let file = file.map_err(|e| fs::error_at(path, "store", "opening the store", e))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::Busy { what: format!("the store {}", path.display()) });

@@ -25,7 +25,8 @@ impl Untouched {
     /// Opens a file that nobody writes meanwhile.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let io = |e| Error::io(format!("opening the store {}", path.display()), e);
-        let file = fs::open(OpenOptions::new().read(true), path, Links::Follow).map_err(io)?;
+        let file = fs::open(OpenOptions::new().read(true), path, Links::Follow);
+        let file = file.map_err(|e| fs::error_at(path, "store", "opening the store", e))?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::Busy { what: format!("the store {}", path.display()) });
