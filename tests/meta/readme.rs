@@ -66,6 +66,32 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn every_error_has_a_row() {
+    let source = fs::read_to_string(root().join("src/error.rs")).unwrap();
+    let kinds = source.split("pub enum Error {").nth(1).unwrap().split("\n}").next().unwrap();
+    let name = |line: &str| -> String { line.trim().chars().take_while(char::is_ascii_alphanumeric).collect() };
+    let kinds: Vec<String> =
+        kinds.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     ")).map(name).collect();
+    let kinds: Vec<&String> = kinds.iter().filter(|name| !name.is_empty()).collect();
+    assert!(kinds.len() > 60, "only {} kinds were found", kinds.len());
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    for kind in kinds {
+        assert!(page.contains(&format!("`{kind}`")), "docs/errors.md doesn't say what to do about {kind}");
+    }
+    // Each row has the cells of its table.
+    let mut cells = 0;
+    for line in page.lines() {
+        let count = line.matches(" | ").count();
+        match line.starts_with('|') {
+            true if cells > 0 && !line.starts_with("|---") => assert_eq!(count, cells, "{line}"),
+            true if cells == 0 => cells = count,
+            true => {}
+            false => cells = 0,
+        }
+    }
+}
+
+#[test]
 fn the_table_of_behaviours_is_whole() {
     let page = fs::read_to_string(root().join("docs/behaviours.md")).unwrap();
     let mut last = 0;
