@@ -1,4 +1,4 @@
-//! What the store is told of a resource in use.
+//! Notes in the store about a resource in use.
 
 use core::cell::Cell;
 
@@ -11,9 +11,10 @@ use crate::{Error, Result};
 const GROWTH: u64 = 1 << 30;
 
 impl LiveResource {
-    /// Notes how much its DEKs have encrypted, if it grew much. Does nothing while the volumes are being closed.
+    /// Notes how many blocks its DEKs have encrypted, once that number has grown by [`GROWTH`]. Does nothing while the volumes are
+    /// being closed.
     pub(in crate::managed) fn note_growth(&self) {
-        // The volumes aren't kept meanwhile: a suspension would leave the device open, and the next use finds it busy.
+        // The volumes aren't kept meanwhile. Otherwise a suspension would leave the device open, and the next use would find it busy.
         let used = self.held.try_read().ok().and_then(|held| held.layers.as_ref().map(|layers| layers.used_blocks()));
         let (Some(used), mut noted) = (used, lock(&self.noted)) else { return };
         if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
@@ -22,7 +23,7 @@ impl LiveResource {
         }
     }
 
-    /// Its DEK was replaced: nothing is noted yet of what the new one encrypts.
+    /// Resets the noted usage after the DEK was replaced: nothing is noted yet for the new one.
     pub(super) fn uncount(&self) {
         lock(&self.noted)[0] = 0;
     }
@@ -32,7 +33,7 @@ impl LiveResource {
         let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
     }
 
-    /// Notes which write-back cache may hold writes that it lacks.
+    /// Notes the write-back cache that may hold writes that the disk lacks.
     pub(super) fn note_host_cache(&self, id: Option<&str>) -> Result<()> {
         self.record()?;
         let refused = Cell::new(false);
@@ -53,7 +54,7 @@ impl LiveResource {
         self.access.note(&self.name, &self.id, |of| self.put_host_cache(of, of.host_cache.clone()))
     }
 
-    /// Whether that changed anything.
+    /// Puts the cache and its host into the record, and says whether that changed anything.
     fn put_host_cache(&self, of: &mut Resource, id: Option<String>) -> bool {
         let at = id.as_ref().and(self.access.fleet.as_ref()).map(|fleet| fleet.name().to_owned());
         let before = core::mem::replace(&mut of.host_cache, id);

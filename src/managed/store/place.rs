@@ -1,4 +1,4 @@
-//! The keys of records: what a record is of, and where it stands in a store.
+//! The keys of records: a key names the object that its record describes, and orders the records in a store.
 //!
 //! Each part of a key is a name in which everything but letters, digits, '-', '_' and '.' is written as `%XX`. So '/'
 //! only separates parts, and no prefix of one kind of record runs into another's.
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::managed::records::{ResourceKind, ResourceName};
 
-/// What a record is of.
+/// The object that a record describes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     Set(String),
@@ -26,15 +26,15 @@ pub(super) enum Place {
     Joining(ResourceName),
     /// A run of a host's service.
     Host(String),
-    /// Who has a device open, by its id.
+    /// The host that has a device open, by the device's id.
     Attachment(String),
-    /// That an image of this name was made: two makers of one image change this record.
+    /// Marks that an image of this name was made: two makers of one image change this record.
     Image(String),
-    /// How far a rotation was given out to hosts, by the set's name.
+    /// How many parts of a rotation were given out to hosts, by the set's name.
     Turn(String),
     /// A part that was given out: the set's name, the rotation's number and its own.
     Part(String, u64, u64),
-    /// The mark of a run of a host's service, which its commits change that only make records.
+    /// The mark of a run of a host's service. Commits of the run that only make records change it.
     Mark(String),
 }
 
@@ -69,7 +69,7 @@ impl Place {
         }
     }
 
-    /// What the record of this key is of; `None` for a kind that this version doesn't know.
+    /// The place of a key; `None` for a kind that this version doesn't know.
     pub(super) fn of_key(key: &str) -> Option<Self> {
         let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
         let place = match kind {
@@ -103,7 +103,7 @@ impl Place {
         (place.key() == key).then_some(place)
     }
 
-    /// As errors name it: "the record of the ..".
+    /// The name in errors, after "the record of the ".
     pub(super) fn name(&self) -> String {
         match self {
             Place::Set(name) => format!("set {name:?}"),
@@ -144,10 +144,10 @@ pub(super) fn parts_of(set: &str) -> String {
     format!("part/{}/", Part(set))
 }
 
-/// What comes right before a key: no other key is between the two.
+/// A string right before a key: no other key is between the two.
 pub(super) fn before(key: &str) -> String {
     let mut before = key.to_owned();
-    // All keys are of ASCII, and none has a tilde, which comes after all that they have.
+    // Keys are ASCII without tildes, and a tilde sorts after every character in them.
     let last = before.pop().and_then(|last| char::from_u32(u32::from(last).saturating_sub(1)));
     before.extend(last);
     before + "~"
@@ -196,7 +196,7 @@ fn plain(part: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A resource's kind, and its name: that of an image's copy has several parts.
+/// A resource's kind and name. The name of an image's copy has several parts.
 fn named(name: &ResourceName) -> String {
     let mut key = name.kind.name().to_owned();
     for part in name.name.split('/') {

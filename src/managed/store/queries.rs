@@ -1,4 +1,4 @@
-//! What a service reads of its records.
+//! The queries of a service over its records.
 
 use super::errors::{missing, taken};
 use super::layer::Records;
@@ -23,7 +23,7 @@ impl Records {
         Ok(self.json(place)?.map(|json| parse(place, &json)).transpose()?)
     }
 
-    /// What `parse` makes of all records whose keys begin so, in order.
+    /// The results of `parse` for all records whose keys begin with `prefix`, in order.
     pub(super) fn all<T>(&self, prefix: &str, parse: impl Fn(Place, &[u8]) -> Result<Option<T>>) -> Result<Vec<T>> {
         let mut all = Vec::new();
         for record in pages(&*self.store, prefix) {
@@ -35,7 +35,7 @@ impl Records {
         Ok(all)
     }
 
-    /// The same without records that can't be read, each of which is told: one bad record doesn't keep a host from what it does for
+    /// Like [`all`](Self::all), but skips and logs records that can't be read: one bad record doesn't keep a host from its work on
     /// the others.
     pub(super) fn readable<T>(
         &self,
@@ -54,7 +54,8 @@ impl Records {
         Ok(all)
     }
 
-    /// What `wanted` makes of the places of all records whose keys begin so, in order. What is in the records isn't looked at.
+    /// The results of `wanted` for the places of all records whose keys begin with `prefix`, in order. The values of the records
+    /// aren't read.
     pub(super) fn places<T>(&self, prefix: &str, wanted: impl Fn(Place) -> Option<T>) -> Result<Vec<T>> {
         let mut all = Vec::new();
         for record in pages(&*self.store, prefix) {
@@ -102,7 +103,7 @@ impl Records {
         })
     }
 
-    /// At most `limit` names of resources of a kind, in order, after that one.
+    /// At most `limit` names of resources of a kind, in order, after the name `after`.
     pub(in crate::managed) fn names_page(
         &self,
         kind: ResourceKind,
@@ -148,7 +149,8 @@ impl Records {
         Ok(parse(&place, &opened(member)?.1)?)
     }
 
-    /// At most `limit` members of a set that stay in it, after that one, in the order of their keys. Fewer are the last.
+    /// At most `limit` members of a set that stay in it, after the member `after`, in the order of their keys. Fewer than `limit`
+    /// means that these are the last.
     pub(in crate::managed) fn members_page(
         &self,
         set: &str,
@@ -174,7 +176,7 @@ impl Records {
         }
     }
 
-    /// A page of all sets, in order, and the place after which the next begins. Sets whose records can't be read are left out.
+    /// A page of all sets, in order, and the key after which the next page begins. Sets whose records can't be read are left out.
     pub(in crate::managed) fn sets_page(&self, after: Option<&str>) -> Result<(Vec<EncryptionSet>, Option<String>)> {
         let page = self.store.list(SETS, after, MAX_PAGE)?;
         let set = |record: &Record| {
@@ -194,12 +196,12 @@ impl Records {
         Ok((page.iter().filter_map(name).collect(), next_of(&page)))
     }
 
-    /// All resources for which `wanted` holds, in order. The others are forgotten page by page.
+    /// All resources for which `wanted` holds, in order. The others are dropped page by page.
     pub(in crate::managed) fn resources_where(&self, wanted: impl Fn(&Resource) -> bool) -> Result<Vec<Resource>> {
         self.all(RESOURCES, |place, json| Ok(parsed(place, json)?.filter(&wanted)))
     }
 
-    /// Resources by their names; `None` for one that isn't there.
+    /// Resources by their names; `None` for a name without a resource.
     pub(in crate::managed) fn resources_of(&self, names: &[ResourceName]) -> Result<Vec<Option<Resource>>> {
         let mut found = Vec::with_capacity(names.len());
         for names in names.chunks(MAX_COMMIT) {
@@ -243,7 +245,7 @@ impl Records {
         Ok(self.orphans_with_makers()?.into_iter().map(|(id, region, _)| (id, region)).collect())
     }
 
-    /// Devices without a resource, their regions, and who makes them.
+    /// Devices without a resource, their regions, and the runs of the hosts that are making them.
     pub(super) fn orphans_with_makers(&self) -> Result<Vec<(String, String, Option<String>)>> {
         self.readable(ORPHANS, |place, json| {
             let orphan: Orphan = parse(&place, json)?;
@@ -255,7 +257,7 @@ impl Records {
     }
 }
 
-/// Where the page after this one begins; `None` if it is the last.
+/// The key after which the next page begins; `None` if this page is the last.
 fn next_of(page: &[Record]) -> Option<String> {
     page.last().filter(|_| page.len() == MAX_PAGE).map(|last| last.key.clone())
 }

@@ -1,4 +1,4 @@
-//! What is read of a store without a service on it: the hosts, and who has which devices open.
+//! Reads from a store without a service on it: the hosts, and the devices that they have open.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ pub(in crate::managed) struct View(pub(in crate::managed) Arc<dyn Store>);
 /// A device that a host has open, or is to get.
 pub(in crate::managed) struct Attached {
     pub(in crate::managed) id: String,
-    /// Why it can't be read, if it can't: a later release may have written it.
+    /// `Err` says why the record can't be read: a later release may have written it.
     pub(in crate::managed) attachment: Result<Attachment, String>,
-    /// The resource that it is of, if it still exists.
+    /// The resource of the device, if it still exists.
     pub(in crate::managed) resource: Option<ResourceName>,
-    /// Whether the host that has it has a record: otherwise it was lost.
+    /// Whether the host that has the device has a record: otherwise the host was lost.
     pub(in crate::managed) is_alive: bool,
 }
 
@@ -41,8 +41,8 @@ impl View {
         Ok(hosts)
     }
 
-    /// At most `limit` devices that hosts have open, in the order of their ids, after that one. What is told of one may be of a later
-    /// moment than what is told of another.
+    /// At most `limit` devices that hosts have open, in the order of their ids, after the id `after`. The entries may be of
+    /// different moments.
     pub(in crate::managed) fn attachments(&self, after: Option<&str>, limit: usize) -> Result<Vec<Attached>> {
         let after = after.map(|id| Place::Attachment(id.into()).key());
         let mut page = Vec::new();
@@ -53,7 +53,7 @@ impl View {
                 page.push(Attached { id, attachment, resource: None, is_alive: false });
             }
         }
-        // Of each two records are read.
+        // Completing a device reads two records.
         page.chunks_mut(MAX_COMMIT / 2).try_for_each(|part| self.complete(part))?;
         Ok(page)
     }
