@@ -1,7 +1,7 @@
 //! The capabilities of each way to encrypt a managed disk: four options, eight capabilities (82).
 //!
-//! The table is Azure's comparison of encryption options. Each cell says what the option gives, in Azure's words, and what of
-//! it this library doesn't do. The first is what a customer compares, the second what a service must not promise.
+//! The table is Azure's comparison of encryption options. Each cell gives the option's support in Azure's words, and the part of it
+//! that this library lacks. Customers compare the first. A service must not promise the second.
 
 use serde::{Serialize, Serializer};
 
@@ -51,12 +51,12 @@ impl EncryptionOption {
         self.row().title
     }
 
-    /// What else there is to say of the option.
+    /// A further remark on the option, if there is one.
     pub fn remark(self) -> Option<&'static str> {
         self.row().remark
     }
 
-    /// What this library doesn't do of the option, whatever the capability. `None`: it takes the option.
+    /// The part of the option that this library doesn't support, for every capability. `None`: it supports the option.
     pub fn limit(self) -> Option<&'static str> {
         self.row().limit
     }
@@ -127,7 +127,7 @@ pub struct Support {
     pub supported: bool,
     /// Azure's note on its yes or no.
     pub note: Option<&'static str>,
-    /// What this library doesn't do of what the option gives; `None` where it does all.
+    /// The part of the option's support that this library lacks; `None` if it lacks nothing.
     pub limit: Option<&'static str>,
 }
 
@@ -185,9 +185,9 @@ impl CapabilityTable {
         &self.options
     }
 
-    /// The table for a terminal, in ASCII: a grid that is Markdown too, with a line for each capability and a column for
-    /// each option; then an empty line, and what there is to say of options and cells. A cell has a star where this library
-    /// doesn't do all that the option gives.
+    /// The table for a terminal, in ASCII: a grid that is Markdown too, with a line for each capability and a column for each
+    /// option; then an empty line, and the remarks, notes and limits of options and cells. A star marks a cell in which this
+    /// library lacks a part of the option's support.
     pub fn lines(&self) -> Vec<String> {
         let line = |title: &str, cell: &dyn Fn(EncryptionOption) -> String| {
             std::iter::once(title.to_owned()).chain(self.options.iter().map(|option| cell(*option))).collect()

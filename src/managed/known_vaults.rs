@@ -45,7 +45,7 @@ pub struct KnownVaults(RwLock<BTreeMap<String, Arc<Entry>>>);
 struct Entry {
     describe: Box<dyn Fn() -> Result<VaultDescription> + Send + Sync>,
     opener: Opener,
-    /// Those that were made already, with their tokens and connections.
+    /// The vaults opened so far, by identity, with their tokens and connections.
     open: Mutex<BTreeMap<String, Arc<dyn KeyVault>>>,
 }
 
@@ -57,10 +57,9 @@ impl KnownVaults {
 
     /// Adds a vault file under its own id, by its owner's handle.
     ///
-    /// A set accesses it under its own identity. So the grants of the vault's owner decide what the set may do, and the vault's
-    /// log names it. Grants bind a service that uses this interface, not an attacker in the service: a process that has opened
-    /// a vault file can read its keys. `SECURITY.md` says more. The vault uses the clock of its handle:
-    /// [`FileVault::with_clock`].
+    /// A set accesses it under its own identity. So the grants of the vault's owner decide what the set may do, and the vault's log
+    /// names the set. Grants bind a service that uses this interface, not an attacker in the service: a process that has opened a
+    /// vault file can read its keys. `SECURITY.md` says more. The vault uses the clock of its handle: [`FileVault::with_clock`].
     ///
     /// # Errors
     /// [`Error::ResourceExists`] if there is a vault with this id: replacing one by an attacker's would give away all DEKs
@@ -71,11 +70,12 @@ impl KnownVaults {
         self.insert(&id, move || describe_file(&described), opener)
     }
 
-    /// Adds a vault of any kind, under its own id, that all identities use as one caller. The vault then can't tell sets apart: who
-    /// may use a key is decided for all of them at once.
+    /// Adds a vault of any kind, under its own id, that all identities use as one caller. The vault then can't tell sets apart: it
+    /// grants a key to all of them or to none.
     ///
-    /// What sets require of a vault can't be asked of a key service or a token. Whoever adds it says it: its region, its tenant,
-    /// and that deleted keys can be recovered and not be purged meanwhile. `docs/kms` says when that is true.
+    /// A key service or a token can't be asked for the properties that sets require of a vault. So the caller states them in
+    /// `description`: the vault's region, its tenant, and that deleted keys can be recovered and can't be purged meanwhile.
+    /// `docs/kms` says when that is true.
     ///
     /// # Errors
     /// As [`add_file`](Self::add_file).

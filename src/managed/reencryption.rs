@@ -6,7 +6,7 @@
 //!                 └──────────────────┘          a zone is rewritten ─► the header ─► stored (`done`) ─► ... ─► `finished`
 //! ```
 //!
-//! The store is never ahead of the header but for the fingerprint. So a header that is behind the store is an older one.
+//! The store is never ahead of the header, except for the fingerprint. So a header that is behind the store is an older one.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::service::{DiskService, Inner};
 use crate::volume::ReencryptionProgress;
 use crate::{Dek, Error, Result};
 
-/// How much is rewritten before the key is looked at again, and the progress stored.
+/// The number of bytes rewritten before the key is checked again and the progress is stored.
 const ZONE: u64 = 16 << 20;
 
 impl DiskService {
@@ -39,7 +39,7 @@ impl DiskService {
     pub fn rekey_disk(&self, disk: &str) -> Result<Resource> {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
         inner.registry.changing_here(&name, |live, _| {
-            // Which may order one itself.
+            // Going on with an adoption may order a re-encryption itself.
             inner.finish_adoption(live, None)?;
             inner.finish_joining(live)?;
             // Also makes the store know the DEK of a disk that an earlier version made.
@@ -104,17 +104,17 @@ impl DiskService {
     }
 
     /// Withdraws an order that has not begun: of [`rekey_disk`](Self::rekey_disk), after which the disk keeps its DEK, or of
-    /// [`import_disk`](Self::import_disk), after which there is no disk and the image is what it was. An order stays unbegun if
-    /// a vault or a device failed, or the process was killed.
+    /// [`import_disk`](Self::import_disk), after which there is no disk and the image is unchanged. An order stays unbegun if a
+    /// vault or a device failed, or the process was killed.
     ///
     /// One that has begun has to be finished, because parts of the data are under both DEKs, or about to be: it pauses for as
     /// long as nobody calls [`reencrypt_step`](Self::reencrypt_step), and the disk is used meanwhile. An import has begun once
     /// its image is the disk's device.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if it has begun, if nothing is ordered, or if the order came with an
-    /// [adoption](Self::adopt_disk), because whoever had the volume before has its DEK; [`Error::NoSuchResource`];
-    /// [`Error::Busy`]; [`Error::Io`]. If only the device tells whether it has begun, [`Error::DiskSuspended`] and the vault's errors.
+    /// [`Error::InvalidOption`] if it has begun, if nothing is ordered, or if the order came with an [adoption](Self::adopt_disk),
+    /// because anyone who could open the volume before may have its DEK; [`Error::NoSuchResource`]; [`Error::Busy`]; [`Error::Io`].
+    /// If only the device tells whether it has begun, [`Error::DiskSuspended`] and the vault's errors.
     pub fn cancel_reencryption(&self, disk: &str) -> Result<()> {
         let inner = &self.inner;
         inner.registry.changing_here(&ResourceName::disk(disk), |live, resource| inner.withdraw(live, &resource))
@@ -133,8 +133,8 @@ impl DiskService {
 }
 
 impl Inner {
-    /// Begins what was ordered, or notes that it has begun, unless that is noted already. The caller must hold the disk's change
-    /// lock.
+    /// Begins the re-encryption that was ordered, or notes that it has begun, unless that is noted already. The caller must hold
+    /// the disk's change lock.
     pub(super) fn begin_reencryption(&self, live: &LiveResource) -> Result<()> {
         let resource = live.record()?;
         let Some(order) = resource.unfinished().filter(|order| order.begun.is_none()) else { return Ok(()) };
@@ -172,7 +172,7 @@ impl Inner {
         live.begin_rewriting(|layers| layers.begin_rekey(&dek, &kek))
     }
 
-    /// Withdraws what was ordered, unless it has begun. The caller must hold the disk's change lock.
+    /// Withdraws the order of a re-encryption, unless it has begun. The caller must hold the disk's change lock.
     fn withdraw(&self, live: &Arc<LiveResource>, resource: &Resource) -> Result<()> {
         let refused = |why: &str| Err(Error::InvalidOption(format!("the {} {why}", live.name)));
         if resource.adopting.is_some() {
@@ -193,7 +193,7 @@ impl Inner {
         }
         if order.adopted {
             return refused(
-                "was adopted with this order: whoever had the volume before has its DEK; go on by `reencrypt_step`",
+                "was adopted with this order: anyone who could open the volume before may have its DEK; go on by `reencrypt_step`",
             );
         }
         // The fingerprint is stored before the header says that it has begun.

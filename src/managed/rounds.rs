@@ -1,4 +1,4 @@
-//! What a rotation moves, and how it is repeated until all is moved.
+//! The goal of a rotation, and the loop that repeats it until all resources are moved.
 
 use std::sync::Mutex;
 
@@ -9,12 +9,12 @@ use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result};
 
-/// What is rotated, and to which key.
+/// The resources that a rotation moves, and the key that it moves them to.
 #[derive(Clone, Copy)]
 pub(super) enum Goal<'g> {
     /// The members of a set, to its active key.
     Set(&'g EncryptionSet),
-    /// What is under the platform's key.
+    /// All resources under the platform's key, to this key of the KEK.
     Platform(&'g Kek, &'g KeyId),
 }
 
@@ -26,7 +26,7 @@ impl Goal<'_> {
         }
     }
 
-    /// The layer that it moves.
+    /// The layer that the rotation moves.
     pub(super) fn layer(&self, resource: &Resource) -> usize {
         match self {
             Goal::Set(_) => 0,
@@ -42,16 +42,16 @@ impl Goal<'_> {
     }
 }
 
-/// What is changed in the transaction that ends a rotation, besides; it is told which member waits, if any does.
+/// Further changes in the transaction that ends a rotation. The argument names the member that still waits, if there is one.
 pub(super) type AtEnd<'e> = &'e dyn Fn(&mut Tables<'_>, Option<&ResourceName>) -> Result<()>;
 
 /// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);
 
-/// The first of those that were left: to another host, which has them open and moves them itself, or half adopted; and why.
+/// The first member that was left, and why: another host has it open and moves it itself, or it is half adopted.
 pub(super) type Left = Mutex<Option<(ResourceName, Error)>>;
 
-/// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a
+/// Repeats a round until `finish` finds no unproven resource. Returns how many resources were moved. One round is enough unless a
 /// resource was added, or returned to an older key, meanwhile.
 pub(super) fn until_finished(
     round: impl Fn() -> Result<usize, Stopped>,
@@ -63,7 +63,7 @@ pub(super) fn until_finished(
         rewrapped += round()?;
         let Some(name) = finish(rewrapped).map_err(|e| (None, e))? else { break };
         if let Some((_, why)) = lock(left).take() {
-            // It doesn't get less by another round.
+            // Another round would leave the same member.
             return Err((Some(name), why));
         }
         if rounds == 0 {

@@ -1,13 +1,14 @@
-//! A rotation by as many hosts as want. Each moves what is open there, and then parts of the rest, which a queue in the store
-//! gives out.
+//! A rotation that any number of hosts share. Each host first moves the resources that it has open. Then it takes parts of the rest
+//! from a queue in the store.
 //!
-//! Of a part a host takes batches by attaching their devices, which is as good as a lease: a host that dies loses them, and the part.
-//! The host that finds all parts done looks at all members once more, and ends the rotation if they are proved to be under the key.
-//! What it meets that another host has open it leaves to that one; the next host goes on from there.
+//! A host works through a part in batches, whose devices it attaches. An attachment is as good as a lease: a host that dies loses
+//! its devices and its part. The host that finds all parts done looks at all members once more, and ends the rotation if they are
+//! proved to be under the key. It leaves a member that another host has open to that host; the next host goes on from there.
 //!
-//! A proof tells what was, and a header may have been replaced since. So a member that is proved to be under the key is done when its
-//! header says so as well: of what is open here whenever this host looks, of the rest in their part, and once more at the end unless
-//! the host that ends the rotation had all parts just before. What another host has open, that one looks at.
+//! A proof describes the past: a header may have been replaced since. So a member that is proved to be under the key is done only
+//! if its header names the key as well. A host checks the headers of its open members at each look, and those of the others in
+//! their part. The host that ends the rotation checks all once more, unless it has just done all parts itself. Members open on
+//! another host are checked by that host.
 
 use core::ops::ControlFlow;
 use std::cell::RefCell;
@@ -32,8 +33,8 @@ use crate::{Error, Result};
 pub(super) const READ: usize = 60;
 
 impl DiskService {
-    /// How far a set's members are under its active key, by their proofs. On whatever host it is asked, it is so at this moment;
-    /// the members are looked at in pages, with an operation of the store for each 60 of them.
+    /// Counts the members of a set, and those that are proved to be under its active key. Every host gets the same answer, as of
+    /// this moment. The members are read in pages, with one operation of the store for each 60.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; those of the store.
@@ -61,9 +62,9 @@ impl DiskService {
 }
 
 impl Inner {
-    /// Rotates together with other hosts, and ends the rotation by `finish`, which names one that isn't proved to be under the key.
-    /// Returns how many this host moved. `again` says that it had ended before: then headers are looked at for those that were
-    /// replaced since.
+    /// Rotates together with other hosts, and ends the rotation by `finish`, which names a member that isn't proved to be under the
+    /// key, if there is one. Returns how many members this host moved. `again` says that the rotation had ended before: then the
+    /// headers are checked, as some may have been replaced since.
     pub(super) fn rotate_shared(
         &self,
         fleet: &Arc<Fleet>,
@@ -98,16 +99,16 @@ impl Inner {
         let act = || self.rotate_parts(fleet, &round, &mut parts.borrow_mut()).map(|()| 0);
         let end = |_| self.finish_shared(fleet, &round, &mut parts.borrow_mut(), &finish);
         until_finished(act, &round.left, end)?;
-        // With those that the look at the end moved.
+        // Includes the members that the look at the end moved.
         Ok(round.moved.load(Ordering::Relaxed))
     }
 
-    /// Moves what is open here, and then all parts that no other host has.
+    /// Moves the resources that are open here, and then all parts that no other host has.
     fn rotate_parts(&self, fleet: &Arc<Fleet>, round: &Round<'_>, parts: &mut Parts<'_>) -> Result<(), Stopped> {
         let failed = |e| (None, e);
         *lock(&round.left_to) = LeftBehind::default();
         if lock(&round.only).is_some() {
-            // It has what is open here, too.
+            // The only part contains the open resources, too.
             self.rotate_range(fleet, round, None, None).map_err(failed)?;
             return round.stopped();
         }
@@ -162,8 +163,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Moves those of these that are open here and aren't under the key, and calls `done` for each that is then. Those that are proved
-    /// to be under it need no batch: their headers can be looked at as it is.
+    /// Moves the named resources that are open here and aren't under the key, and calls `done` for each that is under it then. A
+    /// resource that is proved to be under the key needs no batch: its header can be read without one.
     fn rotate_open(
         &self,
         fleet: &Arc<Fleet>,
@@ -315,8 +316,8 @@ impl Inner {
         if round.has_failed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Notes that the header of one that is this host's isn't the one that was proved, so that no other host ends the rotation by
-    /// the proof.
+    /// Notes that the header of a resource that this host has isn't the one that was proved, so that no other host ends the
+    /// rotation by the proof.
     fn note_wrong(&self, round: &Round<'_>, resource: &Resource, layer: usize) -> Result<()> {
         if resource.is_replaced(layer) || !matches!(self.names_key(round, resource), Ok(false)) {
             return Ok(());
@@ -324,7 +325,7 @@ impl Inner {
         self.keys.note(&resource.full_name(), &resource.id, |of| of.note_replaced(layer, true))
     }
 
-    /// Moves one that is this host's. One that is under way to somewhere is read once more.
+    /// Moves a resource that this host has. The record of one that is joining a set, being imported or being adopted is read once more.
     fn rotate_one(&self, round: &Round<'_>, notes: &Notes<'_>, seen: &Seen, resource: Resource) -> Result<bool> {
         let is_plain = resource.joining.is_none() && !resource.is_to_be_imported() && resource.adopting.is_none();
         match round.goal {

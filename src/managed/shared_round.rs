@@ -1,4 +1,4 @@
-//! What one host knows of a rotation that hosts share, while it takes part.
+//! The state that one host keeps while it takes part in a shared rotation.
 
 use core::ops::ControlFlow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,12 +14,12 @@ use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result};
 
-/// The most members of which it is remembered that they were looked at.
+/// The most members that are remembered as looked at.
 const MOST_SEEN: usize = 4096;
-/// The most disks open elsewhere that are noted one by one: each look at a set that waits for them reads so many records more.
+/// The most disks open on other hosts that are noted one by one: each look at a set that waits for them reads one more record for each.
 const MOST_LEFT: usize = 4;
 
-/// What is known of a resource from its record.
+/// The state of a resource in a rotation, by its record.
 #[derive(PartialEq, Eq)]
 pub(super) enum State {
     /// It is proved to be under the key.
@@ -29,10 +29,10 @@ pub(super) enum State {
     Others,
 }
 
-/// What was left, as other hosts may have it.
+/// The members that were left, because another host has them open or for another reason.
 #[derive(Default)]
 pub(super) struct LeftBehind {
-    /// The first of those that other hosts have open.
+    /// The first few of the members that other hosts have open, in the order of their names.
     to: BTreeMap<ResourceName, LeftTo>,
     /// Something was left for another reason.
     otherwise: bool,
@@ -44,19 +44,19 @@ pub(super) struct Round<'r> {
     pub(super) queue: Queue,
     pub(super) left: Left,
     pub(super) total: usize,
-    /// Whether the look at all members at the end is at their headers, too, unless this host had all parts.
+    /// Whether the last look at all members reads their headers, too. It doesn't if this host had all parts.
     pub(super) looks: bool,
     /// How many parts this host has done as a whole.
     pub(super) own_parts: AtomicU64,
-    /// Those of what was open here that were told of as done. Not all were looked at: some are another host's by now.
+    /// The resources open here that were reported as done. Not all were looked at: some belong to another host by now.
     pub(super) told: Mutex<BTreeSet<ResourceName>>,
-    /// Some of those that this host has moved, or whose headers it has looked at.
+    /// Some of the resources that this host has moved, or whose headers it has looked at.
     pub(super) seen: Mutex<BTreeSet<ResourceName>>,
-    /// The first of those that were proved to be under the key, and whose header isn't, that couldn't be moved.
+    /// The first resource that was proved to be under the key, whose header isn't under it, and that couldn't be moved.
     pub(super) replaced: Mutex<Option<(ResourceName, Error)>>,
-    /// The only part, which is this host's until the rotation ends.
+    /// The only part of a small rotation, which this host has until the rotation ends.
     pub(super) only: Mutex<Option<Claimed>>,
-    /// To whom it was left.
+    /// The members that were left to other hosts.
     pub(super) left_to: Mutex<LeftBehind>,
     /// The host that has the last parts.
     pub(super) other: Mutex<Option<String>>,
@@ -67,14 +67,14 @@ pub(super) struct Round<'r> {
 }
 
 impl Round<'_> {
-    /// One of a part is under the key. What was told of before isn't told again.
+    /// Reports that a member of a part is under the key, unless it was reported before.
     pub(super) fn done(&self, name: &ResourceName) {
         if !lock(&self.told).contains(name) {
             self.tell();
         }
     }
 
-    /// Notes that this host has looked at one, so that it needn't again at the end. Memory doesn't grow with the set.
+    /// Notes that this host has looked at a resource, so that it needn't again at the end. Memory doesn't grow with the set.
     pub(super) fn note_seen(&self, name: &ResourceName) {
         let mut seen = lock(&self.seen);
         if seen.len() < MOST_SEEN {
@@ -87,7 +87,7 @@ impl Round<'_> {
         self.own_parts.load(Ordering::Relaxed) == given_out
     }
 
-    /// Whether it is known that this host has looked at one.
+    /// Whether this host is known to have looked at a resource.
     pub(super) fn has_seen(&self, name: &ResourceName) -> bool {
         lock(&self.seen).contains(name)
     }
@@ -98,7 +98,7 @@ impl Round<'_> {
         (self.progress)(RotationProgress { done, total: self.total.max(done) });
     }
 
-    /// Leaves one that another host has open, `to`, or that can't be moved for another reason.
+    /// Leaves a member that another host has open, given by `to`, or that can't be moved for another reason.
     pub(super) fn leave(&self, name: &ResourceName, to: Option<LeftTo>, why: Error) {
         {
             let mut behind = lock(&self.left_to);
@@ -111,14 +111,14 @@ impl Round<'_> {
             }
         }
         let mut left = lock(&self.left);
-        // Threads leave several at once, and the first of them is told of.
+        // Threads leave several at once. The first by name is reported.
         if left.as_ref().is_none_or(|(first, _)| name < first) {
             *left = Some((name.clone(), why));
         }
     }
 
-    /// What is to be noted of a look at all members, of which `waiting` is the first that waits; `looked` is the key up to which it
-    /// went on after that. To whom something was left is noted if nothing was left otherwise.
+    /// The findings to store after a look at all members. `waiting` is the first member that waits; `looked` is the key up to which
+    /// the look went on after it. The hosts to which members were left are included if no member was left for another reason.
     pub(super) fn found(&self, waiting: Option<&ResourceName>, looked: Option<&String>) -> Option<Found> {
         let waiting = waiting?;
         let behind = lock(&self.left_to);
@@ -127,7 +127,7 @@ impl Round<'_> {
         Some(Found { swept: self.queue.before(waiting), looked: looked.cloned(), left_to })
     }
 
-    /// One is proved to be under the key, and its header isn't, so that the rotation doesn't end.
+    /// Notes that a member is proved to be under the key but its header isn't, so that the rotation doesn't end.
     pub(super) fn note_replaced(&self, name: &ResourceName, why: Error) {
         lock(&self.replaced).get_or_insert((name.clone(), why));
     }
@@ -137,7 +137,7 @@ impl Round<'_> {
         ControlFlow::Break(())
     }
 
-    /// What stopped it, if anything did.
+    /// Takes the error that stopped this host's part, if there was one.
     pub(super) fn stopped(&self) -> Result<(), Stopped> {
         lock(&self.failure).take().map_or(Ok(()), Err)
     }
@@ -154,7 +154,7 @@ pub(super) fn is_done(resource: &Resource, set: &str, key: &KeyId) -> bool {
 }
 
 impl Inner {
-    /// What a record tells.
+    /// The state of a resource in the rotation, by its record.
     pub(super) fn state(&self, goal: &Goal<'_>, resource: &Resource) -> State {
         match goal {
             Goal::Set(set) if is_done(resource, &set.name, &set.active_key) => State::Done,

@@ -1,4 +1,4 @@
-//! The re-encryption, or adoption, that a device says is under way, for a store that is rebuilt.
+//! The re-encryption or adoption under way by the headers of a device, for a store that is rebuilt.
 
 use super::backend::is_absent;
 use super::layers::{Layer, other_ways};
@@ -36,7 +36,8 @@ pub(super) fn caught_up(record: &Resource, upper: &Layer, fingerprints: &[Finger
                 return Err(Error::OtherDek);
             }
         }
-        // Its record is of an earlier version, or older than the order. The old DEK, if there is one, proves what was begun.
+        // The record is of an earlier version, or older than the order. The old DEK, if there is one, proves the re-encryption on
+        // the device.
         None if is_its => {}
         None => return Err(Error::OtherDek),
     }
@@ -50,7 +51,7 @@ pub(super) fn caught_up(record: &Resource, upper: &Layer, fingerprints: &[Finger
             let used = order.used_blocks;
             resource.note_reencrypted(used, now);
         }
-        // Nothing on the device is under what was to be its DEK.
+        // Nothing on the device is under the DEK that was noted for it.
         (None, Some(order)) => order.fingerprint = None,
         (None, None) => {}
     }
@@ -60,18 +61,19 @@ pub(super) fn caught_up(record: &Resource, upper: &Layer, fingerprints: &[Finger
     Ok(resource)
 }
 
-/// How far re-encryptions are in a record, in order.
+/// The stage of the re-encryption in a record. A later stage compares as greater.
 pub(super) fn stage(record: &Resource) -> impl Ord + use<> {
     record.reencryption.as_ref().map(|of| (of.ordered, of.begun, of.done, of.finished))
 }
 
-/// Whether a record has what it takes to judge a re-encryption on the device: it is the last one, or another can't be.
+/// Whether a record can judge the re-encryption on the device: it names that re-encryption, or has an unfinished one that has
+/// begun, so that there can't be another.
 fn judges(record: &Resource, found: &Reencryption) -> bool {
     let is_the_last = record.reencryption.as_ref().is_some_and(|of| of.fingerprint == found.fingerprint);
     is_the_last || record.unfinished().is_some_and(|of| of.begun.is_some())
 }
 
-/// What is left to do of the adoption of a volume that has ways in which no disk has. It is the disk's device already.
+/// The rest of an adoption: the volume still has ways in that no disk has. The volume is the disk's device already.
 pub(super) fn half_adopted(volume: &Layer, id: &str) -> Result<Option<Adopting>> {
     // A re-encryption keeps its state in a keyslot.
     if volume.reencryption().is_some() || other_ways(volume).is_empty() {
@@ -97,14 +99,15 @@ fn is_ordered(volume: &Layer) -> bool {
     volume.genuine_tokens().iter().any(|token| token.reencrypt)
 }
 
-/// Why a resource whose import had not begun by its record isn't restored. Only what has begun proves what the device is: another may
-/// have put something in its place, or its header may be destroyed, and what is encrypted must not be encrypted again.
+/// Why a resource isn't restored whose import had not begun by its record. Only an import that has begun proves the content of the
+/// device. Otherwise somebody may have put something else in its place, or its header may be destroyed, and encrypted data must not
+/// be encrypted again.
 pub(super) fn why_not_begun(record: &Resource, error: &Error) -> String {
     let name = record.full_name();
     let image = record.unfinished().and_then(|order| order.image.as_deref()).unwrap_or_default();
     let before = format!("an old store has a record of the {name}, the import of which had not begun");
     match error {
-        e if is_absent(e) => format!("{before}: if its image, {image:?}, is what it was, import that again"),
+        e if is_absent(e) => format!("{before}: if its image, {image:?}, is unchanged, import it again"),
         Error::NotLuks { .. } => format!(
             "{before}, and the device has no header: it is the image, with 2 MiB more, or its header was destroyed; if it is plain, \
              import it again, as a new disk"
@@ -114,7 +117,7 @@ pub(super) fn why_not_begun(record: &Resource, error: &Error) -> String {
 }
 
 impl Resource {
-    /// Takes back that the order has begun, if it had not by the record.
+    /// Marks the order as not begun, if it had not begun by the record.
     pub(super) fn take_back_begun(&mut self, record: &Resource) -> Option<()> {
         let known = record.unfinished().filter(|order| order.begun.is_none())?;
         let order = self.unfinished_mut()?;
