@@ -38,7 +38,7 @@ impl ChunkMap {
         self.chunks
     }
 
-    /// Who sees a chunk here sees what its thread did before it added the chunk.
+    /// Whether the map has a chunk. A thread that sees it also sees what the adding thread did before.
     pub(super) fn has(&self, chunk: u64) -> bool {
         self.words[(chunk / 64) as usize].load(Ordering::Acquire) & (1 << (chunk % 64)) != 0
     }

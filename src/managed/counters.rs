@@ -1,4 +1,4 @@
-//! What a service counts for operators: calls of vaults and stores, refused reads and writes, rotations, its lease.
+//! The counters of a service for operators: calls of vaults and stores, refused reads and writes, rotations, its lease.
 //!
 //! A read or write that is refused adds one to an atomic number. Nothing here is locked or allocated on the way of a read or
 //! write, and one that succeeds counts nothing. Calls of vaults and stores, which take a network's time, also go to the facade of

@@ -177,7 +177,7 @@ impl DiskService {
         live.with_layers(|_| Ok(()))?;
         let mut resource = self.inner.store.resource(&name)?;
         if resource.joining.is_some() {
-            // What a process began that was killed. Where a vault is away it is left for later: the old key still serves.
+            // Finish a move that a killed process began. While a vault is away, it is left for later: the old key still serves.
             match self.inner.registry.changing_here(&name, |live, _| self.inner.finish_joining(live)) {
                 Err(e) if e.is_revocation() => return Err(e),
                 _ => {}

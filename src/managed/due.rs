@@ -187,8 +187,8 @@ impl Inner {
         open.filter_map(|live| live.lease()).map(|lease| lease.set.clone()).collect()
     }
 
-    /// Which of these sets, of which no member is open here, have something for this host to do. Others may have taken the rest since
-    /// they were listed.
+    /// Whether each of these sets has work for this host. No member of them is open here. Other hosts may have taken the rest of a
+    /// set since the sets were listed.
     fn with_work(&self, due: &[Due], runs: &[String]) -> Result<Vec<bool>> {
         let Some(fleet) = &self.keys.fleet else { return Ok(vec![true; due.len()]) };
         let wanted = due.iter().filter_map(|(name, key)| Some((name.as_str(), key.as_ref().ok()?)));

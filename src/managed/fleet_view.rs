@@ -45,7 +45,7 @@ struct Seen {
     grew: bool,
 }
 
-/// What is known of the lease of a host.
+/// The state of a host's lease, as far as a view has seen it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaseState {
@@ -88,7 +88,7 @@ pub struct HostReport {
     pub renewals: u64,
     /// For how long this view has seen that number as it is: since the first look at most.
     pub still: Duration,
-    /// What follows from it.
+    /// The state of the host's lease that follows from this.
     pub state: LeaseState,
 }
 
@@ -110,7 +110,7 @@ pub struct AttachmentReport {
     pub promised: Option<String>,
     /// It was taken from a host that was lost, and its header doesn't keep that one out yet.
     pub unfenced: bool,
-    /// Why its record can't be read, if it can't.
+    /// The reason why its record can't be read, if it can't.
     pub fault: Option<String>,
 }
 

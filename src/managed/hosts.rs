@@ -84,8 +84,8 @@ impl Inner {
         Err(Error::Busy { what })
     }
 
-    /// What a host does about once a minute for the others: declares lost whose lease stands still, gives back parts
-    /// of rotations that it couldn't, and removes devices that nobody makes any more.
+    /// The regular work of a host for the others, about once a minute: it declares hosts lost whose lease stands still, gives back
+    /// parts of rotations that it couldn't give back before, and removes devices that no host is making any more.
     pub(super) fn maintain_host(&self) -> Result<()> {
         let Some(fleet) = &self.keys.fleet else { return Ok(()) };
         for host in fleet.maintain()? {

@@ -128,7 +128,7 @@ impl Inner {
             }
             Layers::begin_in_place(device, resource, &dek, &kek).map(drop)
         })?;
-        // What lies there must be what the store knows.
+        // The device must hold the volume that the store knows.
         live.with_layers(|_| Ok(()))
     }
 }

@@ -17,7 +17,7 @@ use crate::{BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Prote
 /// The size of a layer's header in bytes.
 pub(super) const HEADER: u64 = 1 << 20;
 
-/// What an encryption in place needs at the end of the device: room for the header, and to move the data by as much.
+/// The room in bytes that an encryption in place needs at the end of the device: for the header, and for moving the data by as much.
 pub(super) const ROOM: u64 = 2 * HEADER;
 
 /// A volume on the device itself, or on another volume.
@@ -41,7 +41,7 @@ impl Resource {
     /// The options for opening one of its volumes, 0 for the upper one. They demand its context and the DEKs that the store
     /// knows. Otherwise an attacker who may wrap DEKs could put a volume of their own in its place.
     fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
-        // What the service doesn't allow comes to no layer.
+        // Discards that the service doesn't allow reach no layer.
         let options = OpenOptions::new().discard(true);
         let options = options.context(context.as_bytes()).used_blocks(self.used_blocks[layer]);
         match self.expected(layer) {
@@ -162,7 +162,7 @@ impl Layers {
         Volume::begin_encryption(device, protector, &options, ROOM).and_then(|volume| volume.fingerprint())
     }
 
-    /// What an encryption in place that was begun has left on a device.
+    /// The state that an encryption in place has left on a device.
     pub(super) fn begun_in_place(device: &Arc<dyn BlockDevice>) -> Result<Begun> {
         Volume::begun_encryption(device)
     }
@@ -415,7 +415,8 @@ impl Layers {
 }
 
 impl Drop for Layers {
-    /// What was first written since the last sync would read as zeros when the resource is opened again, in this process too.
+    /// Syncs a volume with a map of written chunks. Otherwise chunks first written since the last sync would read as zeros when the
+    /// resource is opened again, even in this process.
     fn drop(&mut self) {
         if self.reads_zeros() && !self.upper.is_read_only() {
             let _ = self.upper.sync();

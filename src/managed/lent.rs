@@ -18,7 +18,7 @@ pub trait SecretHolder: Send + Sync {
     fn wipe(&self);
 }
 
-/// Who holds secrets of a DEK. They are told to wipe them when this is dropped, with the DEK.
+/// The holders of a DEK's lent secrets. Dropping this, together with the DEK, tells them to wipe the secrets.
 #[derive(Default)]
 pub(super) struct Lent(Mutex<Vec<Weak<dyn SecretHolder>>>);
 

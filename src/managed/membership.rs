@@ -184,7 +184,7 @@ impl Inner {
                     return Err(Error::Busy { what });
                 }
                 let joining = record.joining.take().is_some();
-                // What the headers say now is noted; one that was replaced under an open volume may still be there.
+                // The keys in the headers as they are now are noted. A header that was replaced under an open volume may still be there.
                 let is_right = |layer: usize| {
                     layers.keys_on_device().is_ok_and(|named| named.get(layer) == layers.all_keks().get(layer))
                 };

@@ -1,5 +1,5 @@
-//! The parts of a rotation that this host has in the store. Whatever happens to the rotation, they are given back while the host lives:
-//! no other host takes a part of one with a lease.
+//! The parts of a rotation that this host has in the store. The host gives them back even if the rotation fails: no other host
+//! takes a part from a host with a lease.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct Parts<'i> {
     fleet: Arc<Fleet>,
     queue: &'i Queue,
     key: &'i KeyId,
-    /// Whether the store has one as this host's, as far as is known.
+    /// Whether this host has a part in the store, as far as is known.
     has: bool,
 }
 
@@ -26,7 +26,7 @@ impl<'i> Parts<'i> {
         Parts { inner, fleet: fleet.clone(), queue, key, has: false }
     }
 
-    /// Begins the rotation, unless that has begun. How many members there are then, `count` tells.
+    /// Begins the rotation, unless it has begun. `count` gives the number of members then.
     pub(super) fn begin(&mut self, count: impl FnOnce() -> Result<usize>) -> Result<Begun> {
         let begun = self.certain(self.inner.store.begin_turn(self.queue, self.key, &self.fleet.own(), count))?;
         self.has = begun.only.is_some();
@@ -58,15 +58,15 @@ impl<'i> Parts<'i> {
         tables.end_last(self.queue, self.key, last, found)
     }
 
-    /// What this host had is given back, if this went well.
+    /// Notes that this host has no part any more. On an error, it notes the queue, so that the parts are given back later.
     pub(super) fn ended<T>(&mut self, ended: Result<T>) -> Result<T> {
         self.has = false;
         ended.inspect_err(|_| self.note())
     }
 
-    /// Notes that the store may have a part as this host's, if it isn't known what became of a claim.
+    /// Notes that the store may have a part for this host if the outcome of a claim is unknown.
     fn certain<T>(&self, claim: Result<T>) -> Result<T> {
-        // These say that it didn't happen.
+        // These errors say that the claim didn't happen.
         let didnt = |e: &Error| matches!(e, Error::Busy { .. } | Error::NoSuchResource(_));
         if claim.as_ref().is_err_and(|e| !didnt(e)) {
             self.note();
@@ -80,7 +80,7 @@ impl<'i> Parts<'i> {
 }
 
 impl Drop for Parts<'_> {
-    /// Whoever follows the progress may panic.
+    /// Gives the parts back, also after a panic of the progress callback.
     fn drop(&mut self) {
         if self.has && self.inner.store.give_back_all(self.queue, &self.fleet.own()).is_err() {
             self.note();

@@ -198,7 +198,7 @@ struct Proven {
     /// The keys of the upper volume, and of the lower one if there are two.
     keys: [Vec<KeyId>; 2],
     encryption_type: EncryptionType,
-    /// Of the upper volume, until a re-encryption is finished, that of the old DEK.
+    /// The fingerprints of the DEKs. For the upper volume it is the old DEK's until a re-encryption is finished.
     fingerprints: Vec<Fingerprint>,
     /// The header of an encryption in place is still in the free end of the device.
     half_begun: bool,

@@ -91,7 +91,7 @@ pub struct ResourceReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ReencryptionReport {
-    /// What it does.
+    /// The kind of the re-encryption.
     pub kind: ReencryptionKind,
     /// The number of bytes that are done.
     pub done: u64,

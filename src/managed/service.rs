@@ -184,7 +184,7 @@ impl DiskService {
         let run = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
         let records = Arc::new(Records::open_shared(store.clone(), run.clone())?);
         let fleet = Fleet::begin(records.clone(), options.clock.clone(), run, host)?;
-        // Whoever moves the records away since looks for hosts after it has said so.
+        // A copy to another store that began since then looks for hosts after it has set its mark.
         check_whole(&*store)?;
         let service = Self::over(records, Some(fleet), options);
         service.inner.remove_ownerless()?;

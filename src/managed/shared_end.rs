@@ -14,14 +14,14 @@ use super::store::{Last, MAX_PAGE, PART};
 use super::sync::lock;
 use crate::{Error, Result};
 
-/// The most whose headers are looked at in one go: some full batches.
+/// The most members whose headers are read in one go: a few full batches.
 const LOOK: usize = 3 * Batch::MOST;
-/// So many looks go through all that come after the first that waits, or more if these are few.
+/// The number of looks that go through all members after the first that waits. Fewer looks do if these members are few.
 const BEYOND: usize = 16;
 
 impl Inner {
-    /// Ends the rotation if all are under the key, or names one that isn't. One host at a time looks at all, and goes on where the one
-    /// before met one that another host had open.
+    /// Ends the rotation if all members are under the key, or names one that isn't. One host at a time looks at all members. It
+    /// goes on where the host before it met a member that another host had open.
     pub(super) fn finish_shared(
         &self,
         fleet: &Arc<Fleet>,
@@ -37,7 +37,7 @@ impl Inner {
                 let _ = parts.give_back(&only, false);
                 return Err(e);
             }
-            // It had all members, and they were looked at just now.
+            // The only part has all members, and they were looked at just now.
             let ended = finish(moved, &|tables, waiting| parts.end_in(tables, &only, round.found(waiting, None)));
             match &ended {
                 Ok(_) => _ = round.own_parts.fetch_add(1, Ordering::Relaxed),
@@ -61,7 +61,7 @@ impl Inner {
             Ok(None) if round.looks && !round.has_done_all(given_out) => self.look_at_all(fleet, round).map(|()| None),
             waiting => waiting,
         };
-        // Also one that was found before: it keeps no other from being looked at.
+        // A replaced header found earlier counts, too. It keeps no other member from being looked at.
         let waiting = waiting.and_then(|waiting| no_replaced(round).map(|()| waiting));
         let moved = round.moved.load(Ordering::Relaxed);
         let ended = match waiting {
@@ -82,8 +82,8 @@ impl Inner {
         parts.ended(ended)
     }
 
-    /// Looks at all that come after a key of the store, and moves those that wait. Returns the first that waits then; after that it goes
-    /// on from where the last look had, `looked`, for a while.
+    /// Looks at all members after a key of the store, and moves those that wait. Returns the first that still waits. Beyond it, the
+    /// look goes on for a while from `looked`, the end of the last look.
     fn sweep(
         &self,
         fleet: &Arc<Fleet>,
@@ -95,7 +95,7 @@ impl Inner {
         loop {
             let (names, next) = self.sweep_page(round, &after, MAX_PAGE)?;
             for names in names.chunks(READ) {
-                // What was left before may have been let go since.
+                // Members that were left before may have been let go since.
                 lock(&round.left).take();
                 let found = self.sweep_some(fleet, round, names)?;
                 let now = self.store.resources_of(&found)?;

@@ -23,9 +23,9 @@ pub(in crate::managed) struct Capture {
     /// The chunks that may be written, because they were copied or need no copy.
     copied: ChunkMap,
     done: AtomicU64,
-    /// What stopped it. Writes to the disk go on.
+    /// The error that stopped the copy. Writes to the disk go on.
     failure: OnceLock<Error>,
-    /// For who waits for a chunk that another copies. Held for a look at `copied` only.
+    /// For threads that wait for a chunk that another thread copies. Held for a look at `copied` only.
     waiting: Mutex<()>,
     one_more: Condvar,
 }

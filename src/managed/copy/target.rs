@@ -42,7 +42,7 @@ impl Target {
     /// Takes a chunk, from any thread.
     pub(in crate::managed) fn put(&self, chunk: u64, bytes: &[u8]) -> Result<()> {
         if let Some(Increment { before, map }) = &self.increment {
-            // What they lack lies beyond the end that the disk had then.
+            // Chunks that the earlier snapshots lack lie beyond the end that the disk had then.
             if let Some(before) = before.as_ref().filter(|before| before.has(chunk, bytes.len())) {
                 let mut held = vec![0; bytes.len()];
                 before.read_chunk(chunk, &mut held)?;

@@ -48,11 +48,11 @@ pub(super) struct Open {
     pub(super) number: u64,
     /// Taken from a host that was lost, and its header doesn't say so yet.
     pub(super) unfenced: bool,
-    /// Who may have it next, if it is handed over.
+    /// The hosts that may have it next, if it is handed over.
     pub(super) promised: Vec<Holder>,
 }
 
-/// Who is to get a device after this host has let it go again: whoever was, if this host is among them.
+/// The hosts that are to get a device after this host has let it go again: those it was promised to, if this host is among them.
 pub(super) fn promised_to(own: &Holder, found: Option<Attachment>) -> Vec<Holder> {
     found.map(|found| found.promised).filter(|to| to.contains(own)).unwrap_or_default()
 }
@@ -119,7 +119,8 @@ impl Fleet {
         (lock(&self.open).len(), lock(&self.left).len())
     }
 
-    /// What a host does about once a minute: renews its lease, lets go of what it could not, and looks at the others.
+    /// The regular work of a host, about once a minute: it renews the lease, lets go of devices that it could not let go before,
+    /// and looks at the other hosts.
     pub(in crate::managed) fn maintain(&self) -> Result<Vec<String>> {
         if self.lease.is_due() {
             self.renew()?;
@@ -158,7 +159,7 @@ impl Fleet {
             return Ok(open.number);
         }
         let own = self.own();
-        // Who it is promised to stays so until it is kept here.
+        // The device stays promised until it is kept here.
         let mut promised = Vec::new();
         let taken = self.records.write(|tables| {
             let found = tables.attachment(id)?;
@@ -207,7 +208,7 @@ impl Fleet {
         let until = self.until();
         let (open, mut left) = (lock(&self.open), lock(&self.left));
         for (id, promised) in devices.into_iter().filter(|(id, _)| !open.contains_key(*id)) {
-            // Who it was promised to before is still to get it.
+            // The hosts that it was promised to before are still to get it.
             let before = left.remove(id).map(|left| left.promised).filter(|before| !before.is_empty());
             let promised = before.unwrap_or(promised);
             left.insert(id.to_owned(), Left { promised, until });
@@ -269,13 +270,13 @@ impl Fleet {
         Holder { run: self.lease.run.clone(), host: self.lease.name.clone() }
     }
 
-    /// Who a device is to be promised to, to hand it over to a host of this name.
+    /// The hosts that a device is to be promised to, to hand it over to a host of this name.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`] if there is no other host of this name.
     pub(in crate::managed) fn heirs(&self, to: &str) -> Result<Vec<Holder>> {
         let hosts = self.records.hosts()?.into_iter().filter(|(run, host)| host.name == to && *run != self.lease.run);
-        // Of a host that was just started again there may be two runs.
+        // A host that was just started again may have two runs.
         let mut heirs: Vec<_> = hosts.map(|(run, host)| Holder { run, host: host.name }).collect();
         if heirs.is_empty() {
             return Err(Error::NoSuchResource(format!("there is no other host {to:?} with a lease")));

@@ -17,13 +17,13 @@ pub(in crate::managed) struct Batch {
     ids: Vec<String>,
 }
 
-/// What became of a resource that was to be attached.
+/// The outcome for a resource that was to be attached.
 pub(in crate::managed) enum Attached {
-    /// It is this host's, with its record as of then. What needs its device doesn't change meanwhile.
+    /// This host has it, with its record as of then. State that depends on its device doesn't change meanwhile.
     Here(Box<Resource>),
-    /// Another host has it, or is to get it: the one that has it, if any.
+    /// Another host has it, or is to get it. The value is the host that has it, if there is one.
     Elsewhere(Option<Holder>),
-    /// There is none of this name and id any more.
+    /// There is no resource of this name and id any more.
     Gone,
 }
 
@@ -63,7 +63,7 @@ impl Fleet {
         };
         let names: Vec<(ResourceName, &str)> = resources.iter().map(|of| (of.full_name(), of.id.as_str())).collect();
         let own = self.own();
-        // Who they are promised to stays so, as in `attach`.
+        // The promises of the devices stay, as in `attach`.
         let mut promises: BTreeMap<&str, Vec<Holder>> = BTreeMap::new();
         let done = self.records.write(|tables| {
             promises.clear();

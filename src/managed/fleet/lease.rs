@@ -1,4 +1,4 @@
-//! [`HostLease`]: until when this host may use what it has open.
+//! [`HostLease`]: the time until which this host may use its open devices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::managed::records::HostRecord;
 use crate::managed::store::Records;
 use crate::{Clock, Error, Result, process_generation};
 
-/// What a host that shares a store with others says of itself.
+/// Options of a host that shares a store with others.
 ///
 /// ```
 /// use std::time::Duration;

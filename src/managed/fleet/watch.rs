@@ -9,7 +9,7 @@ use crate::managed::store::Records;
 use crate::managed::sync::lock;
 use crate::{Clock, Result};
 
-/// What was seen of the other hosts.
+/// The last renewals seen of the other hosts.
 #[derive(Default)]
 pub(super) struct Watch(Mutex<HashMap<String, Seen>>);
 

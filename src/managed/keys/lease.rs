@@ -52,7 +52,7 @@ impl Span {
     }
 }
 
-/// What happens while a vault doesn't answer. This is not a revocation.
+/// The policy while a vault doesn't answer. This is not a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutagePolicy {
@@ -83,7 +83,7 @@ pub struct LeasePolicy {
     /// The time after an answer until the vault is asked again. The default is a quarter of an hour. It is shorter than
     /// the grace, so that a short outage of the vault does no harm.
     pub interval: Duration,
-    /// What happens while a vault doesn't answer.
+    /// The policy while a vault doesn't answer.
     pub outage: OutagePolicy,
     /// The longest time for a call of a vault. The default is half a minute; it is never longer than the grace. A
     /// longer call is abandoned and counts as an outage; a late answer is dropped.

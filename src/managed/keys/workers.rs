@@ -84,7 +84,7 @@ impl Drop for Workers {
 impl Shared {
     fn work(&self, mut call: Call) {
         loop {
-            // What a vault of this process has left there may be a key.
+            // A vault in this process may have left a key on the stack.
             on_wiped_stack(call);
             match self.next() {
                 Some(next) => call = next,

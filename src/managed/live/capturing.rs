@@ -63,7 +63,7 @@ impl LiveResource {
         (capture, Capturing(self))
     }
 
-    /// What is held, at an instant when no write is under way, not even one that its caller does.
+    /// Locks the volumes at an instant when no write is under way, not even one that its caller does on the device.
     fn write_without_writes(&self) -> RwLockWriteGuard<'_, Held> {
         self.write().draining += 1;
         self.in_flight.wait_for_none();

@@ -1,15 +1,15 @@
-//! Which chunks of a disk were written since an incremental snapshot of it, so that the next one needn't read the others.
+//! The chunks of a disk that were written since its last incremental snapshot, so that the next one needn't read the others.
 //!
-//! This is kept in memory, and for as long only as the volumes stay open. Whatever is killed or closed, and whatever is done
-//! to the device meanwhile, the next snapshot then knows nothing and reads all. A map that is stored could be older than
-//! the data beside it, when a store or a device comes back from a backup, and say of a chunk that it is as it was.
+//! The map is kept in memory, and only as long as the volumes stay open. After they are closed or the process is killed, the next
+//! snapshot knows nothing and reads all, so changes made to the device meanwhile can't be missed. A stored map could be older than
+//! the data beside it, when a store or a device comes back from a backup, and call a changed chunk unchanged.
 
 use crate::managed::chunk_map::{ChunkMap, touched};
 
-/// Which chunks were written since an incremental snapshot.
+/// The chunks that were written since an incremental snapshot.
 pub(super) struct Changes {
-    /// Its place among those of the disk. What takes the place of one that was deleted begins a map of its own; one that was
-    /// made anew, to take over what the one before it held, still holds the same.
+    /// The snapshot's place among those of the disk. A snapshot that takes the place of a deleted one begins its own map. One that
+    /// was made anew, to take over the chunks of the one before it, still holds the same.
     since: u64,
     size: u64,
     chunks: ChunkMap,
@@ -21,7 +21,7 @@ impl Changes {
         Changes { since, size, chunks: ChunkMap::new(size) }
     }
 
-    /// Notes what is about to be written, before the device has any of it.
+    /// Notes a range that is about to be written, before the device has any of it.
     pub(super) fn note(&self, offset: u64, len: u64) {
         for chunk in touched(offset, len, self.size) {
             self.chunks.add(chunk);

@@ -1,4 +1,4 @@
-//! Who uses a resource, and keeps its device this host's meanwhile, also while its key may not be used and the device is closed.
+//! The users of a resource. They keep its device for this host, even while its key may not be used and the device is closed.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
@@ -17,7 +17,7 @@ pub(in crate::managed) struct User {
     _stay: Option<Arc<Stay>>,
 }
 
-/// A user who comes, or comes back after it was handed over. If that fails, it stays handed over.
+/// A user that is being registered, perhaps after the device was handed over. If that fails, the device stays handed over.
 pub(in crate::managed) struct Coming<'l> {
     live: &'l LiveResource,
     /// On a shared store one comes after the other.
@@ -28,8 +28,8 @@ pub(in crate::managed) struct Coming<'l> {
 }
 
 impl LiveResource {
-    /// Keeps its device this host's while what is returned lives: what is read of its record from then on is changed by no other
-    /// host. `None` if no other host uses the store.
+    /// Keeps its device for this host while the returned value lives. Meanwhile no other host changes its record. `None` if no
+    /// other host uses the store.
     ///
     /// # Errors
     /// [`Error::Busy`](crate::Error::Busy) if it is another host's; [`Error::DiskSuspended`](crate::Error::DiskSuspended) while this
@@ -107,7 +107,7 @@ impl Drop for Coming<'_> {
         if self.was_away {
             let _one = lock(&self.live.opening);
             self.live.leave(|| {});
-            // Who had it open before may have opened it meanwhile.
+            // A user from before the handover may have opened it meanwhile.
             self.live.shut();
         }
     }

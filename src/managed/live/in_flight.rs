@@ -9,18 +9,19 @@ use crate::managed::sync::lock;
 #[derive(Default)]
 pub(super) struct InFlight {
     writes: AtomicUsize,
-    /// Somebody waits for none. To wake nobody would be a system call, too.
+    /// A thread waits until no write is under way. Without this flag, the end of a write would be a system call even if nobody waits.
     is_awaited: AtomicBool,
     none: Condvar,
-    /// Of who waits.
+    /// The lock of the waiting thread.
     waiting: Mutex<()>,
 }
 
 impl InFlight {
-    /// Waits until none is under way. The caller sees to it that none begins.
+    /// Waits until no write is under way. The caller makes sure that none begins.
     pub(super) fn wait_for_none(&self) {
         let mut waiting = lock(&self.waiting);
-        // Who ends the last write looks at this after that, so that one of the two sees what the other did.
+        // The thread that ends the last write decrements the count before it reads this flag. Here the order is reversed, so one of
+        // the two sees what the other did.
         self.is_awaited.store(true, Ordering::SeqCst);
         while self.writes.load(Ordering::SeqCst) > 0 {
             waiting = self.none.wait(waiting).unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Which keys a resource is under, by its headers.
+//! The keys that wrap the DEKs of a resource, by its headers.
 
 use super::resource::LiveResource;
 use crate::Result;

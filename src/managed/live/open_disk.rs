@@ -168,7 +168,7 @@ impl OpenDisk {
         self.in_pieces(offset, len, |layers, at, len| layers.discard(at, len))
     }
 
-    /// What was written of `len` bytes from `offset`, in order, as far as `most` extents tell: a copy needs no read of the rest. See
+    /// The written extents of `len` bytes from `offset`, in order, at most `most` of them: a copy needn't read the rest. See
     /// [`Volume::extents`](crate::Volume::extents). Without a map of written chunks
     /// ([`ServiceOptions::written_map`](crate::managed::ServiceOptions::written_map)) all of it counts as written.
     ///

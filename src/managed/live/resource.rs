@@ -35,11 +35,11 @@ pub(in crate::managed) struct LiveResource {
     pub(super) noted: Mutex<[u64; 2]>,
     /// It was handed over to another host.
     pub(super) away: AtomicBool,
-    /// What keeps its device this host's while users have it open.
+    /// Keeps its device for this host while users have it open.
     pub(super) stay: Mutex<Weak<Stay>>,
     /// Locked while a user comes, on a shared store.
     pub(super) coming: Mutex<()>,
-    /// Of when its device became this host's: what is known of it is as of then, or newer.
+    /// The number of the attachment by which its device became this host's. The state kept here is as of then, or newer.
     attached_as: AtomicU64,
     /// Locked while the volumes are opened. Other threads wait and share the result.
     pub(super) opening: Mutex<()>,
@@ -173,8 +173,8 @@ impl LiveResource {
             if held.draining == 0 {
                 return Ok(DeviceWrite::counted(device_offset, &self.in_flight));
             }
-            // What begins waits for all writes that began before it. A caller that waited for it in turn, instead of completing
-            // its writes, would wait for ever.
+            // The draining thread waits for all writes that began before it. A caller that waited for that thread, instead of
+            // completing its own writes, would wait for ever.
             layers.write_ciphertext(device_offset, ciphertext)?;
             Ok(DeviceWrite::done(device_offset))
         })

@@ -1,19 +1,19 @@
-//! [`Using`]: who has the device of a resource on this host, and who has yet to let go of it.
+//! [`Using`]: the users of a resource's device on this host, including those that have yet to let go of it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::managed::sync::lock;
 
-/// Who may have a device open: the instance of the resource that is in use, earlier ones whose last user is closing it, and who
-/// made it.
+/// The number of users that may have a device open: the instance of the resource in use, earlier instances whose last user is
+/// closing it, and its maker.
 #[derive(Default)]
 pub(super) struct Users {
     count: Mutex<usize>,
     changed: Condvar,
 }
 
-/// One of them, until it is dropped: after the device is closed.
+/// One user of a device. It is dropped after the device is closed.
 pub(in crate::managed) struct Using(Arc<Users>);
 
 impl Users {
@@ -29,7 +29,7 @@ impl Users {
 
 impl Using {
     /// Waits until all others have let go of the device; nobody else may begin to use it meanwhile. Not for ever: in a forked child
-    /// the thread that would let go is missing. The device then tells that it is in use.
+    /// the thread that would let go is missing. Opening the device then fails because it is in use.
     pub(super) fn wait_for_others(&self) {
         const LONG: Duration = Duration::from_secs(5);
         let count = lock(&self.0.count);

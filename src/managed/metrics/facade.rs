@@ -5,7 +5,7 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histog
 use crate::managed::counters::Refusal;
 use crate::managed::service::DiskService;
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// A state, which goes up and down.

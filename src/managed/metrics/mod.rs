@@ -1,4 +1,4 @@
-//! What a service tells an operator's monitoring: a snapshot of its states and counts, and the same for the facade of the crate
+//! Metrics of a service for an operator's monitoring: a snapshot of its states and counts, and the same for the facade of the crate
 //! `metrics`.
 
 #[cfg(feature = "metrics")]

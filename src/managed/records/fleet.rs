@@ -24,12 +24,12 @@ pub(in crate::managed) struct Holder {
     pub(in crate::managed) host: String,
 }
 
-/// Who has a device open.
+/// The host that has a device open, or the hosts that may open it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::managed) struct Attachment {
     /// `None` while it is handed over, or nobody has it.
     pub(in crate::managed) holder: Option<Holder>,
-    /// Who may open it next, while it is handed over: the host that gets it first, and at the end the one that gave it.
+    /// The hosts that may open the device next, while it is handed over: first the host that gets it, last the host that gave it.
     #[serde(default)]
     pub(in crate::managed) promised: Vec<Holder>,
     /// It was taken from a host whose lease was lost, and the header on the device doesn't say so yet.
@@ -37,33 +37,33 @@ pub(in crate::managed) struct Attachment {
     pub(in crate::managed) unfenced: bool,
 }
 
-/// How far a rotation was given out to the hosts that share it.
+/// The parts of a rotation that were given out to the hosts that share it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::managed) struct Turn {
-    /// The key that all are to come under. A rotation to another key begins anew.
+    /// The key that all members are to come under. A rotation to another key begins anew.
     #[serde(with = "super::text::url")]
     pub(in crate::managed) key: KeyId,
     /// Another number for each rotation.
     pub(in crate::managed) round: u64,
     /// How many members there were when it began.
     pub(in crate::managed) total: u64,
-    /// All up to this key of the store were given out.
+    /// All members up to this key of the store were given out.
     pub(in crate::managed) after: Option<String>,
-    /// All were.
+    /// All members were given out.
     pub(in crate::managed) given_out: bool,
     /// The number of the next part.
     pub(in crate::managed) next: u64,
-    /// The look at all members at the end has proved all up to this key of the store, and met one that another host has open.
+    /// The last look at all members has proved all up to this key of the store, and then met one that another host has open.
     #[serde(default)]
     pub(in crate::managed) swept: Option<String>,
-    /// It has gone on to this key, for others that can be moved.
+    /// That look has gone on to this key, for others that can be moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::managed) looked: Option<String>,
-    /// All were proved to be under the key.
+    /// All members were proved to be under the key.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(in crate::managed) ended: bool,
-    /// The first of those that waited when it was looked at last, if all that did were open on other hosts. Until one of these is let
-    /// go, nobody else has much to do. The field `left` of earlier releases had any one of them.
+    /// The first few members that waited at the last look, if all waiting members were open on other hosts. Until one of these is
+    /// let go, other hosts have little to do. The field `left` of earlier releases had any one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::managed) left_to: Vec<LeftTo>,
 }
@@ -82,6 +82,6 @@ pub(in crate::managed) struct Part {
     pub(in crate::managed) from: Option<String>,
     /// It ends with this one.
     pub(in crate::managed) until: Option<String>,
-    /// Who has it; `None` if anybody may take it.
+    /// The host that has the part; `None` if any host may take it.
     pub(in crate::managed) holder: Option<Holder>,
 }

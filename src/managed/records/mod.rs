@@ -248,7 +248,7 @@ pub struct Resource {
     /// [taken](crate::managed::DiskService::take_host_cache) the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_cache_at: Option<String>,
-    /// What is left to do of its adoption, if that isn't finished ([`adopt_disk`](crate::managed::DiskService::adopt_disk)).
+    /// The rest of its adoption, if that isn't finished ([`adopt_disk`](crate::managed::DiskService::adopt_disk)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopting: Option<Adopting>,
     /// The layers (0 is the upper one) whose header was found to be another one than was proved, while nobody could move it. The

@@ -9,7 +9,7 @@ use crate::key::Fingerprint;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reencryption {
-    /// What it does.
+    /// The kind of the re-encryption.
     pub kind: ReencryptionKind,
     /// The image that is to become the disk's device, by the name that the backend knows, until it has begun.
     pub image: Option<String>,
@@ -36,7 +36,7 @@ pub struct Reencryption {
     pub adopted: bool,
 }
 
-/// What a re-encryption does.
+/// The kinds of re-encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

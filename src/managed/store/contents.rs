@@ -35,7 +35,7 @@ impl Counted {
 pub(super) struct Contents {
     /// Grows by one with each change.
     pub(super) serial: u64,
-    /// Of sets, resources and orphans.
+    /// The numbers of sets, resources and orphans.
     pub(super) counts: [u64; 3],
     /// The hashes of all records, XORed.
     sum: [u8; SUM],

@@ -59,7 +59,7 @@ pub(super) fn convert(engine: &Engine) -> Result<()> {
     })
 }
 
-/// What a file of a former release holds.
+/// The content of a file of a former release.
 struct Former {
     serial: u64,
     records: BTreeMap<Place, Vec<u8>>,

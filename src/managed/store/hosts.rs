@@ -28,7 +28,7 @@ impl Tables<'_> {
         places.iter().try_for_each(|key| self.transaction.remove(key))
     }
 
-    /// Who has a device open. Reads what decides that at once.
+    /// The attachment of a device. Reads all records that decide whether the device may be opened, at once.
     pub(in crate::managed) fn attachment(&mut self, id: &str) -> Result<Option<Attachment>> {
         let mut places = vec![Place::Attachment(id.into()), Place::Id(id.into()), Place::Orphan(id.into())];
         places.extend(self.run.clone().map(Place::Host));
@@ -36,12 +36,12 @@ impl Tables<'_> {
         self.read(&Place::Attachment(id.into()))
     }
 
-    /// Who has a device open, without what decides whether it may be opened.
+    /// The attachment of a device, without the records that decide whether it may be opened.
     pub(in crate::managed) fn holder(&mut self, id: &str) -> Result<Option<Attachment>> {
         self.read(&Place::Attachment(id.into()))
     }
 
-    /// Reads who has devices open, at once.
+    /// Reads the attachments of devices, at once.
     pub(in crate::managed) fn load_holders<'i>(&mut self, ids: impl Iterator<Item = &'i str>) -> Result<()> {
         self.transaction.load(&ids.map(|id| Place::Attachment(id.into()).key()).collect::<Vec<_>>())
     }
@@ -98,7 +98,8 @@ impl Tables<'_> {
         self.check_alive()
     }
 
-    /// Which of the hosts that have these devices, or are to get them, have a lease. That this stays so isn't demanded.
+    /// The runs with a lease among the other hosts that have these devices, or are to get them. The commit doesn't demand that this
+    /// stays so.
     pub(in crate::managed) fn living<'i>(&mut self, ids: impl Iterator<Item = &'i str>) -> Result<BTreeSet<String>> {
         let mut runs = BTreeSet::new();
         for id in ids {
@@ -120,7 +121,7 @@ impl Tables<'_> {
             Some(holder) => core::slice::from_ref(holder),
             None => &found.promised[..],
         };
-        // What this host has promised to others is theirs to come for, as long as they live; it is the last of the promised.
+        // Other hosts come for a device that this host has promised to them, as long as they live. This host is the last of the promised.
         let gave = found.holder.is_none() && others.len() > 1;
         let last = others.last().filter(|_| gave);
         let is_own = |holder: &Holder| self.run.as_ref() == Some(&holder.run);

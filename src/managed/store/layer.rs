@@ -42,7 +42,7 @@ pub(in crate::managed) struct Records {
     mark: Mutex<Option<Mark>>,
     /// How often the store failed.
     failures: Arc<AtomicU64>,
-    /// What the service counts for operators.
+    /// The counters of the service for operators.
     pub(in crate::managed) counters: Arc<Counters>,
     /// How often a change of a file has begun and ended: an odd number while one goes on.
     changes: AtomicU64,
@@ -67,7 +67,7 @@ struct Mark {
     commit: Commit,
 }
 
-/// What is known of a commit that ended in an error.
+/// The outcome of a commit that ended in an error.
 enum Known {
     Happened,
     DidNot,
@@ -180,7 +180,7 @@ impl Records {
             let changed = change(&mut tables);
             let transaction = tables.transaction;
             if changed.is_err() || !transaction.changes() {
-                // What was decided from records of different moments may be wrong.
+                // A decision made from records of different moments may be wrong.
                 if self.file.is_some() || transaction.is_consistent()? {
                     return changed;
                 }
@@ -305,7 +305,8 @@ impl Records {
             if [found.commit, found.before].contains(commit) {
                 return Ok(Some(Known::Happened));
             }
-            // What is there replaced the version that it was to replace. After a removal nothing says what was replaced.
+            // The record found replaced the version that this commit was to replace. After a removal nothing tells which version
+            // was replaced.
             if let Action::Put(value) = &change.action
                 && change.expected.is_some()
                 && unsealed(&change.key, value).is_ok_and(|own| own.before == found.before)

@@ -1,4 +1,4 @@
-//! What each engine refuses before it does anything, in the same words.
+//! The limits that every engine checks before it does anything, with the same error texts.
 
 use std::collections::BTreeSet;
 

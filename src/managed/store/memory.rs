@@ -52,11 +52,11 @@ struct State {
 /// A call of a [`MemoryStore`] that a fault may befall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call<'c> {
-    /// Of [`Store::get`].
+    /// [`Store::get`], with its keys.
     Get(&'c [&'c str]),
-    /// Of [`Store::list`], by its prefix.
+    /// [`Store::list`], with its prefix.
     List(&'c str),
-    /// Of [`Store::commit`].
+    /// [`Store::commit`], with its changes.
     Commit(&'c [Change]),
 }
 
@@ -65,7 +65,7 @@ pub enum Call<'c> {
 pub enum Fault {
     /// It fails, and nothing happens: the server wasn't reached.
     Before,
-    /// It fails, and what it asked for has happened: the answer was lost.
+    /// It fails, but the commit has happened: the answer was lost.
     After,
     /// It fails. A commit happens, or meets a conflict, when [`MemoryStore::deliver`] is called: it was under way.
     Late,

@@ -44,7 +44,7 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
     let is_begun = begun.is_some();
     let copy = begun.map_or_else(new_name, Ok)?;
     if !is_begun || value_of(from, MOVED)?.as_ref() != Some(&copy) {
-        // An attempt of this copy that marked it is gone on with.
+        // If an earlier attempt of this copy marked `from`, go on with it.
         check_whole(from)?;
     }
     check_unmoved(to)?;
@@ -78,7 +78,8 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
     if !changes.is_empty() {
         commit(to, changes)?;
     }
-    // Whoever opens it from here on finds the mark. Whoever had before has changed something, or is there.
+    // A service that opens `from` after this finds the mark. One that opened it before has changed a record, or its host's record
+    // is still there.
     match value_of(from, MOVED)? {
         None => commit(from, vec![put(MOVED, copy.clone(), None)])?,
         Some(moved) if moved == copy => {}
@@ -93,7 +94,7 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
         if differing > 0 { Err(changed()) } else { Ok(count) }
     });
     let count = compared.inspect_err(|_| {
-        // It may be in use, and not moved. If it stays marked, opening it tells what to do.
+        // `from` may be in use, and isn't moved. If it stays marked, the error on opening it says what to do.
         let _ = take_back(from, to, &copy);
     })?;
     let marker = mark_of(to, &copy)?.ok_or_else(changed)?;

@@ -17,12 +17,12 @@ use crate::key::KeyId;
 use crate::managed::records::{Holder, LeftTo, Part, Resource, ResourceName, Turn};
 use crate::{Error, Result};
 
-/// What is rotated.
+/// The resources that a rotation goes through.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::managed) enum Queue {
     /// The members of a set, including those that are moving into another one.
     Set(String),
-    /// All resources. Those of them that are under the platform's key are known by their records.
+    /// All resources. Their records tell which of them are under the platform's key.
     Platform,
 }
 
@@ -33,24 +33,24 @@ pub(super) const LAST: u64 = u64::MAX;
 /// The most parts of an earlier rotation that are removed at once.
 const MOST_STALE: usize = 16;
 
-/// What there is for a host to do.
+/// The answer to a host that asks for work.
 pub(in crate::managed) enum Claim {
     /// A part, which is this host's until it [gives it back](Records::give_back).
     Members(Claimed),
-    /// Nothing, for another host with a lease has the last parts.
+    /// No part: this other host, which has a lease, has the last parts.
     Left(String),
-    /// Nothing at all: all parts are done.
+    /// No part: all parts are done.
     Nothing,
 }
 
-/// What the look at all members has found, if it hasn't ended the rotation.
+/// The findings of a look at all members that hasn't ended the rotation.
 #[derive(Default, Clone)]
 pub(in crate::managed) struct Found {
-    /// The key up to which all are proved.
+    /// The key up to which all members are proved.
     pub(in crate::managed) swept: String,
-    /// The one up to which it has gone on after that.
+    /// The key up to which the look has gone on after that.
     pub(in crate::managed) looked: Option<String>,
-    /// Those that wait for others, as far as these are few.
+    /// The members that wait for other hosts, as far as they are few.
     pub(in crate::managed) left_to: Vec<LeftTo>,
 }
 
@@ -201,11 +201,11 @@ impl Tables<'_> {
         let own = self.run.clone().map(|run| Place::Host(run).key());
         let keys = [queue.turn().key(), last.place.key()];
         self.transaction.load(&keys.into_iter().chain(own).collect::<Vec<_>>())?;
-        // Who was taken for lost since it looked knows nothing of what happened since.
+        // A host that was taken for lost since its look doesn't know what happened since.
         self.check_alive()?;
         self.transaction.remove(&last.place.key())?;
         let Some(turn) = self.read::<Turn>(&queue.turn())?.filter(|turn| turn.key == *key) else { return Ok(()) };
-        // It stays, so that who comes late sees that all was given out, and the rounds are counted on.
+        // The record stays, so that a late host sees that all was given out, and the rounds are counted on.
         let turn = match found {
             Some(Found { swept, looked, left_to }) => {
                 Turn { ended: false, swept: Some(swept), looked, left_to, ..turn }
@@ -311,7 +311,7 @@ impl Records {
                 left_to: Vec::new(),
             };
             let mut begun = Begun { total: count, has_ended: false, only: None };
-            // Of the platform's, others than those that were counted are looked at.
+            // A rotation of the platform's key also looks at resources that weren't counted.
             let is_small = count < PART && *queue != Queue::Platform;
             if is_small {
                 begun.only = Some(tables.put_part(queue, &turn, None, own)?);

@@ -29,7 +29,7 @@ pub(super) const HEAD: usize = 2 + 2 * 16 + CHECKSUM;
 /// The random number of a commit.
 pub(super) type Commit = [u8; 16];
 
-/// What the envelope of a record says.
+/// The content of a record's envelope.
 pub(super) struct Sealed<'b> {
     pub(super) commit: Commit,
     pub(super) before: Commit,
@@ -51,7 +51,7 @@ pub(super) fn unsealed<'b>(key: &str, bytes: &'b [u8]) -> Result<Sealed<'b>, &'s
     const BROKEN: &str = "does not match its checksum";
     let (head, json) = bytes.split_at_checked(HEAD).ok_or(BROKEN)?;
     let (head, checksum) = head.split_at(HEAD - CHECKSUM);
-    // Of a later form is only said what can be said before the checksum: that it is of a later form.
+    // A later form is only reported as such: its checksum can't be verified.
     if head[0] > FORM && head[0] < b' ' {
         return Err("was written by a later release; update this service");
     }

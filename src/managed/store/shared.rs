@@ -45,18 +45,18 @@ impl fmt::Debug for Record {
     }
 }
 
-/// What a commit expects of a record, and what it makes of it.
+/// A change of one record in a commit, with the revision that the commit expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The record's key. Each key occurs once in a commit.
     pub key: String,
     /// The revision that the record must have; `None`: there must be no such record.
     pub expected: Option<Revision>,
-    /// What becomes of it.
+    /// The action on the record.
     pub action: Action,
 }
 
-/// What becomes of a record.
+/// The action of a commit on a record.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Action {
     /// It stays as it is. The commit only demands its revision.
@@ -91,7 +91,7 @@ pub enum Outcome {
 /// Implementations: the embedded one in a file, which is the default; crates for PostgreSQL and etcd. Another one has to
 /// pass the suite `managed::store::conformance`, of the feature `store-conformance`.
 ///
-/// What every implementation keeps:
+/// Every implementation guarantees:
 /// - **Reads are current.** A read that begins after a commit returned, on whatever host, sees it. Nothing is read from a
 ///   replica that may lag behind.
 /// - **A commit is atomic and durable.** Once it returns, all of it survives the loss of any one server.

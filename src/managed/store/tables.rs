@@ -153,7 +153,7 @@ impl<'t> Tables<'t> {
     /// Inserts a new resource whose device was made for it, and stops being an orphan.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`] if the device is being removed, or was: whoever did that took its maker for dead.
+    /// [`Error::NoSuchResource`] if the device is being removed, or was: the host that removed it took its maker for dead.
     pub(in crate::managed) fn add_made(&mut self, resource: &Resource) -> Result<()> {
         let orphan = Place::Orphan(resource.id.clone());
         if self.orphan(&resource.id)?.is_none_or(|orphan| orphan.removing) {
@@ -222,7 +222,7 @@ impl<'t> Tables<'t> {
         let orphan = Orphan { region: known.region.clone(), removing: self.run.is_some(), maker: None };
         self.put(&Place::Orphan(known.id.clone()), &orphan)?;
         if let (ResourceKind::Image, Some((image, _))) = (known.kind, known.name.split_once('/')) {
-            // Whoever makes one of this name either finds its other copies, or demands that this record is as it was.
+            // Another maker of an image of this name either finds its other copies, or demands that this record is unchanged.
             self.transaction.remove(&Place::Image(image.into()).key())?;
         }
         self.replace(&indices(&known), &BTreeSet::new())
@@ -284,7 +284,7 @@ impl<'t> Tables<'t> {
 
     pub(in crate::managed) fn remove_orphan(&mut self, id: &str) -> Result<()> {
         if self.run.is_some() && self.attachment(id)?.is_some() {
-            // Of a host that was lost.
+            // The attachment of a host that was lost.
             self.remove_attachment(id)?;
         }
         self.transaction.remove(&Place::Orphan(id.into()).key())

@@ -1,11 +1,10 @@
-//! A transaction over any store: what it reads is remembered with its revision, and all that it changes is one commit,
-//! which demands that nothing of what was read has changed.
+//! A transaction over any store. It remembers the revisions of the records that it reads. All its changes are one commit, which
+//! demands that none of the records read has changed.
 //!
-//! What a transaction finds by [`scan`](Transaction::scan) isn't demanded: no store has a condition for "no other record
-//! begins like this", and a list of a million revisions is no condition. So a record that joins a range while it is looked
-//! through would be missed. Whoever relies on a range therefore first changes a record that every newcomer demands
-//! unchanged, such as the set's for its members, and only then looks: those that came before the change are found, and
-//! those that come after it know of it.
+//! The commit doesn't demand what [`scan`](Transaction::scan) found: no store has a condition for "no other record begins like
+//! this", and a list of a million revisions is no condition. So a scan misses a record that joins the range meanwhile. Code that
+//! relies on a range therefore first changes a record that every newcomer demands unchanged, such as the set's for its members, and
+//! only then scans. It finds the records that came before the change, and those that come after it know of the change.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -145,7 +144,7 @@ impl<'s> Transaction<'s> {
         Ok(found)
     }
 
-    /// Which of these records are there, also those that can't be read. That it stays so isn't demanded.
+    /// Whether each of these records exists, even if it can't be read. The commit doesn't demand that this stays so.
     pub(super) fn are_there(&self, keys: &[String]) -> Result<Vec<bool>> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(MAX_COMMIT) {

@@ -1,4 +1,4 @@
-//! Which rotations have work for a host, told by few operations for many sets.
+//! Finds the rotations that have work for a host, by few operations for many sets.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +13,21 @@ use crate::managed::records::{Attachment, EncryptionSet, Holder, Part, Turn};
 use crate::{Error, Result};
 
 impl Records {
-    /// How many sets are looked at at once: three records of each.
+    /// The most sets in one call: three records are read for each.
     pub(in crate::managed) const SETS: usize = MAX_COMMIT / 3;
 
-    /// Of these sets, which are to come under these keys, those in which a host that has no member open finds something to do:
-    /// not if all are under the key, another host with a lease has all that is left, or all that is known to wait is as open on other
-    /// hosts as it was at the last look. At most [`SETS`](Self::SETS).
+    /// For each of these sets and keys, whether a host that has no member open has work in the set's rotation to the key. It has
+    /// none if all members are under the key, if another host with a lease has all the rest, or if the members known to wait are
+    /// open on the same hosts as at the last look. Takes at most [`SETS`](Self::SETS) sets.
     pub(in crate::managed) fn with_work(&self, own: &Holder, sets: &[(&str, &KeyId)]) -> Result<Vec<bool>> {
         let places = sets.iter().flat_map(|(set, _)| [Place::Set((*set).into()), Queue::Set((*set).into()).turn()]);
         let found = self.read_all(&places.collect::<Vec<_>>())?;
         let mut work = Vec::with_capacity(sets.len());
-        // What says that another host has the rest of a set.
+        // The records that tell whether another host has the rest of a set.
         let mut asked = Vec::new();
         for (n, ((name, key), records)) in sets.iter().zip(found.chunks(2)).enumerate() {
             let is_done = |set: &EncryptionSet| set.active_key == **key && set.previous_keys.is_empty();
-            // What can't be read is told where the set is rotated, and keeps no other set from it.
+            // A set whose record can't be read counts as work, so that its rotation reports the error. The other sets go on.
             let set = read::<EncryptionSet>(&records[0]);
             work.push(set.map_or(true, |set| set.is_some_and(|set| !is_done(&set))));
             let turn = read::<Turn>(&records[1]).unwrap_or(None);
@@ -66,7 +66,7 @@ impl Records {
         Ok(work)
     }
 
-    /// Which of these runs of hosts have a lease.
+    /// The runs among these that have a lease.
     fn living(&self, runs: BTreeSet<&String>) -> Result<BTreeSet<String>> {
         if runs.is_empty() {
             return Ok(BTreeSet::new());

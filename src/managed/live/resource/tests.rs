@@ -1,4 +1,4 @@
-//! What is open here when its device may have been another host's meanwhile.
+//! Tests of resources open here whose devices another host may have had meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -129,7 +129,7 @@ pub fn largest(world: &World<'_>) {
     );
 }
 
-/// What one client has committed, another reads at once.
+/// A client reads at once what another client has committed.
 pub fn two_clients(world: &World<'_>) {
     let (one, two) = (world.client(), world.client());
     let mut revision = one.create("a", b"0");

@@ -9,9 +9,9 @@ use crate::Error;
 /// How much later than its deadline a call may return where the machine has much to do.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// What a test can do to the server below a store.
+/// The faults that a test can inject into the server below a store.
 pub trait Faults: Sync {
-    /// The server stops in the middle of whatever it does, as by `SIGSTOP`: connections stay, and nothing is answered.
+    /// The server stops at any point, as by `SIGSTOP`: connections stay, and nothing is answered.
     fn hang(&self);
 
     /// It goes on.
@@ -40,7 +40,7 @@ pub fn run_faults<S: Store + 'static>(open: impl Fn() -> S + Sync, faults: &dyn 
     }
 }
 
-/// What goes on once the server does, also after a panic.
+/// Resumes and restores the server when it is dropped, also after a panic.
 struct Resume<'f>(&'f dyn Faults);
 
 impl Drop for Resume<'_> {

@@ -19,7 +19,7 @@ fn digits(number: u64) -> Vec<u8> {
     number.to_string().into_bytes()
 }
 
-/// Of many that create the same record, one does.
+/// If many clients create the same record, exactly one succeeds.
 pub fn creation(world: &World<'_>) {
     for round in 0..12 {
         let key = format!("r/{round}");

@@ -212,7 +212,7 @@ pub fn pages(world: &World<'_>) {
     assert_eq!(first(&keys[keys.len() - 1]), None, "nothing comes after the last");
 }
 
-/// What goes beyond the limits, or makes no sense, is refused as such, and has done nothing.
+/// A call beyond the limits, or one that makes no sense, fails with [`Error::InvalidOption`] and changes nothing.
 pub fn limits(world: &World<'_>) {
     let client = world.client();
     let store = &client.store;

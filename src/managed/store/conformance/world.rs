@@ -1,4 +1,4 @@
-//! What the cases share.
+//! Helpers that the cases share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;

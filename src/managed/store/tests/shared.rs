@@ -82,7 +82,7 @@ fn a_commit_whose_answer_is_lost_is_known_afterwards() {
         added.unwrap();
         assert_eq!(records.set("s").unwrap().created, set("s").created + 1, "{faults:?}");
         assert_eq!(ran.load(Ordering::Relaxed), 1, "{faults:?}");
-        // What was under way meets what happened since.
+        // The late commits conflict with the changes made since.
         assert!(store.deliver().iter().all(|late| *late == Outcome::Conflict), "{faults:?}");
         assert_eq!(records.set("s").unwrap().created, set("s").created + 1, "{faults:?}");
     }
