@@ -44,8 +44,8 @@ impl AdoptOptions {
         self
     }
 
-    /// Whether a guest has encrypted it, as Azure Disk Encryption does: whoever was root there may have its DEK. Into an encryption
-    /// set it then comes only if it is [re-encrypted](Self::reencrypt). Otherwise it gets the mark of
+    /// Whether a guest has encrypted it, as Azure Disk Encryption does: anyone who was root in the guest may have its DEK. It can
+    /// then join an encryption set only if it is [re-encrypted](Self::reencrypt). Without a set it gets the mark of
     /// [`mark_guest_encrypted`](DiskService::mark_guest_encrypted).
     pub fn guest_encrypted(mut self, guest_encrypted: bool) -> Self {
         self.guest_encrypted = guest_encrypted;
@@ -65,13 +65,13 @@ impl DiskService {
     /// disk's set, or the platform's, and is bound to the disk and to the store, which knows its DEK from then on. **Then every other
     /// way in is removed**: all keyslots, and the tokens of other programs. The data stays where it is.
     ///
-    /// `image` is as in [`import_disk`](Self::import_disk). The disk has the size and the sector size of the volume; the size in `new`
-    /// must be the same, or 0. With [`reencrypt`](AdoptOptions::reencrypt) a new DEK is ordered in the same step, and
-    /// [`reencrypt_step`](Self::reencrypt_step) moves the data. Without, whoever has the old DEK, or a copy of the old header with
-    /// what opened it, reads the data until [`rekey_disk`](Self::rekey_disk) is finished.
+    /// `image` is as in [`import_disk`](Self::import_disk). The disk has the size and the sector size of the volume; the size in
+    /// `new` must be the same, or 0. With [`reencrypt`](AdoptOptions::reencrypt) a new DEK is ordered in the same step, and
+    /// [`reencrypt_step`](Self::reencrypt_step) moves the data. Without it, anyone who has the old DEK, or a copy of the old header
+    /// and a credential for it, can read the data until [`rekey_disk`](Self::rekey_disk) is finished.
     ///
     /// If it fails or is killed after the record was stored, call it again with the same arguments: it goes on. Once the vault
-    /// opens the volume, [`open_disk`](Self::open_disk) goes on too. At every instant the volume opens by what it opened by before,
+    /// opens the volume, [`open_disk`](Self::open_disk) goes on too. At every instant the volume opens by its former credentials,
     /// or by the vault. [`delete`](Self::delete) gives up a disk whose image was not moved yet, and leaves the image.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Inner {
         Ok(is_same && found.adopting.is_some_and(|adopting| adopting.image == image))
     }
 
-    /// The record of what an image will be. Nothing is written.
+    /// The record of the disk that an image will become. Nothing is written.
     fn adopted(
         &self,
         new: &NewDisk,
@@ -162,7 +162,7 @@ impl Inner {
         }
     }
 
-    /// Goes on with what was killed, as far as the vault opens it.
+    /// Goes on with an adoption that was killed, as far as the vault opens the volume.
     pub(super) fn go_on_adopting(&self, live: &LiveResource) -> Result<()> {
         if live.record()?.adopting.is_none() {
             return Ok(());
@@ -170,9 +170,9 @@ impl Inner {
         self.registry.changing_here(&live.name, |live, _| self.finish_adoption(live, None))
     }
 
-    /// The same in a rotation, for who holds the disk's change lock. Returns the record of now. What only the caller's credential
-    /// opens is busy, and so is what its vault refuses or nothing opens: who made the image chose its tokens, and no other disk
-    /// has to wait for it.
+    /// The same in a rotation. The caller must hold the disk's change lock. Returns the current record. A volume that only its
+    /// former credential opens is busy, and so is one that its vault refuses or nothing opens: the maker of the image chose its
+    /// tokens, and no other disk has to wait for it.
     pub(super) fn finished_adopting(&self, live: &LiveResource, resource: Resource) -> Result<Resource> {
         if resource.adopting.is_none() {
             return Ok(resource);
@@ -187,7 +187,7 @@ impl Inner {
         }
     }
 
-    /// Does what is left to do. The caller must hold the disk's change lock.
+    /// Does the rest of an adoption. The caller must hold the disk's change lock.
     pub(super) fn finish_adoption(&self, live: &LiveResource, by: Option<(Credential<'_>, KdfLimits)>) -> Result<()> {
         let resource = live.record()?;
         let Some(adopting) = &resource.adopting else { return Ok(()) };
@@ -274,7 +274,7 @@ fn check_adoptable(volume: &Layer, reencrypt: bool) -> Result<()> {
     refused(format!("the volume can't be re-encrypted, because {why}; copy its data to a new disk"))
 }
 
-/// Opens the volume by what opened it before.
+/// Opens the volume by its former credential.
 fn open_old(
     device: Arc<dyn BlockDevice>,
     credential: Credential<'_>,

@@ -47,8 +47,8 @@ pub trait DiskBackend: Send + Sync {
     /// [`Error::Io`].
     fn remove(&self, region: &str, id: &str) -> Result<()>;
 
-    /// The ids of all devices in a region that were made by [`create`](Self::create), in no order; also of those that nobody
-    /// knows any more. What else lies there, such as images, isn't among them.
+    /// The ids of all devices in a region that were made by [`create`](Self::create), in no order, including devices that no
+    /// service knows any more. Other files there, such as images, aren't among them.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::InvalidOption`] by default: the backend can't tell.

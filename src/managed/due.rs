@@ -14,17 +14,17 @@ use super::sync::{into_inner, lock, try_lock};
 use crate::key::KeyId;
 use crate::{Error, Result};
 
-/// Each host in its turn goes through a set that seems to wait for others: not all that waits is known.
+/// The hosts take turns to go through a set that seems to wait for others, because not all waiting members are known.
 struct Turn {
     place: usize,
     hosts: usize,
 }
 
 impl Turn {
-    /// One host does so for each so many looks of all, which is once an hour with the usual interval.
+    /// The number of looks of all hosts after which one host takes its turn: once an hour with the usual interval.
     const LOOKS: usize = 4;
 
-    /// Whether it is the host's turn, when it would pass a set over for so many times.
+    /// Whether it is the host's turn, when it would pass a set over for the `times`-th time.
     fn is_at(&self, times: usize) -> bool {
         times % (Self::LOOKS * self.hosts) == Self::LOOKS * self.place
     }
@@ -38,9 +38,9 @@ impl DiskService {
     /// (28). Call it every few minutes on its own thread: it returns when the rotations are done. A vault is asked at
     /// most once per `rotation_interval`.
     ///
-    /// It returns the result for each set that was due. On a store that hosts share, sets are left out that other hosts are at, or that wait
-    /// for what another host has open. A failed rotation is not retried until its error is cleared
-    /// (32); a vault that could not be asked is asked again after the next interval.
+    /// It returns the result for each set that was due. On a store that hosts share, it skips sets that other hosts are rotating,
+    /// or whose waiting members other hosts have open. A failed rotation is not retried until its error is cleared (32); a vault
+    /// that could not be asked is asked again after the next interval.
     ///
     /// # Errors
     /// [`Error::Io`] from the store.
@@ -71,7 +71,7 @@ impl DiskService {
                 let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
                 rotation.transpose().into_iter().for_each(|rotation| ended(&name, rotation));
             };
-            // Nobody else can move what is open here.
+            // No other host can move the resources that are open here.
             ours.into_iter().for_each(&mut rotate);
             let runs = if others.is_empty() { Vec::new() } else { self.inner.runs()? };
             let mut others = self.inner.in_own_order(others, &runs).into_iter();

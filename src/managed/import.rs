@@ -21,14 +21,14 @@ impl DiskService {
     /// the header. Nothing is encrypted yet: [`reencrypt_step`](Self::reencrypt_step) does it, while the disk is read and written.
     /// Until it is finished, the [report](Self::report) says so.
     ///
-    /// `image` is the name by which the backend knows it; for a [`DiskFolder`](super::DiskFolder), the path of a file on the same file
-    /// system. The disk has the size of the image, at least 1 MiB; that in `new` must be the same, or 0. The DEK is under the key of the
-    /// disk's set, or the platform's. What is encrypted is never encrypted twice (78). A copy of the plain data that the device or its
-    /// file system keeps elsewhere, such as in a snapshot, stays plain.
+    /// `image` is the name by which the backend knows it; for a [`DiskFolder`](super::DiskFolder), the path of a file on the same
+    /// file system. The disk has the size of the image, at least 1 MiB; that in `new` must be the same, or 0. The DEK is under the
+    /// key of the disk's set, or the platform's. No data is ever encrypted twice (78). A copy of the plain data that the device or
+    /// its file system keeps elsewhere, such as in a snapshot, stays plain.
     ///
-    /// If it fails or is killed after the record was stored, the disk is there, and the image still is what it was, or has begun to
-    /// be the device: [`open_disk`](Self::open_disk) and [`reencrypt_step`](Self::reencrypt_step) go on. As long as it is what it was,
-    /// [`cancel_reencryption`](Self::cancel_reencryption) gives the disk up and leaves the image.
+    /// If it fails or is killed after the record was stored, the disk is there, and the image either is unchanged or has begun to
+    /// be the device: [`open_disk`](Self::open_disk) and [`reencrypt_step`](Self::reencrypt_step) go on. As long as it is
+    /// unchanged, [`cancel_reencryption`](Self::cancel_reencryption) gives the disk up and leaves the image.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for another size, for an image that is encrypted already, and for a backend that takes in none;
@@ -83,7 +83,7 @@ impl Inner {
         self.registry.changing_here(&live.name, |live, _| self.begin_reencryption(live))
     }
 
-    /// The same for who holds the disk's change lock. Returns the record of now.
+    /// The same for a caller that holds the disk's change lock. Returns the current record.
     pub(super) fn begun_import(&self, live: &LiveResource, resource: Resource) -> Result<Resource> {
         if !resource.is_to_be_imported() {
             return Ok(resource);

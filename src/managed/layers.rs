@@ -65,7 +65,7 @@ impl Resource {
     }
 }
 
-/// A resource of which all is open but the upper volume.
+/// A resource whose volumes are open, except for the upper one.
 pub(super) struct Opening {
     /// The device of the upper volume: `lower`, if there are two.
     device: Arc<dyn BlockDevice>,
@@ -107,30 +107,30 @@ impl Opening {
     }
 }
 
-/// The upper volume of a resource, of which the header was read.
+/// The upper volume of a resource, with its header read.
 pub(super) struct Upper {
     closed: Closed<Arc<dyn BlockDevice>>,
     lower: Option<Arc<Layer>>,
 }
 
 impl Upper {
-    /// The keys that it says it is under. Nothing has proved it yet.
+    /// The keys that its header names. They aren't proved yet.
     pub(super) fn keys(&self) -> Vec<KeyId> {
         self.closed.keks()
     }
 
     /// Opens it by the customer's vault, or the platform's.
     pub(super) fn open(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
-        // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the
-        // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
+        // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the header too.
+        // The lower layer only ever contains the upper volume, so the repair can't touch anyone else's data.
         let options = resource.expecting(0, &resource.id).hazmat_repair(self.lower.is_some());
         let upper = self.closed.open(Credential::Vault(vault), &options)?;
         Ok(Layers { upper, lower: self.lower, lent: Lent::default() })
     }
 }
 
-/// The ways into a volume but its vaults' tokens: keyslots, what other programs have there, and tokens of our type that no owner
-/// of the DEK wrote, which name keys that the volume isn't under.
+/// The ways into a volume besides its vaults' tokens: keyslots, tokens of other programs, and tokens of our type that no owner of
+/// the DEK wrote. The latter name keys that don't wrap the DEK.
 pub(super) fn other_ways(volume: &Layer) -> Vec<ProtectorId> {
     let (header, genuine) = (volume.header(), volume.genuine_token_ids());
     // The map of written chunks opens nothing, and the volume isn't read rightly without it.
@@ -202,7 +202,7 @@ impl Layers {
         let options = options_of(resource)?;
         let upper = customer.unwrap_or(platform);
         let upper = Protector::Vault(upper, upper.name());
-        // One map is enough: of what the upper volume has never written it asks the lower one nothing.
+        // One map is enough: the upper volume doesn't read chunks from the lower one that it has never written.
         let mapped = chunk_size.map_or(options.clone(), |chunk_size| options.clone().written_map(chunk_size));
         if !resource.has_two_layers() {
             return Ok(Layers { upper: Volume::format(device, upper, &mapped)?, lower: None, lent: Lent::default() });
@@ -222,7 +222,7 @@ impl Layers {
         self.lent.lend(secret, holder)
     }
 
-    /// Whether what was never written reads as zeros.
+    /// Whether chunks that were never written read as zeros.
     pub(super) fn reads_zeros(&self) -> bool {
         self.upper.written_chunk_size().is_some()
     }
@@ -286,13 +286,13 @@ impl Layers {
         self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_write(below, ciphertext))
     }
 
-    /// Writes what [`begin_write`](Self::begin_write) has encrypted.
+    /// Writes the ciphertext made by [`begin_write`](Self::begin_write).
     pub(super) fn write_ciphertext(&self, device_offset: u64, ciphertext: &[u8]) -> Result<()> {
         self.bottom().write_ciphertext(device_offset, ciphertext)
     }
 
-    /// Writes the headers again, the lower one first, with greater sequence numbers: whoever opened the volumes before refuses to
-    /// change the headers from then on.
+    /// Writes the headers again, the lower one first, with greater sequence numbers: a host that opened the volumes before refuses
+    /// to change the headers from then on.
     pub(super) fn fence(&self) -> Result<()> {
         self.lower.iter().try_for_each(|lower| lower.renew_header())?;
         self.upper.renew_header()

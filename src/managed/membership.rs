@@ -23,8 +23,8 @@ impl DiskService {
     ///
     /// # Errors
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in
-    /// another place, of a kind that the disk can't become in place, or for what was ever encrypted in the guest (52); what
-    /// the vault answers; [`Error::Io`](crate::Error::Io).
+    /// another place, of a kind that the disk can't become in place, or for a disk or snapshot that was ever encrypted in the guest
+    /// (52); the vault's errors; [`Error::Io`](crate::Error::Io).
     pub fn put_into_set(&self, name: &ResourceName, set: &str) -> Result<Resource> {
         let inner = &self.inner;
         inner.change_group(name, |group, names| {
@@ -163,8 +163,9 @@ impl Inner {
         if resource.set.is_none() { Ok(false) } else { self.rewrap_and_note(live, resource, |_, _| false) }
     }
 
-    /// Moves a resource to its set's active key, or to one of the platform's in use, and notes that with what `note` changes.
-    /// `note` says whether there is any. Returns whether it had to move into its set's key. The caller must hold its change lock.
+    /// Moves a resource to its set's active key, or to one of the platform's in use, and notes that together with the changes by
+    /// `note`. `note` says whether there is any. Returns whether it had to move into its set's key. The caller must hold its change
+    /// lock.
     pub(super) fn rewrap_and_note(
         &self,
         live: &LiveResource,

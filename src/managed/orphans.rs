@@ -1,19 +1,19 @@
-//! Devices that a backend has, and nobody knows.
+//! Devices of a backend that belong to no known resource.
 
 use super::records::check_id;
 use super::service::DiskService;
 use crate::{Error, Result};
 
 impl DiskService {
-    /// The ids of the devices that the backend has made in a region, and that are none of this service's, in order. They may be
-    /// remains, of a service whose store was lost or came back from a backup. **They may be another service's disks**: the
-    /// backend doesn't know whose they are. [`rebuild`](super::rebuild) says what is on them.
+    /// The ids of the devices that the backend has made in a region and that aren't this service's, in order. They may be remains
+    /// of a service whose store was lost or came back from a backup. **They may be another service's disks**: the backend doesn't
+    /// know their owners. [`rebuild`](super::rebuild) says what is on them.
     ///
     /// # Errors
     /// Those of [`DiskBackend::list`](super::DiskBackend::list); [`Error::Io`].
     pub fn orphans(&self, region: &str) -> Result<Vec<String>> {
         let mut ids = self.inner.backend.list(region)?;
-        // Asked after the list: what is made meanwhile is in the store before it is in the backend.
+        // Asked after the list: a device that is made meanwhile is in the store before it is in the backend.
         let being_made = self.inner.store.orphan_ids()?;
         let mut unknown = Vec::new();
         ids.sort_unstable();
@@ -25,11 +25,11 @@ impl DiskService {
         Ok(unknown)
     }
 
-    /// Removes a device that [`orphans`](Self::orphans) has named. What is on it can't be brought back.
+    /// Removes a device that [`orphans`](Self::orphans) has named. Its data can't be brought back.
     ///
     /// # Errors
-    /// [`Error::Busy`] for a device of this service; [`Error::NoSuchResource`] if the backend has no such one;
-    /// those of [`orphans`](Self::orphans) and of the backend.
+    /// [`Error::Busy`] for a device of this service; [`Error::NoSuchResource`] if the backend has no such device; those of
+    /// [`orphans`](Self::orphans) and of the backend.
     pub fn remove_orphan(&self, region: &str, id: &str) -> Result<()> {
         check_id(id)?;
         if let Some(name) = self.inner.store.name_of(id)? {

@@ -11,7 +11,7 @@ use crate::key::KeyId;
 use crate::log::tell;
 use crate::{Error, Result};
 
-/// The parts of one rotation, of which this host has one at a time.
+/// The parts of one rotation. This host has one at a time.
 pub(super) struct Parts<'i> {
     inner: &'i Inner,
     fleet: Arc<Fleet>,

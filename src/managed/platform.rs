@@ -57,8 +57,8 @@ impl DiskService {
         self.inner.store.counters.rotation(|| self.inner.rotate_platform(progress))
     }
 
-    /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or
-    /// opened) and the current headers; on a store that hosts share, from the headers of what is open here, and otherwise from the
+    /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or opened) and
+    /// the current headers; on a store that hosts share, from the headers of resources that are open here, and otherwise from the
     /// proofs alone. No vault is asked.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl Inner {
                 // It was moved into a set, but noting that failed.
                 return Ok(false);
             }
-            // Now that no other host can move it. Who knows the record knows this, too.
+            // Now no other host can move it. A caller that knows the record knows this, too.
             if known.is_none()
                 && self.keys.fleet.is_some()
                 && self.store.platform()?.is_none_or(|keys| keys.active_key != *key)

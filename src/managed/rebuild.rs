@@ -66,7 +66,7 @@ pub struct Rebuilt {
     pub restored: Vec<ResourceName>,
     /// Those of `restored` whose device has room for more than the record's size: perhaps they were enlarged after the old store
     /// was made, and now end where they ended then. Compare with the sizes that you know;
-    /// [`resize_disk`](super::DiskService::resize_disk) brings back what is beyond.
+    /// [`resize_disk`](super::DiskService::resize_disk) brings back the data beyond.
     pub larger: Vec<ResourceName>,
     /// Disks known from their header only. They open with their key, and are in the new store as disks named by their
     /// id. Their name, their kind (disk, snapshot or image's copy) and their source are lost.
@@ -74,7 +74,7 @@ pub struct Rebuilt {
     /// Devices that are not in the new store, with the reasons.
     pub unproven: Vec<Unproven>,
     /// Resources with a record in an old store but without a device. They are not in the new store. If the import of one had not
-    /// begun, its image may be what it was: import it again.
+    /// begun, its image may be unchanged: import it again.
     pub missing: Vec<ResourceName>,
 }
 

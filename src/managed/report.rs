@@ -24,8 +24,8 @@ use crate::{Error, KeyUsage, Result};
 pub enum ProtectionStatus {
     /// It is proven to be under its configured key, and its header names no other.
     Finished,
-    /// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by what opened it
-    /// before.
+    /// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by its former
+    /// credentials.
     Joining,
     /// Its set or the platform is being rotated, and it is still under an older key.
     Rotating,
@@ -107,8 +107,8 @@ pub struct ReencryptionReport {
 pub struct SetReport {
     /// Its configuration.
     pub set: EncryptionSet,
-    /// Whether all members are proven to be under its active key, and none is being adopted: that one may still open by what opened it
-    /// before.
+    /// Whether all members are proven to be under its active key, and none is being adopted: a disk in adoption may still open by
+    /// its former credentials.
     pub finished: bool,
     /// How many are.
     pub progress: RotationProgress,
@@ -170,9 +170,10 @@ impl DiskService {
         Ok(reports)
     }
 
-    /// Reports on a set's members, from the proofs (made when a member was moved to a key, or opened) and the current
-    /// headers; on a store that hosts share, from the headers of what is open here, and otherwise from the proofs alone. No customer's vault is asked. The members are read in pages; [`report_set_page`](Self::report_set_page) doesn't
-    /// list what waits either.
+    /// Reports on a set's members, from the proofs (made when a member was moved to a key, or opened) and the current headers; on a
+    /// store that hosts share, from the headers of resources that are open here, and otherwise from the proofs alone. No customer's
+    /// vault is asked. The members are read in pages; [`report_set_page`](Self::report_set_page) doesn't list the waiting members
+    /// either.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A member with an unreadable header is `waiting`; its

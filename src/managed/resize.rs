@@ -11,8 +11,8 @@ use crate::{Error, Result};
 
 impl DiskService {
     /// Makes a disk larger, to `size` bytes, while it is in use: every [`OpenDisk`](super::OpenDisk) of it has the new size when
-    /// this returns. What is new reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it
-    /// is killed or fails, the disk has its old size, and the same call goes on.
+    /// this returns. The new part reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is
+    /// killed or fails, the disk has its old size, and the same call goes on.
     ///
     /// Snapshots keep the size that the disk had. The next incremental one reads the whole disk.
     ///
@@ -24,7 +24,7 @@ impl DiskService {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
         let id = inner.store.resource(&name)?.id;
         inner.check_uncopied(&name, &id)?;
-        // An incremental snapshot that begins would know nothing of what is written beyond the old end.
+        // An incremental snapshot that begins would miss writes beyond the old end.
         let chain = inner.chains.of(&id);
         let _alone = write(&chain);
         inner.registry.changing_here(&name, |live, resource| {

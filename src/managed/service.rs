@@ -100,16 +100,16 @@ impl ServiceOptions {
     }
 
     /// Whether [`OpenDisk::discard`](super::OpenDisk::discard) is passed on to the devices. It is not by default, because **it
-    /// tells whoever sees a device which blocks are free**: see [`OpenOptions::discard`](crate::OpenOptions::discard).
+    /// tells anyone who sees a device which blocks are free**: see [`OpenOptions::discard`](crate::OpenOptions::discard).
     pub fn discard(mut self, discard: bool) -> Self {
         self.discard = discard;
         self
     }
 
-    /// Whether new disks, snapshots and images get a [map of written chunks](crate::FormatOptions::written_map): what was never
-    /// written reads as zeros, and copies of blank chunks take no room. Incremental snapshots have none, nor disks over 2 TiB or
-    /// of a size that is no multiple of 64 KiB. What guests don't sync reads as zeros after a crash, and releases before this
-    /// can't open such disks.
+    /// Whether new disks, snapshots and images get a [map of written chunks](crate::FormatOptions::written_map): chunks that were
+    /// never written read as zeros, and copies of blank chunks take no room. Incremental snapshots have none, nor disks over 2 TiB
+    /// or of a size that is no multiple of 64 KiB. Data in a new chunk that guests don't sync reads as zeros after a crash, and
+    /// releases before this can't open such disks.
     pub fn written_map(mut self, written_map: bool) -> Self {
         self.written_map = written_map;
         self
@@ -149,7 +149,7 @@ pub(super) struct Inner {
     pub(super) looked: Mutex<HashMap<String, Now>>,
     /// How often a set was passed over since, for it seemed to wait for other hosts.
     pub(super) passed: Mutex<HashMap<String, usize>>,
-    /// Rotations of which the store may have parts as this host's, that it doesn't work at any more.
+    /// Rotations that this host doesn't work at any more, but of which it may still have parts in the store.
     pub(super) unreturned: Mutex<BTreeSet<Queue>>,
 }
 
@@ -173,7 +173,7 @@ impl DiskService {
     }
 
     /// Opens a service on a store that services of other hosts use at the same time. A disk, snapshot or image is open on one host
-    /// at a time, and what needs its device is done there; another host is answered with [`Error::Busy`], and the name of the
+    /// at a time, and operations that need its device run there; on another host they fail with [`Error::Busy`], which names that
     /// host. See `docs/fleet.md`.
     ///
     /// # Errors

@@ -144,8 +144,8 @@ impl DiskService {
         self.inner.store.members(set, false)
     }
 
-    /// A page of these members: at most `limit` of them, up to 1000, that come after `after`, in the order of the store. A page with
-    /// fewer is the last one. What joins or leaves between two pages may be missing, or not.
+    /// A page of these members: at most `limit` of them, up to 1000, that come after `after`, in the order of the store. A page
+    /// with fewer is the last one. Members that join or leave between two pages may be missing, or not.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::InvalidOption`] for a limit of 0 or over 1000.

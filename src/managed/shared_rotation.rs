@@ -257,7 +257,7 @@ impl Inner {
             parallel::for_each(at_once, &batch, |((attached, before), seen)| {
                 self.rotate_attached(round, &notes, attached, before, seen, done)
             });
-            // Before others can open them, who would move them again. Also if some failed.
+            // Before other hosts can open them and would move them again. Also if some failed.
             let noted = notes.write();
             drop(here);
             match noted {

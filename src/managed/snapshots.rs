@@ -40,9 +40,9 @@ impl NewSnapshot {
 impl DiskService {
     /// Makes a snapshot of the disk at this instant, even while it is written, under its own DEK (44).
     ///
-    /// An incremental one takes room for what was written since the one before, where the backend keeps devices sparse. While
-    /// the disk stays open the service knows what that is, and reads nothing else. The first one after the disk was opened, or
-    /// its key was suspended, reads the disk and the snapshots before it, and takes what differs.
+    /// An incremental one takes room only for the chunks written since the one before, where the backend keeps devices sparse.
+    /// While the disk stays open the service knows these chunks, and reads no others. The first one after the disk was opened, or
+    /// its key was suspended, reads the disk and the snapshots before it, and takes the chunks that differ.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::ResourceExists`](crate::Error::ResourceExists);

@@ -1,8 +1,7 @@
-//! A copy of a disk as it was at one instant, made while the disk is written: what is about to be overwritten is copied
-//! first.
+//! A copy of a disk as it was at one instant, made while the disk is written: a chunk that is about to be overwritten is copied first.
 //!
-//! A write to a chunk that was copied takes no lock. A write to another chunk copies that one, or waits until who is at it
-//! has done; it never waits for another chunk.
+//! A write to a chunk that was copied takes no lock. A write to another chunk copies that chunk, or waits until the thread that
+//! copies it is done; it never waits for a third chunk.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -18,7 +17,7 @@ use crate::{Error, Result};
 pub(in crate::managed) struct Capture {
     target: Target,
     size: u64,
-    /// The chunks that somebody copies, or has copied: who adds one copies it.
+    /// The chunks that a thread copies, or has copied: the thread that adds a chunk copies it.
     claimed: ChunkMap,
     /// The chunks that may be written, because they were copied or need no copy.
     copied: ChunkMap,
@@ -102,7 +101,7 @@ impl BeforeWrite for Capture {
     }
 }
 
-/// A chunk that is being copied. However that ends, who waits for it goes on.
+/// A chunk that is being copied. However the copy ends, the waiting threads go on.
 struct Claim<'c> {
     capture: &'c Capture,
     chunk: u64,

@@ -11,7 +11,7 @@ use crate::managed::store::Queue;
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
-/// Devices that stay this host's while this lives.
+/// Devices that this host keeps while this value lives.
 pub(in crate::managed) struct Batch {
     fleet: Arc<Fleet>,
     ids: Vec<String>,
@@ -38,12 +38,12 @@ impl Fleet {
         self.lease.refused.load(Ordering::SeqCst)
     }
 
-    /// Attaches devices of resources, as far as no other host has them. Of each only its name and id count. Tells what became of
-    /// the first of them: of at least one, and of all for which one commit suffices.
+    /// Attaches the devices of resources, unless other hosts have them. Only the name and the id of each resource count. Returns
+    /// the outcomes for the first of them: for at least one, and for as many as one commit can hold.
     ///
     /// # Errors
-    /// [`Error::Busy`] also if what is rotated isn't under way to `key` any more: whoever moves to an older one moves what another host
-    /// has proved to be under the newer.
+    /// [`Error::Busy`] also if the rotation isn't under way to `key` any more: moving to an older key would move resources that
+    /// another host has proved to be under the newer one.
     pub(in crate::managed) fn attach_all(
         self: &Arc<Self>,
         queue: &Queue,
@@ -52,7 +52,7 @@ impl Fleet {
     ) -> Result<(Vec<Attached>, Batch)> {
         let mut order: Vec<&str> = resources.iter().map(|resource| resource.id.as_str()).collect();
         order.sort_unstable();
-        // Two records may name one device, of which they can't both be the resource.
+        // Two records may name one device, but only one of them can be its resource.
         order.dedup();
         let locks: Vec<_> = order.iter().map(|id| self.changing.of(id)).collect();
         let _all: Vec<_> = locks.iter().map(|one| lock(one)).collect();

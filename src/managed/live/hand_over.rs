@@ -5,8 +5,8 @@ use crate::managed::sync::{lock, try_lock};
 use crate::{Error, Result};
 
 impl LiveResource {
-    /// Closes it for good on this host, and durably; `promise` is called before its device is let go. Whoever has it open here can't
-    /// use it any more, until another user has [come](Self::come).
+    /// Closes it for good on this host, and durably; `promise` is called before its device is let go. Its users here can't use it
+    /// any more, until another user has [come](Self::come).
     pub(in crate::managed) fn hand_over(&self, promise: impl FnOnce()) -> Result<()> {
         let copying = || Error::Busy { what: format!("the {} (a copy of it is being made)", self.name) };
         let _uncopied = try_lock(&self.copying).ok_or_else(copying)?;

@@ -30,8 +30,8 @@ impl InFlight {
     }
 }
 
-/// A write of an [`OpenDisk`](super::OpenDisk) that its caller does on the device. Drop it when the device has answered, be
-/// it with a failure: from then on a snapshot may rely on what lies there.
+/// A write of an [`OpenDisk`](super::OpenDisk) that its caller does on the device. Drop it when the device has answered, be it with
+/// a failure: from then on a snapshot may rely on the device's content.
 #[must_use = "the write is over when this is dropped"]
 pub struct DeviceWrite {
     device_offset: u64,
@@ -46,7 +46,7 @@ impl DeviceWrite {
         DeviceWrite { device_offset, counted: Some(in_flight.clone()) }
     }
 
-    /// One that lies on the device already; that the caller writes the same once more does no harm.
+    /// A write that is on the device already. It does no harm if the caller writes the same once more.
     pub(super) fn done(device_offset: u64) -> Self {
         DeviceWrite { device_offset, counted: None }
     }
@@ -61,7 +61,7 @@ impl Drop for DeviceWrite {
     fn drop(&mut self) {
         let Some(in_flight) = &self.counted else { return };
         if in_flight.writes.fetch_sub(1, Ordering::SeqCst) == 1 && in_flight.is_awaited.load(Ordering::SeqCst) {
-            // Not between a look of who waits and his sleep.
+            // The lock keeps this from happening between the waiting thread's look and its sleep.
             let _waiting = lock(&in_flight.waiting);
             in_flight.none.notify_all();
         }

@@ -25,8 +25,8 @@ pub struct OpenDisk {
     discards: bool,
 }
 
-/// The most that is zeroed or discarded as one write, and what it begins and ends at a multiple of: a snapshot that begins
-/// meanwhile waits for no more, nor does the wiping of the key.
+/// The most bytes that are zeroed or discarded as one write, which begins and ends at a multiple of this. A snapshot that begins
+/// meanwhile waits for no more than one such write, nor does the wiping of the key.
 const PIECE: u64 = 8 << 20;
 
 impl OpenDisk {
@@ -154,9 +154,9 @@ impl OpenDisk {
         self.in_pieces(offset, len, |layers, at, len| layers.write_zeroes(at, len))
     }
 
-    /// Tells the device that nobody needs `len` bytes from `offset`; what they read as is not defined until they are written
-    /// again. See [`Volume::discard`](crate::Volume::discard). A snapshot in progress copies them before. Only what
-    /// [`ServiceOptions::discard`](crate::managed::ServiceOptions::discard) allows is passed on; without it nothing happens.
+    /// Tells the device that nobody needs `len` bytes from `offset`. Their content is undefined until they are written again. See
+    /// [`Volume::discard`](crate::Volume::discard). A snapshot in progress copies them before. They are passed on only with
+    /// [`ServiceOptions::discard`](crate::managed::ServiceOptions::discard); without it nothing happens.
     ///
     /// # Errors
     /// [`Error::Misaligned`] and [`Error::OutOfBounds`], whether it is allowed or not; as [`read_at`](Self::read_at).
@@ -195,7 +195,8 @@ impl OpenDisk {
         self.live.with_layers(|layers| layers.begin_read(offset, len))
     }
 
-    /// Decrypts what was read, while the disk's key may be used: not any more once it was revoked, whenever the read began.
+    /// Decrypts the `sectors` that were read, while the disk's key may be used: not any more once it was revoked, whenever the read
+    /// began.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at). `sectors` hold ciphertext then.
@@ -204,8 +205,8 @@ impl OpenDisk {
         self.live.with_layers(|layers| layers.complete_read(offset, sectors))
     }
 
-    /// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them, who drops what is
-    /// returned once that is done. As [`Volume::begin_write`](crate::Volume::begin_write).
+    /// Encrypts `sectors` in place, and returns the offset on the disk's device where the caller is to write them. The caller drops
+    /// the returned value once the write is done. As [`Volume::begin_write`](crate::Volume::begin_write).
     ///
     /// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are done here, before this
     /// returns; to write the same once more does no harm.
@@ -218,8 +219,8 @@ impl OpenDisk {
         self.live.begin_write(offset, len, |layers| Ok((layers.begin_write(offset, sectors)?, &*sectors)))
     }
 
-    /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: `ciphertext`,
-    /// of the same length, is what the caller is to write.
+    /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: the caller is to
+    /// write `ciphertext`, of the same length.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`]; as [`write_at`](Self::write_at).

@@ -47,8 +47,8 @@ impl Registry {
         })
     }
 
-    /// Has whoever opens the resource of this id wait until what is returned is dropped: for who makes it, and has its device open
-    /// when others first get to know of it.
+    /// Makes threads that open the resource of this id wait until the returned value is dropped. The maker of a resource uses this:
+    /// it still has the device open when others can first find the resource.
     pub(in crate::managed) fn making(&self, id: &str) -> Using {
         lock(&self.resources).entry(id.to_owned()).or_default().1.join()
     }

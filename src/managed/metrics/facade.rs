@@ -18,7 +18,7 @@ pub enum MetricKind {
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-/// The names of all metrics, their kinds, and what they tell. `docs/metrics.md` has their labels.
+/// The names of all metrics, their kinds and descriptions. `docs/metrics.md` has their labels.
 pub const METRICS: [(&str, MetricKind, &str); 20] = [
     ("atrest_key_leases", Gauge, "Leases of keys in use, by state"),
     ("atrest_disks_open", Gauge, "Disks, snapshots and images that are open"),
@@ -46,7 +46,7 @@ impl DiskService {
     /// Tells the recorder of the crate `metrics` the states of this service, and by how much its counts have grown. Calls of vaults
     /// and stores were told when they happened. [`maintain`](Self::maintain) does this, too; do it before each scrape.
     ///
-    /// Set the recorder before the service is opened: what was told before is lost. States of two services in one process
+    /// Set the recorder before the service is opened: metrics recorded earlier are lost. States of two services in one process
     /// replace each other.
     pub fn publish_metrics(&self) {
         for (name, kind, text) in METRICS {

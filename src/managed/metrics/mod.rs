@@ -17,8 +17,8 @@ use super::service::DiskService;
 
 /// The states and counts of one service, as of now. Counts begin at 0 with each opening of the service.
 ///
-/// `docs/metrics.md` has the same by their names for Prometheus. A service of many hosts tells what it knows itself; add up
-/// what all of them tell.
+/// `docs/metrics.md` has the same by their names for Prometheus. If many hosts share a store, each service has only its own
+/// metrics; add up those of all hosts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ServiceMetrics {
@@ -156,7 +156,7 @@ impl ServiceMetrics {
 impl DiskService {
     /// The states and counts of this service, for monitoring. Neither the store nor a vault is asked.
     ///
-    /// It doesn't need the feature `metrics`: whoever has no recorder of that crate, such as a program in C, reads them here.
+    /// It doesn't need the feature `metrics`: programs without a recorder of that crate, such as one in C, read the metrics here.
     ///
     /// ```
     /// # fn show(service: &atrest::managed::DiskService) {
