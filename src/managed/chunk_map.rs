@@ -27,7 +27,7 @@ pub(super) struct ChunkMap {
 }
 
 impl ChunkMap {
-    /// The map of `size` bytes of which nothing is there.
+    /// An empty map for `size` bytes.
     pub(super) fn new(size: u64) -> Self {
         let chunks = size.div_ceil(CHUNK);
         ChunkMap { chunks, words: (0..chunks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
@@ -43,7 +43,7 @@ impl ChunkMap {
         self.words[(chunk / 64) as usize].load(Ordering::Acquire) & (1 << (chunk % 64)) != 0
     }
 
-    /// Adds a chunk, and says whether it wasn't there. Of several threads that add one, one alone is told so.
+    /// Adds a chunk, and says whether it wasn't there. If several threads add one chunk, only one of them is told so.
     pub(super) fn add(&self, chunk: u64) -> bool {
         // A load leaves the cache line to other threads.
         !self.has(chunk) && {
@@ -99,7 +99,7 @@ impl ChunkMap {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) made for `size` bytes.
+    /// Parses a map for `size` bytes made by [`to_bytes`](Self::to_bytes).
     pub(super) fn from_bytes(bytes: &[u8], size: u64) -> Result<Self> {
         let mut map = ChunkMap::new(size);
         let expected = map.to_bytes(size);

@@ -62,9 +62,9 @@ impl Inner {
         Ok(here)
     }
 
-    /// Copies what was written to a disk since its last incremental snapshot, at `last`, into the one at `place`, while it may
-    /// be written. Where that isn't known, it is found by reading the disk and the snapshots before, which are opened by
-    /// [`open_before`](Self::open_before).
+    /// Copies the chunks that were written to a disk since its last incremental snapshot, at `last`, into the one at `place`, while
+    /// the disk may be written. If these chunks aren't known, they are found by reading the disk and the earlier snapshots, which
+    /// [`open_before`](Self::open_before) opens.
     pub(super) fn copy_changes(
         &self,
         disk: &Resource,
@@ -79,7 +79,7 @@ impl Inner {
         let begin = |changed: Option<ChunkMap>| {
             Arc::new(match changed {
                 Some(changed) => Capture::of_changes(Target::increment(layers, size, None), size, &changed),
-                // If the disk was closed since it was looked at, nothing is compared and all is taken.
+                // If the disk was closed since that look, nothing is compared and all chunks are taken.
                 None => Capture::whole(Target::increment(layers, size, before), size),
             })
         };
@@ -87,7 +87,7 @@ impl Inner {
         finish(capture, capturing, progress)
     }
 
-    /// The incremental snapshots of a disk up to `last`, unless it is known what was written since.
+    /// The incremental snapshots of a disk up to `last`, unless the chunks written since are known.
     pub(super) fn open_before(&self, disk: &Resource, last: u64) -> Result<Option<Chain>> {
         if self.registry.of(disk).knows_changes_since(last) {
             return Ok(None);
@@ -102,7 +102,7 @@ impl Inner {
     }
 }
 
-/// Copies what no write has copied, and ends the copy.
+/// Copies the chunks that no write has copied, and ends the copy.
 fn finish(capture: Arc<Capture>, capturing: Capturing<'_>, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
     let left = capture.left();
     if left.iter().next().is_none() {

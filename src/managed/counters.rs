@@ -88,7 +88,7 @@ impl CallOutcome {
         }
     }
 
-    /// That of what a vault answered.
+    /// The outcome of a vault's answer.
     pub(super) fn of_vault<T>(answer: &Result<T>) -> Self {
         match answer {
             Ok(_) => CallOutcome::Ok,
@@ -157,7 +157,8 @@ impl Counters {
         self.refused[why as usize].add();
     }
 
-    /// Counts a call of a vault. One is told apart once it has answered: names of vaults come from callers, who could invent them.
+    /// Counts a call of a vault. A vault gets its own count once it has answered: the names of vaults come from callers, which
+    /// could invent them.
     pub(super) fn vault_call(&self, vault: &str, operation: &'static str, outcome: CallOutcome, took: Duration) {
         let mut vaults = lock(&self.vaults);
         let is_new = outcome == CallOutcome::Ok && vaults.len() < MOST_VAULTS;

@@ -1,4 +1,4 @@
-//! [`FleetView`]: the hosts that share a store, and what they have open, seen from outside.
+//! [`FleetView`]: the hosts that share a store, and their open devices, seen from outside.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -143,8 +143,8 @@ impl Inner {
         error
     }
 
-    /// Whether an error is to stop a rotation on all hosts until somebody clears it: not what only this host has met, or will pass.
-    /// `failures` are those before, by [`failures`](Self::failures).
+    /// Whether an error is to stop a rotation on all hosts until somebody clears it. Errors that only this host has met, or that
+    /// will pass, don't. `failures` is the earlier number of failures, by [`failures`](Self::failures).
     pub(super) fn stops_others(&self, error: &Error, failures: u64) -> bool {
         // Another host has it open, and moves it itself, or lets it go; or it has changed the key; or it is half adopted.
         if matches!(error, Error::Busy { .. }) {
@@ -335,7 +335,7 @@ impl EncryptionSet {
     /// header that was replaced since.
     pub(super) fn waits_for(&self, member: &Resource) -> bool {
         if member.adopting.is_some() || member.is_replaced(0) {
-            // It may still open by what opened it before, or by an older key alone.
+            // It may still open by its former credentials, or by an older key alone.
             return true;
         }
         match member.proven_key(0) {

@@ -205,8 +205,8 @@ impl Inner {
         }
     }
 
-    /// Moves those of these that aren't under the key, and looks at the headers of those that are proved to be, but for what is open
-    /// here.
+    /// Moves the named resources that aren't under the key, and checks the headers of those that are proved to be, unless this host
+    /// has looked at them already.
     fn rotate_some(&self, fleet: &Arc<Fleet>, round: &Round<'_>, names: &[ResourceName]) -> Result<()> {
         let mut waiting = Vec::new();
         for names in names.chunks(READ) {

@@ -34,7 +34,7 @@ impl Target {
         Target { layers, size, increment: None }
     }
 
-    /// Takes chunks that differ from what `before` holds, or all that it is given.
+    /// Takes chunks that differ from those in `before`, or all chunks without `before`.
     pub(in crate::managed) fn increment(layers: Layers, size: u64, before: Option<Chain>) -> Self {
         Target { layers, size, increment: Some(Increment { before, map: ChunkMap::new(size) }) }
     }

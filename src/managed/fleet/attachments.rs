@@ -33,20 +33,20 @@ pub(in crate::managed) struct Fleet {
     pub(super) lease: HostLease,
 }
 
-/// A device that isn't open here, and may be this host's in the store.
+/// A device that isn't open here, but that this host may have in the store.
 struct Left {
     /// The hosts that are to get it.
     promised: Vec<Holder>,
-    /// Until when a commit may still make it this host's, on this host's clock.
+    /// The time on this host's clock until which a commit may still attach the device to this host.
     until: Duration,
 }
 
 #[derive(Default)]
 pub(super) struct Open {
     pub(super) count: usize,
-    /// Another one each time that the device was attached: what was known of it before may have changed since.
+    /// A new number for each attachment of the device: state known before may have changed since.
     pub(super) number: u64,
-    /// Taken from a host that was lost, and its header doesn't say so yet.
+    /// The device was taken from a host that was lost, and its header doesn't say so yet.
     pub(super) unfenced: bool,
     /// The hosts that may have it next, if it is handed over.
     pub(super) promised: Vec<Holder>,
@@ -99,7 +99,7 @@ impl Fleet {
         self.lease.renew()
     }
 
-    /// Whether this host may use what it has open.
+    /// Whether this host may use its open devices.
     pub(in crate::managed) fn check(&self) -> Result<(), &'static str> {
         self.lease.check()
     }
@@ -194,12 +194,13 @@ impl Fleet {
         }
     }
 
-    /// Notes that a device is in use, and so not to be let go yet. Returns to whom it is promised then. The caller holds its lock.
+    /// Notes that a device is in use, and so not to be let go yet. Returns the hosts to which it is promised then. The caller holds
+    /// its lock.
     pub(super) fn is_open(&self, id: &str) -> Vec<Holder> {
         lock(&self.left).remove(id).map(|left| left.promised).unwrap_or_default()
     }
 
-    /// Notes that devices may be this host's, if it isn't known what became of attaching them. The caller holds their locks.
+    /// Notes that this host may have devices, if the outcome of attaching them is unknown. The caller holds their locks.
     pub(super) fn may_be_left(&self, devices: Vec<(&str, Vec<Holder>)>, error: &Error) {
         if matches!(error, Error::Busy { .. } | Error::NoSuchResource(_)) {
             // These say that it didn't happen.
@@ -215,7 +216,7 @@ impl Fleet {
         }
     }
 
-    /// Until when a commit may happen that was sent before now.
+    /// The time until which a commit that was sent before now may happen.
     fn until(&self) -> Duration {
         self.clock.uptime().saturating_add(self.records.deadline())
     }
@@ -285,8 +286,8 @@ impl Fleet {
         Ok(heirs)
     }
 
-    /// Says who gets a device when it is let go here; nobody in particular, if empty. This host may open it again until another
-    /// one has.
+    /// Sets the hosts that get a device when it is let go here; no particular host if empty. This host may open the device again
+    /// until another host has.
     pub(in crate::managed) fn promise(&self, id: &str, heirs: Vec<Holder>) {
         let changing = self.changing.of(id);
         let _one = lock(&changing);

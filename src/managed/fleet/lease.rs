@@ -144,7 +144,7 @@ impl HostLease {
         u128::from(left) <= self.ttl.as_millis() * 2 / 3
     }
 
-    /// Whether this host may use what it has open: two loads and a look at the clock, before each read and write.
+    /// Whether this host may use its open devices: two loads and a look at the clock, before each read and write.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let lost = self.lost.load(Ordering::Relaxed);
         if !lost && self.now() < self.until.load(Ordering::Relaxed) {

@@ -20,7 +20,7 @@ struct Seen {
 }
 
 /// How long a host's renewals stand still before it is taken for lost: a quarter more than its lease, for clocks that run at
-/// different speeds, and for what it had begun before its lease ran out.
+/// different speeds, and for writes that it had begun before its lease ran out.
 pub(in crate::managed) fn patience(ttl_ms: u64) -> Duration {
     Duration::from_millis(ttl_ms.saturating_add(ttl_ms / 4))
 }

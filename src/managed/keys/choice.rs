@@ -27,8 +27,8 @@ impl Access {
             _ => self.store.set(name),
         };
         let sets = sets.map(read).collect::<Result<Vec<_>>>()?;
-        // Look in either set first: while a resource moves to a set with a later version of the same key, the set that it leaves
-        // may still move the header to its own version.
+        // Look for exact versions in both sets first: while a resource moves to a set with a later version of the same key, the set
+        // that it leaves may still move the header to its own version.
         for set in &sets {
             if let Some(key) = set.in_use().find(|wanted| keys.contains(wanted)).cloned() {
                 return Ok((Some(set.clone()), key));

@@ -97,7 +97,7 @@ impl KeyLease {
         if self.wants_asking(now) {
             let sample = self.state().sample.clone();
             let answer = vault().and_then(|vault| self.ask(&*vault, sample.as_ref(), now));
-            // The lease decides what the caller gets.
+            // The lease decides the caller's result.
             let _ = self.note(answer, now);
         }
     }

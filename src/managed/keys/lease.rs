@@ -114,7 +114,7 @@ impl LeasePolicy {
         self
     }
 
-    /// Sets what happens while a vault doesn't answer.
+    /// Sets the policy while a vault doesn't answer.
     pub fn outage(mut self, outage: OutagePolicy) -> Self {
         self.outage = outage;
         self

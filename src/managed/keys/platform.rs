@@ -8,9 +8,9 @@ use crate::managed::store::Tables;
 use crate::{EncryptionType, Result};
 
 impl Tables<'_> {
-    /// Notes that something new is under a key of the platform. An unknown version becomes the active one, and
-    /// everything under the others must move to it. Returns `false` for an earlier key: then the new volume must first move to
-    /// the active one. A rotation that ends at this moment may have looked for what is under the earlier ones already.
+    /// Notes that a new volume is under a key of the platform. An unknown version becomes the active one, and everything under the
+    /// others must move to it. Returns `false` for an earlier key: then the new volume must first move to the active one. A
+    /// rotation that ends at this moment may already have looked for volumes under earlier keys.
     pub(in crate::managed) fn take_up(&mut self, key: &KeyId) -> Result<bool> {
         match self.platform()? {
             Some(keys) if keys.active_key == *key => Ok(true),

@@ -14,8 +14,8 @@ use crate::managed::sync::lock;
 use crate::{Error, Result};
 
 impl Access {
-    /// Stores what an opening has proved: the keys, and the DEKs' fingerprints if an earlier version's record has none.
-    /// Its first opening is trusted; afterwards no other DEK is accepted.
+    /// Stores the proofs of an opening: the keys, and the DEKs' fingerprints if an earlier version's record has none. Its first
+    /// opening is trusted; afterwards no other DEK is accepted.
     pub(in crate::managed) fn learn(&self, resource: &Resource, layers: &Layers) -> Result<()> {
         let (name, at) = (resource.full_name(), self.clock.now());
         if resource.fingerprints.is_empty() {
@@ -33,7 +33,7 @@ impl Access {
             keys.is_empty() || resource.proven_key(layer).is_some_and(|known| keys.contains(known))
         };
         if !keys.iter().enumerate().all(is_known) {
-            // Without the note the data is there all the same; its status is then what was proved before.
+            // Without the note the data is still there. Its status is then the one proved before.
             let _ = self.note(&name, &resource.id, |of| of.note_keys(&keys, at));
         }
         Ok(())

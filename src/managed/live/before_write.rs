@@ -1,4 +1,4 @@
-//! [`BeforeWrite`]: what a copy in progress does before a write.
+//! [`BeforeWrite`]: the hook by which a copy in progress copies data before a write.
 
 use crate::managed::layers::Layers;
 

@@ -105,7 +105,7 @@ impl Held {
 }
 
 impl LiveResource {
-    /// Others who are `using` the device may be closing it now.
+    /// Other users in `using` may be closing the device now.
     pub(super) fn new(access: Arc<Access>, resource: &Resource, using: Using) -> Self {
         LiveResource {
             access,
@@ -136,7 +136,7 @@ impl LiveResource {
         self.size.load(Ordering::Acquire)
     }
 
-    /// Its volumes and its record are larger now. What was written before is noted nowhere for the new size.
+    /// Its volumes and its record are larger now. The map of changes is dropped, as it has the old size.
     pub(in crate::managed) fn set_size(&self, size: u64) {
         self.write().changes = None;
         self.size.store(size, Ordering::Release);
@@ -272,7 +272,7 @@ impl LiveResource {
         self.read().layers.as_ref().map(|layers| layers.size())
     }
 
-    /// Counts a user while what is returned lives, unless it is being removed.
+    /// Counts a user while the returned value lives, unless the resource is being removed.
     pub(super) fn join(&self) -> Result<Arc<()>> {
         let held = self.read();
         let gone = || Error::NoSuchResource(format!("the {} was removed", self.name));
@@ -310,7 +310,7 @@ impl LiveResource {
         self.finish_closing();
     }
 
-    /// Closes the volumes of what was removed.
+    /// Closes the volumes of a resource that was removed.
     pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);

@@ -70,7 +70,7 @@ impl LiveResource {
         act(self.access.open_layers(&resource, false)?.layers.bottom())
     }
 
-    /// Refuses to open for others what was handed over to another host.
+    /// Refuses to open a resource that was handed over to another host.
     pub(super) fn check_here(&self) -> Result<()> {
         let away = || Error::Busy { what: format!("the {}, which was handed over to another host,", self.name) };
         if self.away.load(Ordering::SeqCst) { Err(away()) } else { Ok(()) }

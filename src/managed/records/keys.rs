@@ -42,13 +42,13 @@ impl Resource {
         self.platform_layer().is_some_and(|layer| self.is_replaced(layer))
     }
 
-    /// Whether what is under the platform's keys is proved to be under this one.
+    /// Whether the layer under a key of the platform is proved to be under `key`.
     pub(in crate::managed) fn is_done_below(&self, key: &KeyId) -> bool {
         self.platform_key() == Some(key) && self.adopting.is_none() && !self.is_platform_replaced()
     }
 
-    /// Notes whether it was found so. The proof stays: it tells an older header when the resource is opened. Returns whether that
-    /// is news.
+    /// Notes whether the layer's header was found replaced. The proof stays: it detects an older header when the resource is
+    /// opened. Returns whether that is news.
     pub(in crate::managed) fn note_replaced(&mut self, layer: usize, is: bool) -> bool {
         let was = self.is_replaced(layer);
         match is {

@@ -76,8 +76,8 @@ impl Reencryption {
         self.finished.is_some()
     }
 
-    /// Whether the new DEK encrypts what is written. It is a call, because an optimiser that looks into a record which isn't there
-    /// makes Valgrind, under which users in C look for their own mistakes, tell of one.
+    /// Whether the new DEK encrypts writes. It is a function, because the optimiser otherwise looks into a record that isn't there.
+    /// Valgrind, with which users in C look for their own errors, would report that.
     #[inline(never)]
     pub(in crate::managed) fn is_under_way(&self) -> bool {
         self.begun.is_some() && !self.is_finished()

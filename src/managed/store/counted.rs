@@ -8,7 +8,7 @@ use super::shared::{Change, Outcome, Record, Store};
 use crate::managed::counters::{CallOutcome, Counters};
 use crate::{Error, Result};
 
-/// Counts how often the store failed, so that whoever gets an error knows whether it may be for that reason; and all calls, for
+/// Counts the failures of the store, so that a caller with an error knows whether the store may be the reason; and all calls, for
 /// operators.
 pub(super) struct Counted {
     pub(super) store: Arc<dyn Store>,

@@ -26,10 +26,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A store in one file, which one process has open at a time: the default of a
 /// [`DiskService`](crate::managed::DiskService).
 ///
-/// Its file may get damaged, and its disk full. Damage is detected by redb's checksums of pages, which are all checked
-/// on opening, and by our own checksums over each record and over all. After a failed write, the file is opened again
-/// within the process, and its content then counts. Keys of the records of a service are that: what lies under them is
-/// checked when the file is opened.
+/// Its file may get damaged, and its disk full. Damage is detected by redb's checksums of pages, which are all checked on opening,
+/// and by our own checksums over each record and over all. After a failed write, the file is opened again within the process, and
+/// its content then counts. Keys of the form of a service's records are reserved for these: opening the file checks the values
+/// under them.
 pub struct FileStore {
     file: Arc<StoreFile>,
     engine: Mutex<Arc<Engine>>,
@@ -101,7 +101,7 @@ impl FileStore {
         Ok(Some(contents))
     }
 
-    /// While it isn't known what a commit that failed came to, nothing is written.
+    /// Fails while the outcome of a failed commit is unknown: then nothing is written.
     pub(super) fn check_sound(&self) -> Result<()> {
         self.check_writable(&mut lock(&self.writing))
     }
@@ -172,7 +172,7 @@ impl Store for FileStore {
         self.commit_any(changes)
     }
 
-    /// How long a disk takes at most to write a few pages. A disk that hangs isn't given up: nobody can know what it does.
+    /// How long a disk takes at most to write a few pages. A disk that hangs isn't given up: its state is unknown.
     fn deadline(&self) -> Duration {
         Duration::from_secs(60)
     }

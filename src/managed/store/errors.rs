@@ -19,7 +19,7 @@ pub(super) fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Err
     Error::io("writing the store", std::io::Error::other(e))
 }
 
-/// How the file differs from what was written to it, as a text.
+/// The way in which the file differs from the written data, as a text.
 #[derive(Debug)]
 pub(super) struct Defect(pub(super) String);
 
@@ -29,7 +29,7 @@ impl From<Defect> for Error {
     }
 }
 
-/// The file isn't what was written to it.
+/// The error for a file that differs from the written data.
 pub(super) fn damaged(how: &str) -> Error {
     let text = format!(
         "it is damaged: {how}. Stop the service, keep this file, and put the last backup of the store in its place; the \

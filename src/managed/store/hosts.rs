@@ -60,7 +60,7 @@ impl Tables<'_> {
         self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
     }
 
-    /// Whether the commit has room for what [`check_unheld`](Self::check_unheld) demands, besides a mark of its own.
+    /// Whether the commit has room for the demands of [`check_unheld`](Self::check_unheld), besides a mark of its own.
     pub(in crate::managed) fn has_room_for(&self, found: Option<&Attachment>) -> bool {
         let hosts = found.map_or(0, |found| if found.holder.is_some() { 1 } else { found.promised.len() });
         self.transaction.len() + hosts < MAX_COMMIT
@@ -131,8 +131,8 @@ impl Tables<'_> {
         others.iter().any(|holder| !is_own(holder) && living.contains(&holder.run))
     }
 
-    /// Demands that this host has a device: no other one may have changed what its resource's record says. A host that was taken
-    /// for lost, and doesn't know it, changes nothing so.
+    /// Demands that this host has a device: no other host may have changed the record of its resource. So a host that was taken for
+    /// lost, and doesn't know it, changes nothing.
     ///
     /// # Errors
     /// [`Error::Busy`].
@@ -207,7 +207,7 @@ impl Records {
         })
     }
 
-    /// Devices without a resource that another host may remove: their ids and regions. Whoever made one is gone.
+    /// Devices without a resource that another host may remove: their ids and regions. Their makers are gone.
     pub(in crate::managed) fn ownerless(&self) -> Result<Vec<(String, String)>> {
         let orphans = self.orphans_with_makers()?.into_iter();
         // Asked after the devices: a host has its record before it makes any, and a run that is gone never comes back.

@@ -18,19 +18,19 @@ use crate::managed::counters::Counters;
 use crate::managed::sync::lock;
 use crate::{Error, Result, random};
 
-/// How often a transaction runs when others change what it has read.
+/// The most runs of a transaction while others change the records that it has read.
 const ATTEMPTS: u32 = 16;
-/// How often a commit is tried again, at least, whose end isn't known. It goes on for as long as one call of the store may take:
-/// an engine that elects another leader refuses at once in the meantime.
+/// The fewest retries of a commit with an unknown outcome. Retries go on for as long as one call of the store may take: an engine
+/// that elects another leader refuses at once in the meantime.
 const TRIES: u32 = 4;
-/// The first wait before another attempt. It doubles up to the longest, and a random part of it is waited.
+/// The first wait before another attempt. It doubles up to [`LONGEST_WAIT`], and a random part of it is waited.
 const FIRST_WAIT: Duration = Duration::from_millis(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The records of a service.
 ///
-/// On a store that is shared, nothing is believed of what was read before: another host may have changed it. A store in a
-/// file is this process's alone, and its transactions run one after the other.
+/// On a shared store, records read before aren't trusted: another host may have changed them. A store in a file belongs to this
+/// process alone, and its transactions run one after the other.
 pub(in crate::managed) struct Records {
     pub(super) store: Arc<dyn Store>,
     /// The same, if it is in a file.
@@ -116,7 +116,7 @@ impl Records {
         }
     }
 
-    /// How often a shared store has failed so far: what else failed while this grew may be for that reason.
+    /// The number of failures of a shared store so far. If another operation fails while this grows, the store may be the reason.
     pub(in crate::managed) fn failures(&self) -> u64 {
         self.failures.load(Ordering::SeqCst)
     }
@@ -134,15 +134,15 @@ impl Records {
         }
     }
 
-    /// A number that is another after each change: what was read while it stays the same is still so. `None` while a change
-    /// goes on, and for a store that others change, too.
+    /// A number that differs after each change: records read while it stays the same are still current. `None` while a change goes
+    /// on, and for a store that others change, too.
     pub(in crate::managed) fn changes(&self) -> Option<u64> {
         self.file.as_ref()?;
         Some(self.changes.load(Ordering::SeqCst)).filter(|changes| changes.is_multiple_of(2))
     }
 
-    /// While it isn't known what a commit to a file that failed came to, nothing is written, and no device removed. On a
-    /// shared store, the removal of a device is noted before, which no commit passes that is still under way.
+    /// Fails while the outcome of a failed commit to a file is unknown: then nothing is written, and no device removed. On a shared
+    /// store, the removal of a device is noted first, and a commit that is still under way conflicts with that note.
     pub(in crate::managed) fn check_sound(&self) -> Result<()> {
         self.file.as_ref().map_or(Ok(()), |file| file.check_sound())
     }
@@ -225,7 +225,7 @@ impl Records {
         changes.push(Change { key, expected: Some(before.revision), action: Action::Put(value) });
         let done = self.commit(&changes, commit)?;
         *known = match &done {
-            // Those of what was put, in the order of the changes; none if the answer was lost.
+            // The revisions of the records put, in the order of the changes; none if the answer was lost.
             Outcome::Committed(revisions) => revisions.last().map(|&revision| Mark { revision, commit: *commit }),
             // Perhaps for this one: an earlier commit may have come late.
             Outcome::Conflict => None,
@@ -233,7 +233,7 @@ impl Records {
         Ok(done)
     }
 
-    /// Reads the mark of this run, or makes it. That it may be made twice does no harm.
+    /// Reads the mark of this run, or makes it. Making it twice does no harm.
     fn begin_mark(&self, key: &str) -> Result<Mark> {
         for _ in 0..ATTEMPTS {
             if let Some(found) = self.store.get(&[key])?.pop().flatten() {
@@ -314,7 +314,7 @@ impl Records {
                 return Ok(Some(Known::DidNot));
             }
         }
-        // If it only removes, it makes no difference who did.
+        // For a commit that only removes, it doesn't matter which commit removed the records.
         Ok((puts == 0 && gone).then_some(Known::Happened))
     }
 }

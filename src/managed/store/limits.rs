@@ -9,7 +9,7 @@ fn refused(why: String) -> Error {
     Error::InvalidOption(why)
 }
 
-/// Checks what [`Store::get`](super::Store::get) is asked for. Engines call it first.
+/// Checks the arguments of [`Store::get`](super::Store::get). Engines call it first.
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for too many keys, and for a key that is empty, too long or has control characters.
@@ -20,7 +20,7 @@ pub fn check_get(keys: &[&str]) -> Result<()> {
     keys.iter().try_for_each(|key| check_key(key))
 }
 
-/// Checks what [`Store::list`](super::Store::list) is asked for. Engines call it first.
+/// Checks the arguments of [`Store::list`](super::Store::list). Engines call it first.
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for a limit of 0 or beyond [`MAX_PAGE`], and for a prefix or a key that no key can have. Both
@@ -32,7 +32,7 @@ pub fn check_list(prefix: &str, after: Option<&str>, limit: usize) -> Result<()>
     [prefix, after.unwrap_or_default()].into_iter().try_for_each(check_text)
 }
 
-/// Checks what [`Store::commit`](super::Store::commit) is asked for. Engines call it first.
+/// Checks the arguments of [`Store::commit`](super::Store::commit). Engines call it first.
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for too many changes or bytes, a key twice, a value that is too long, an unsound key, and for

@@ -97,8 +97,8 @@ impl MemoryStore {
         self.state().ordered.push(fault);
     }
 
-    /// Decides for each call from now on whether it fails. It isn't asked while faults of [`fail_next`](Self::fail_next)
-    /// are left, and replaces what was set before. It runs alone, and may not call the store.
+    /// Decides for each call from now on whether it fails. It isn't asked while faults of [`fail_next`](Self::fail_next) are left,
+    /// and replaces the function set before. It runs alone, and may not call the store.
     pub fn set_faults(&self, faults: impl FnMut(Call<'_>) -> Option<Fault> + Send + 'static) {
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(faults);
     }

@@ -10,18 +10,18 @@ use crate::{Error, Result, random};
 /// The record that a store has while it is being filled. No service opens it. Its value names the copy.
 const MOVING: &str = "moving";
 /// The record that a store has once its records are in another one. No service opens it. Its value names the copy that moved them:
-/// of several to different stores, one at most ends.
+/// if there are several copies to different stores, at most one ends.
 const MOVED: &str = "moved";
 
 /// Copies all records of the store `from` to `to`, compares both, and returns how many there are. So a service moves from a file to
 /// an engine that hosts share, and back.
 ///
-/// In `from` nothing changes but that it is marked as moved: no service opens it any more, for it and the hosts on `to` would write
-/// the same devices. If the copy fails at the end, the mark is taken away if that is certain to be safe; [`reopen_moved`] does it
-/// otherwise. Releases before this function's mark don't know it.
+/// `from` stays unchanged, except for a mark that it was moved. No service opens it any more, because that service and the hosts on
+/// `to` would write to the same devices. If the copy fails at the end, the mark is taken away if that is certain to be safe;
+/// [`reopen_moved`] does it otherwise. Releases before this function's mark don't know it.
 ///
-/// No service may have either open. `to` must be empty, or hold what an earlier attempt left: if this fails or is killed, call it
-/// again with the same stores. Until it has succeeded, no service opens `to`.
+/// No service may have either open. `to` must be empty, or hold the records of an earlier attempt: if this fails or is killed, call
+/// it again with the same stores. Until it has succeeded, no service opens `to`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -102,8 +102,8 @@ pub fn copy_records(from: &dyn Store, to: &dyn Store) -> Result<u64> {
     Ok(count)
 }
 
-/// Takes away the mark of a copy that isn't to end. Another call for the same stores may be about to end it, or have done so: what
-/// it removes at its end gets another name first.
+/// Takes away the mark of a copy that isn't to end. Another call for the same stores may be about to end it, or may have ended it:
+/// the record that it removes at its end gets another name first.
 fn take_back(from: &dyn Store, to: &dyn Store, copy: &[u8]) -> Result<()> {
     let Some(marker) = mark_of(to, copy)? else { return Ok(()) };
     commit(to, vec![put(MOVING, new_name()?, Some(marker.revision))])?;
@@ -130,9 +130,9 @@ fn value_of(store: &dyn Store, mark: &str) -> Result<Option<Vec<u8>>> {
 /// Makes a store usable again whose records were moved to another one by [`copy_records`], as it was before that. A store that
 /// wasn't moved stays as it is.
 ///
-/// **No service may use the other store from then on**, nor have used it: its hosts and those of this store would write the same
-/// devices, and what they made or rotated isn't known here. To bring that back, copy the other store's records into an empty one
-/// instead.
+/// **No service may use the other store from then on**, nor have used it: its hosts and those of this store would write to the same
+/// devices, and this store doesn't know the resources that they made or rotated. To bring those back, copy the other store's
+/// records into an empty one instead.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -1,4 +1,4 @@
-//! Lists of records, a page at a time: memory doesn't grow with what is listed.
+//! Lists of records, a page at a time: memory doesn't grow with the list.
 
 use std::vec::IntoIter;
 

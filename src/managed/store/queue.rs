@@ -1,9 +1,9 @@
-//! A rotation as a queue that hosts share: who moves which part of a set's members, or of what is under the platform's key.
+//! A rotation as a queue that hosts share. It gives out parts of a set's members, or of the resources under the platform's key, to hosts.
 //!
-//! A record says up to which key of the store the members were given out. A host that has room gives itself the next part, and notes
-//! that in a record of the part, which it removes when it is done. So each member is looked at by one host, and neither the store
-//! nor a host has a list of them. The queue only divides the work: that all are proved to be under the key is found out by a look
-//! at all of them, at the end, by one host.
+//! A record says up to which key of the store the members were given out. A free host gives itself the next part, and notes that in
+//! a record of the part, which it removes when the part is done. So each member is looked at by one host, and neither the store nor
+//! a host has a list of them. The queue only divides the work: at the end, one host looks at all members to check that they are
+//! proved to be under the key.
 
 use std::collections::BTreeSet;
 
@@ -54,31 +54,31 @@ pub(in crate::managed) struct Found {
     pub(in crate::managed) left_to: Vec<LeftTo>,
 }
 
-/// A rotation that hosts share, as it was when one came to it.
+/// A rotation that hosts share, as it was when this host joined it.
 pub(in crate::managed) struct Begun {
     /// How many members there were when it began.
     pub(in crate::managed) total: usize,
-    /// All were proved to be under the key.
+    /// All members were proved to be under the key.
     pub(in crate::managed) has_ended: bool,
-    /// The only part, if it is a new one of a small set: it has all members, and is this host's.
+    /// The only part, if the rotation is a new one of a small set. It has all members, and this host has it.
     pub(in crate::managed) only: Option<Claimed>,
 }
 
-/// The look at all members at the end, which is this host's.
+/// The last look at all members, which this host has.
 pub(in crate::managed) struct Last {
     pub(in crate::managed) claimed: Claimed,
-    /// The key up to which all were proved before.
+    /// The key up to which all members were proved before.
     pub(in crate::managed) swept: Option<String>,
-    /// The one up to which the last look went on after that.
+    /// The key up to which the last look went on after that.
     pub(in crate::managed) looked: Option<String>,
     /// How many parts were given out.
     pub(in crate::managed) parts: u64,
 }
 
-/// A part that is this host's.
+/// A part that this host has.
 pub(in crate::managed) struct Claimed {
     place: Place,
-    /// It begins after this key, and ends with that one.
+    /// It begins after the key `from`, and ends with the key `until`.
     pub(in crate::managed) from: Option<String>,
     pub(in crate::managed) until: Option<String>,
 }
@@ -130,7 +130,7 @@ impl core::fmt::Display for Queue {
 }
 
 impl Tables<'_> {
-    /// Demands that the active key is this one, on which the caller has decided.
+    /// Demands that the active key is `key`, on which the caller's decision is based.
     ///
     /// # Errors
     /// [`Error::Busy`] if another host has changed it; [`Error::NoSuchResource`].
@@ -150,7 +150,7 @@ impl Tables<'_> {
         turn.filter(|turn| turn.key == *key).ok_or_else(|| changed(queue))
     }
 
-    /// Removes what is left of the rotations of a set.
+    /// Removes the remaining records of a set's rotations.
     pub(super) fn remove_turn(&mut self, set: &str) -> Result<()> {
         let page = self.transaction.page(&parts_of(set), None, MOST_STALE)?;
         let turn = Place::Turn(set.into()).key();
@@ -167,7 +167,7 @@ impl Tables<'_> {
             return self.claim_left(queue, &turn, own);
         }
         let page = self.transaction.page(&queue.prefix(), turn.after.as_deref(), PART)?;
-        // The last part has no end: who joins later belongs to it.
+        // The last part has no end: members that join later belong to it.
         let until = page.last().filter(|_| page.len() == PART).map(|last| last.key.clone());
         let part = self.put_part(queue, &turn, until.clone(), own)?;
         let given_out = until.is_none();
@@ -175,7 +175,7 @@ impl Tables<'_> {
         Ok(Claim::Members(part))
     }
 
-    /// Notes that the next part is this host's.
+    /// Notes that this host has the next part.
     fn put_part(&mut self, queue: &Queue, turn: &Turn, until: Option<String>, own: &Holder) -> Result<Claimed> {
         let place = Place::Part(queue.name().into(), turn.round, turn.next);
         let part = Part { from: turn.after.clone(), until, holder: Some(own.clone()) };
@@ -183,14 +183,14 @@ impl Tables<'_> {
         Ok(Claimed { place, from: part.from, until: part.until })
     }
 
-    /// Reads what a rotation begins with, at once.
+    /// Reads the records that a rotation begins with, at once.
     fn load_for(&mut self, queue: &Queue, round: u64) -> Result<()> {
         let own = self.run.clone().map(Place::Host);
         let places = [queue.turn(), queue.keys(), Place::Part(queue.name().into(), round, 0)].into_iter().chain(own);
         self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
     }
 
-    /// Ends the look at all members, or the only part. Unless it `found` something that waits, the rotation has ended.
+    /// Ends the look at all members, or the only part. Unless it `found` a member that waits, the rotation has ended.
     pub(in crate::managed) fn end_last(
         &mut self,
         queue: &Queue,

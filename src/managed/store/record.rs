@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 
 pub(super) const CHECKSUM: usize = 32;
 
-/// The length of what comes before the JSON.
+/// The length of the head before the JSON.
 pub(super) const HEAD: usize = 2 + 2 * 16 + CHECKSUM;
 
 /// The random number of a commit.
@@ -101,7 +101,7 @@ pub(super) fn json_over<T: serde::Serialize + DeserializeOwned>(record: &T, old:
     if unknown.is_empty() {
         return new;
     }
-    // At the end: whoever salvages records looks for how they begin.
+    // Unknown fields go to the end: tools that salvage records search for their beginning.
     let unknown = json(&unknown);
     let Some(start) = new.strip_suffix(b"}") else { return new };
     [start, b",", &unknown[1..]].concat()

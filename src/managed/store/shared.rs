@@ -16,7 +16,7 @@ pub const MAX_VALUE: usize = 256 << 10;
 /// The most records that one commit checks and changes.
 pub const MAX_COMMIT: usize = 64;
 
-/// The most bytes that the keys and values of one commit have together: what engines take with their usual settings.
+/// The most bytes that the keys and values of one commit have together. Engines accept this with their usual settings.
 pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 
 /// The most records of a page.
@@ -95,7 +95,7 @@ pub enum Outcome {
 /// - **Reads are current.** A read that begins after a commit returned, on whatever host, sees it. Nothing is read from a
 ///   replica that may lag behind.
 /// - **A commit is atomic and durable.** Once it returns, all of it survives the loss of any one server.
-/// - **Commits are serializable.** Two commits of which one changes what the other expects don't both succeed.
+/// - **Commits are serializable.** If one of two commits changes a record whose revision the other expects, they don't both succeed.
 /// - **An error is not a 'no'.** After an error, a commit may have happened, or may still happen within
 ///   [`deadline`](Store::deadline). The caller reads the records again.
 /// - **Time is bounded.** Each call returns within [`deadline`](Store::deadline), also when the store hangs.
@@ -122,7 +122,7 @@ pub trait Store: Send + Sync {
     /// As [`get`](Self::get). After [`Error::Io`](crate::Error::Io) it isn't known whether it happened.
     fn commit(&self, changes: &[Change]) -> Result<Outcome>;
 
-    /// The longest time that a call takes, and after which a commit that failed no longer happens.
+    /// The longest time that a call takes. After this time, a commit that failed no longer happens.
     fn deadline(&self) -> std::time::Duration;
 }
 

@@ -48,14 +48,14 @@ impl Survey {
         Ok(Survey { noted, defects })
     }
 
-    /// Checks each record of a shared store by itself. Whether they fit each other can't be said while others change them.
+    /// Checks each record of a shared store by itself. Whether records fit each other can't be checked while other hosts change them.
     fn of_shared(store: &dyn Store) -> Result<Self> {
         let mut look = Look::default();
         for record in pages(store, "") {
             let record = record?;
             look.found.add(&record.key, &record.value);
             look.record(&record.key, &record.value);
-            // Nothing is kept of what would be compared.
+            // Drops the data that would be used to compare records.
             look = Look { found: look.found, defects: look.defects, ..Look::default() };
         }
         Ok(Survey { noted: look.found, defects: look.defects })
@@ -102,7 +102,7 @@ struct Look {
 
 impl Look {
     fn record(&mut self, key: &str, value: &[u8]) {
-        // Most records are these. What they are of is looked at if no resource wants them.
+        // Most records are of these kinds. Their objects are looked at only if no resource wants them.
         if INDICES.iter().any(|prefix| key.starts_with(prefix)) {
             match unsealed(key, value) {
                 Ok(sealed) => settle(&mut self.wanted, &mut self.there, key.into(), sealed.json),

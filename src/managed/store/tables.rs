@@ -203,8 +203,8 @@ impl<'t> Tables<'t> {
         self.replace(&before, &now)
     }
 
-    /// Demands, for a new member, that the set stays as it is. Whoever removes the set looks for members after marking it;
-    /// a newcomer who finds the mark takes it away, so that the removal looks again.
+    /// Demands, for a new member, that the set stays as it is. A removal of the set looks for members after marking it; a newcomer
+    /// that finds the mark takes it away, so that the removal looks again.
     fn admit(&mut self, set: &str) -> Result<()> {
         match self.set(set)? {
             None => Err(Error::NoSuchResource(format!("there is no set {set:?}"))),

@@ -249,7 +249,7 @@ fn a_store_of_a_former_release_is_converted() {
     }
 }
 
-/// The disk is full at each write of a conversion: the file stays what it was until it is converted.
+/// The disk is full at each write of a conversion: the file stays unchanged until it is converted.
 #[test]
 fn a_conversion_that_is_cut_off_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();

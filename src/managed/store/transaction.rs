@@ -19,14 +19,14 @@ use crate::Result;
 pub(super) struct Transaction<'s> {
     store: &'s dyn Store,
     entries: BTreeMap<String, Entry>,
-    /// How often the store was asked for records: those of one answer are as of one moment.
+    /// The number of reads from the store. The records of one read are as of one moment.
     asked: usize,
 }
 
-/// A record that was read, and what becomes of it.
+/// A record that was read, and its change.
 struct Entry {
     revision: Option<Revision>,
-    /// The commit that wrote it.
+    /// The commit that wrote the record.
     commit: Commit,
     /// Its JSON as it was read.
     read: Option<Vec<u8>>,
@@ -93,8 +93,8 @@ impl<'s> Transaction<'s> {
         Ok(())
     }
 
-    /// Passes all records whose keys begin with `prefix` to `act`, in order, until it returns something. What this
-    /// transaction has changed is passed as changed. Others may join meanwhile: see above.
+    /// Passes all records whose keys begin with `prefix` to `act`, in order, until it returns something. Records changed by this
+    /// transaction are passed as changed. Other records may join meanwhile: see above.
     pub(super) fn scan<T>(
         &self,
         prefix: &str,

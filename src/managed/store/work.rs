@@ -46,7 +46,7 @@ impl Records {
         for ((n, left_to, _), record) in asked.iter().zip(self.read_all(&places)?) {
             let holder = match left_to {
                 None => read::<Part>(&record).unwrap_or(None).and_then(|part| part.holder),
-                // Another host may have it by now, which leaves it.
+                // Another host may have the device by now.
                 Some(to) => read::<Attachment>(&record)
                     .unwrap_or(None)
                     .and_then(|found| found.holder)

@@ -17,8 +17,8 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction> {
     Ok(transaction)
 }
 
-/// Runs one transaction: on return, all or none of it is on the disk. From the commit on, `committing` holds the number
-/// of the change, and what it comes to. The number is over `after`.
+/// Runs one transaction: on return, all or none of it is on the disk. From the commit on, `committing` holds the number of the
+/// change and its outcome. The number is greater than `after`.
 pub(super) fn commit(
     engine: &Engine,
     changes: &[Change],

@@ -50,7 +50,7 @@ impl Drop for Resume<'_> {
     }
 }
 
-/// All calls end by the deadline with an error while the server hangs. What they asked for isn't done after the deadline.
+/// All calls end by the deadline with an error while the server hangs. Their commits don't happen after the deadline.
 fn hung(world: &World<'_>, faults: &dyn Faults) {
     let client = world.client();
     let revision = client.create("a", b"before");
@@ -93,7 +93,7 @@ fn settled(client: &Client<'_>) -> Vec<u8> {
     }
 }
 
-/// A commit whose answer is lost is an error, and neither a conflict nor a commit. Reading tells what came of it.
+/// A commit whose answer is lost is an error, and neither a conflict nor a commit. Reading tells the outcome.
 fn lost_answers(world: &World<'_>, faults: &dyn Faults) {
     let client = world.client();
     let restore = Resume(faults);

@@ -1,4 +1,4 @@
-//! The cases that every [`Store`] has to pass, for the tests of whoever writes one.
+//! The cases that every [`Store`] has to pass, for the tests of its implementation.
 //!
 //! They are behind the feature `store-conformance`, which only tests need:
 //!
@@ -7,7 +7,7 @@
 //! atrest = { version = "0.1", features = ["store-conformance"] }
 //! ```
 //!
-//! A test makes an empty place for records on a real server, and says how to open a client of it:
+//! A test makes an empty place for records on a real server, and passes a function that opens a client of it:
 //!
 //! ```
 //! use atrest::managed::store::{MemoryStore, conformance};
@@ -17,8 +17,8 @@
 //! conformance::run_case("write_skew", || server.clone());
 //! ```
 //!
-//! Each case works below a prefix of its own, and removes what it wrote unless it fails. So cases may run beside each
-//! other, and again on the same server. [`run_faults`] needs more of a test: it has to make its server hang.
+//! Each case works below a prefix of its own, and removes its records unless it fails. So cases may run beside each other, and
+//! again on the same server. [`run_faults`] needs more of a test: the test has to make its server hang.
 
 mod commits;
 mod faults;
@@ -34,7 +34,7 @@ pub use self::faults::{Faults, run_faults};
 use self::world::World;
 use super::shared::Store;
 
-/// A case: its name, and what it does.
+/// A case: its name and its function.
 type Case = (&'static str, fn(&World<'_>));
 
 const CASES: [Case; 20] = [
@@ -65,11 +65,11 @@ pub fn cases() -> impl Iterator<Item = &'static str> {
     CASES.iter().map(|(name, _)| *name)
 }
 
-/// Runs all cases. `open` opens a client: each call another one of the same records. Threads of a case have clients of
-/// their own, up to 8 at once.
+/// Runs all cases. Each call of `open` opens another client of the same records. Threads of a case have clients of their own, up to
+/// 8 at once.
 ///
 /// # Panics
-/// After all have run, if some failed: the text has their names. What each says of itself stands before, as a panic.
+/// After all have run, if some failed: the text has their names. Each failed case has printed its own panic before.
 pub fn run<S: Store + 'static>(open: impl Fn() -> S + Sync) {
     let failed: Vec<&str> =
         cases().filter(|name| catch_unwind(AssertUnwindSafe(|| run_case(name, &open))).is_err()).collect();

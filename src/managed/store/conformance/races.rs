@@ -1,4 +1,4 @@
-//! Many clients at once: what they do could have been done one after the other.
+//! Many clients at once: the results could have come from one client after the other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::sleep;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::shared::{Record, Revision};
 use super::world::{Client, THREADS, World};
 
-/// Between two looks of one who only looks.
+/// The pause between two looks of a client that only reads.
 const PAUSE: Duration = Duration::from_micros(500);
 
 fn number(record: &Option<Record>) -> u64 {
@@ -76,7 +76,7 @@ pub fn write_skew(world: &World<'_>) {
     }
 }
 
-/// As [`write_skew`], where what each demands is that a record isn't there.
+/// As [`write_skew`], where each commit demands that a record isn't there.
 pub fn absent_skew(world: &World<'_>) {
     let names = ["e/0", "e/1"];
     for round in 0..20 {
@@ -94,14 +94,14 @@ pub fn absent_skew(world: &World<'_>) {
     }
 }
 
-/// Once a lease was taken over, nothing is written that was checked against the lease before.
+/// Once a lease was taken over, no commit that checks the former lease writes anything.
 pub fn fences(world: &World<'_>) {
     let client = world.client();
     client.create("data", b"0");
     let (now, over) = (AtomicU64::new(client.create("lease", b"0").0), AtomicBool::new(false));
     world.race(4, |client, role| {
         if role == 0 {
-            // Takes the lease over, again and again. What it reads then is what the next one finds.
+            // Takes the lease over, again and again. The data must not change after that.
             let _end = End(&over);
             for round in 0..60 {
                 let expected = Some(Revision(now.load(Ordering::SeqCst)));
@@ -130,7 +130,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Money goes from account to account. Whoever looks, by `get` or by `list`, sees all of it.
+/// Money goes from account to account. Each reader, by `get` or by `list`, sees the whole sum.
 pub fn bank(world: &World<'_>) {
     const ACCOUNTS: usize = 6;
     const EACH: u64 = 100;
@@ -168,7 +168,7 @@ pub fn bank(world: &World<'_>) {
             };
             let sum: u64 = found.iter().map(number).sum();
             assert_eq!(sum, EACH * ACCOUNTS as u64, "{call} has read accounts of two moments: {found:?}");
-            // Those who write have to have their turn, too.
+            // The writers have to have their turn, too.
             sleep(PAUSE);
         }
     });

@@ -1,4 +1,4 @@
-//! Reading: what was written comes back, in order, in pages.
+//! Reading: written records come back, in order, in pages.
 
 use super::super::shared::{
     Action, Change, MAX_COMMIT, MAX_COMMIT_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Revision,
@@ -15,7 +15,7 @@ pub fn nothing(world: &World<'_>) {
     assert!(!client.store.deadline().is_zero(), "the deadline is 0: no call can end by then");
 }
 
-/// Values are bytes, of which none is special, up to the longest value.
+/// Values are any bytes, without special ones, up to the longest value.
 pub fn values(world: &World<'_>) {
     let client = world.client();
     let all: Vec<u8> = (0..=255).collect();

@@ -1,4 +1,4 @@
-//! The cases find what they are for: stores with one defect each.
+//! Checks that the cases find their defects, by stores with one defect each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};

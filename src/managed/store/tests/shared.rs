@@ -290,7 +290,7 @@ fn a_device_of_a_host_that_has_just_begun_isnt_taken_for_nobodys() {
         let listened = Listened { store: store.clone(), prefix, then: begin };
         let looks = Records::shared(Arc::new(listened), "looks".into());
         assert_eq!(looks.ownerless().unwrap(), [], "{prefix}");
-        // Nor is it removed by who takes it for that.
+        // A host that takes it for ownerless doesn't remove it either.
         let other = host(&store);
         assert!(matches!(other.begin_to_remove(&made.id, "north"), Err(Error::Busy { .. })));
         other.write(|tables| tables.remove_host("new")).unwrap();
