@@ -5,8 +5,8 @@
 //!     the old ways in are removed, one by one ─► stored: no longer `adopting`, or a re-encryption is ordered
 //! ```
 //!
-//! Until the token is there, only the caller's credential opens it, so a killed call is made again. From then on the vault does, and
-//! the next use goes on.
+//! Until the token is there, only the caller's credential opens the volume, so a killed call has to be repeated. After that the
+//! vault opens it, and the next use goes on.
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ impl StoreCheck {
         store::check_file(path.as_ref())
     }
 
-    /// Checks each record of a store that hosts share, while they use it. Whether the records fit each other can't be said then, and
+    /// Checks each record of a store that hosts share, while they use it. Whether the records fit each other isn't checked, and
     /// there is no number of changes.
     ///
     /// # Errors

@@ -124,12 +124,12 @@ impl CallTimes {
 
 /// The most vaults that are counted by name. Calls of the others are counted together, as those of [`OTHER_VAULTS`].
 const MOST_VAULTS: usize = 1000;
-/// The name under which vaults are counted that are too many.
+/// The name under which the vaults beyond that number are counted.
 const OTHER_VAULTS: &str = "other";
 
 type Calls = BTreeMap<&'static str, BTreeMap<CallOutcome, CallTimes>>;
 
-/// All that a service counts.
+/// The counters of a service.
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) refused: [Count; 5],
@@ -137,7 +137,7 @@ pub(super) struct Counters {
     running: AtomicU64,
     pub(super) rotations_finished: Count,
     pub(super) rotations_failed: Count,
-    /// Those that left disks to other hosts, which go on with it.
+    /// Rotations that left disks to other hosts, which go on with them.
     pub(super) rotations_left: Count,
     pub(super) moved: Count,
     pub(super) renewals: Count,

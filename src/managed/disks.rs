@@ -45,7 +45,7 @@ impl NewDisk {
         self
     }
 
-    /// Another size of its data in bytes.
+    /// The size of its data in bytes, instead of the one given before.
     pub fn size(mut self, size: u64) -> Self {
         self.size = size;
         self

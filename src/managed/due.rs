@@ -119,7 +119,7 @@ impl DiskService {
 }
 
 impl Inner {
-    /// Those of these sets that are to be rotated, and their new keys.
+    /// The sets among these that are to be rotated, with their new keys.
     fn find_newer(&self, sets: &[EncryptionSet]) -> Vec<(String, Result<KeyId>)> {
         let found = Mutex::new(Vec::new());
         parallel::for_each(self.parallel, sets, |set| {
@@ -204,7 +204,7 @@ impl Inner {
         }
         drop(passed);
         let mut work = work.into_iter();
-        // An error is told in any case.
+        // Errors are reported in any case.
         Ok(due.iter().map(|(_, key)| key.is_err() || work.next().unwrap_or(true)).collect())
     }
 }

@@ -13,7 +13,7 @@ use crate::{EncryptionType, Result};
 pub(super) struct Made {
     pub(super) resource: Resource,
     pub(super) layers: Layers,
-    /// Until then nobody else opens it: the others know of it before the device is closed here.
+    /// Until this is dropped, no other user opens it: others know of it before the device is closed here.
     _making: Using,
 }
 
@@ -118,7 +118,7 @@ impl Inner {
         self.make_if(resource, fill, |_| Ok(()))
     }
 
-    /// The same if `note` agrees, in the step in which it is stored.
+    /// Like [`make`](Self::make), but stores the resource only if `note` agrees, in the same step.
     pub(super) fn make_if(
         &self,
         resource: Resource,

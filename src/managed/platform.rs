@@ -24,9 +24,9 @@ pub struct PlatformReport {
     pub keys: Option<PlatformKeys>,
     /// Whether all resources are proven to be under the active key.
     pub finished: bool,
-    /// How many are.
+    /// The number of resources that are, and of all.
     pub progress: RotationProgress,
-    /// Those that are not, such as `disk "db-1"`.
+    /// The resources that are not, such as `disk "db-1"`.
     pub waiting: Vec<String>,
 }
 

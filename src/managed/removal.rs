@@ -28,7 +28,7 @@ impl Inner {
             self.store.write(|tables| {
                 let resources = group.iter().map(|live| tables.resource_of(&live.name, &live.id));
                 let resources = resources.collect::<Result<Vec<_>>>()?;
-                // One with a later one is merged into that instead.
+                // A snapshot with a later one is merged into that one instead.
                 let increments = resources.iter().filter_map(|resource| resource.place());
                 increments.into_iter().try_for_each(|(disk, place)| tables.still_last(disk, Some(place)))?;
                 resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
@@ -56,10 +56,10 @@ impl Inner {
         }
     }
 
-    /// Notes that a device may be left that this host made and nobody wants.
+    /// Notes that an unwanted device made by this host may be left.
     pub(super) fn give_up_later(&self, id: &str) {
         if self.keys.fleet.is_some() {
-            // Until then a commit may still happen that was sent before.
+            // Until then, a commit that was sent before may still happen.
             let until = self.clock.uptime().saturating_add(self.store.deadline());
             lock(&self.given_up).push((id.to_owned(), until));
         }

@@ -110,9 +110,9 @@ pub struct SetReport {
     /// Whether all members are proven to be under its active key, and none is being adopted: a disk in adoption may still open by
     /// its former credentials.
     pub finished: bool,
-    /// How many are.
+    /// The number of members that are, and of all.
     pub progress: RotationProgress,
-    /// Those that are not, such as `disk "db-1"`.
+    /// The members that are not, such as `disk "db-1"`.
     pub waiting: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ pub struct SetReport {
 pub struct SetPage {
     /// How many members it reports on.
     pub members: usize,
-    /// Those that are not proven to be under the set's active key, or are being adopted.
+    /// The members that are not proven to be under the set's active key, or are being adopted.
     pub waiting: Vec<ResourceName>,
     /// The last member of the page, after which the next one begins; `None` if it is empty.
     pub last: Option<ResourceName>,

@@ -231,7 +231,7 @@ impl Inner {
     fn is_unchanged(&self, rotated: &EncryptionSet, began: Option<u64>) -> Result<bool> {
         let set = self.store.set(&rotated.name)?;
         let is_at_rest = set.active_key == rotated.active_key && set.previous_keys.is_empty();
-        // Those that come or go are under another set's key, perhaps: the end looks at them.
+        // Members that are joining or leaving may be under another set's key: the end looks at them.
         let is_complete = is_at_rest && self.store.joining_page(None)?.0.is_empty();
         Ok(is_complete && began.is_some() && self.store.changes() == began)
     }

@@ -66,7 +66,7 @@ impl NewSet {
         self
     }
 
-    /// Another version of a key.
+    /// The version of the key, instead of the one given before.
     pub fn key(mut self, key: KeyId) -> Self {
         self.key = key;
         self

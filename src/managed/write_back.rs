@@ -5,10 +5,10 @@ use crate::Result;
 /// A layer above a disk that answers writes before the disk has them, such as a host's cache: see
 /// [`OpenDisk::set_write_back`](crate::managed::OpenDisk::set_write_back).
 pub trait WriteBack: Send + Sync {
-    /// Writes to the disk all that was answered before this call, and calls `act` once while the disk gets nothing from it: what
-    /// `act` sees is the disk at one instant.
+    /// Writes to the disk all writes that were answered before this call. Calls `act` once while the layer writes nothing to the
+    /// disk: `act` sees the disk at one instant.
     ///
     /// # Errors
-    /// Those of the disk. `act` isn't called then.
+    /// The errors of the disk. `act` isn't called then.
     fn settled(&self, act: &mut dyn FnMut()) -> Result<()>;
 }

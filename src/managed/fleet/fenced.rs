@@ -78,7 +78,7 @@ pub(in crate::managed) struct Here {
 }
 
 impl Here {
-    /// Makes a device this host's.
+    /// Attaches a device to this host.
     ///
     /// # Errors
     /// [`Error::Busy`] with the name of the host that has it; [`Error::NoSuchResource`] for a device of no resource.
@@ -87,12 +87,12 @@ impl Here {
         Ok(Here { fleet: fleet.clone(), id: id.into(), number })
     }
 
-    /// Another number if the device was another host's meanwhile, or may have been.
+    /// The number of the attachment. It differs if another host had the device meanwhile, or may have had it.
     pub(in crate::managed) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Nobody else is to get it, as far as it was promised.
+    /// Withdraws the device's promises to other hosts.
     pub(in crate::managed) fn keep(&self) {
         self.fleet.promise(&self.id, Vec::new());
     }

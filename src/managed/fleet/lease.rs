@@ -71,11 +71,11 @@ pub(in crate::managed) struct HostLease {
     ttl: Duration,
     records: Arc<Records>,
     clock: Arc<dyn Clock>,
-    /// Until when it holds, in milliseconds of the uptime.
+    /// The time until which it holds, in milliseconds of the uptime.
     until: AtomicU64,
-    /// Another host has taken it for lost. It never holds again.
+    /// Whether another host has taken this one for lost. The lease then never holds again.
     lost: AtomicBool,
-    /// How often something was refused because it didn't hold.
+    /// The number of refusals because it didn't hold.
     pub(super) refused: AtomicU64,
     process: u32,
 }

@@ -54,7 +54,7 @@ pub(in crate::managed) struct LiveResource {
     pub(super) in_flight: Arc<InFlight>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
-    /// Until it has let go of its device.
+    /// Held until it has let go of its device.
     using: Option<Using>,
 }
 
@@ -441,7 +441,7 @@ impl Drop for LiveResource {
         // A removed resource has no record, and a forked child must not touch its parent's.
         let noted = layers.as_ref().is_some_and(|layers| !removed && layers.fingerprints().is_ok());
         let used = layers.as_ref().filter(|_| noted).map(|layers| layers.used_blocks());
-        // Until that is noted.
+        // Keeps the device until the usage is noted.
         let _here = used.and_then(|_| self.attach().ok());
         drop(layers);
         self.using = None;

@@ -56,9 +56,9 @@ pub struct KeyLeaseCounts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DiskCounts {
-    /// That somebody has open.
+    /// The number that users have open.
     pub open: u64,
-    /// Those of them that have no DEK in memory: their keys may not be used, or were not used yet.
+    /// The number of open ones without a DEK in memory: their keys may not be used, or were not used yet.
     pub suspended: u64,
 }
 
@@ -82,13 +82,13 @@ pub struct RefusedCounts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RotationCounts {
-    /// That go on now.
+    /// Rotations that go on now.
     pub running: u64,
-    /// That ended with all under the new key.
+    /// Rotations that ended with all resources under the new key.
     pub finished: u64,
-    /// That ended with an error.
+    /// Rotations that ended with an error.
     pub failed: u64,
-    /// That ended with [`Error::Busy`](crate::Error::Busy): other hosts have the rest, or something is in use.
+    /// Rotations that ended with [`Error::Busy`](crate::Error::Busy): other hosts have the rest, or a resource is in use.
     pub left: u64,
     /// Disks, snapshots and images that were moved to a new key.
     pub moved: u64,
@@ -102,9 +102,9 @@ pub struct VaultCalls {
     pub vault: String,
     /// `wrap`, `unwrap`, `describe`, or `directory` for finding the vault.
     pub operation: &'static str,
-    /// How they ended.
+    /// The outcome of the calls.
     pub outcome: CallOutcome,
-    /// How many there were, and how long they took.
+    /// The number of calls, and how long they took.
     pub times: CallTimes,
 }
 
@@ -114,9 +114,9 @@ pub struct VaultCalls {
 pub struct StoreCalls {
     /// `get`, `list` or `commit`.
     pub operation: &'static str,
-    /// How they ended.
+    /// The outcome of the calls.
     pub outcome: CallOutcome,
-    /// How many there were, and how long they took.
+    /// The number of calls, and how long they took.
     pub times: CallTimes,
 }
 
@@ -136,13 +136,13 @@ pub struct HostMetrics {
     pub hosts: u64,
     /// Hosts that it has taken for lost.
     pub hosts_lost: u64,
-    /// Devices that are its own now.
+    /// Devices that are attached to it now.
     pub attachments: u64,
     /// Devices that it could not let go yet, because the store didn't answer.
     pub to_let_go: u64,
-    /// Devices that have become its own.
+    /// Devices that it has attached so far.
     pub attached: u64,
-    /// Those of them that a lost host had.
+    /// Devices among these that it took over from a lost host.
     pub taken_over: u64,
 }
 

@@ -43,7 +43,7 @@ pub(in crate::managed) struct Turn {
     /// The key that all members are to come under. A rotation to another key begins anew.
     #[serde(with = "super::text::url")]
     pub(in crate::managed) key: KeyId,
-    /// Another number for each rotation.
+    /// A number that differs for each rotation.
     pub(in crate::managed) round: u64,
     /// How many members there were when it began.
     pub(in crate::managed) total: u64,

@@ -37,7 +37,7 @@ impl Resource {
         self.replaced.contains(&layer)
     }
 
-    /// The same of the layer under the platform's key.
+    /// The same for the layer under the platform's key.
     pub(in crate::managed) fn is_platform_replaced(&self) -> bool {
         self.platform_layer().is_some_and(|layer| self.is_replaced(layer))
     }

@@ -43,12 +43,12 @@ pub struct Reencryption {
 pub enum ReencryptionKind {
     /// It moves the data to a new DEK.
     Rekey,
-    /// It encrypts a plain image where it lies.
+    /// It encrypts a plain image in place.
     EncryptInPlace,
 }
 
 impl Reencryption {
-    /// One that is ordered now.
+    /// A re-encryption that is ordered now.
     pub(in crate::managed) fn ordered(kind: ReencryptionKind, total: u64, now: u64) -> Self {
         Reencryption {
             kind,

@@ -46,7 +46,7 @@ impl Tables<'_> {
         self.transaction.load(&ids.map(|id| Place::Attachment(id.into()).key()).collect::<Vec<_>>())
     }
 
-    /// The same with the resources of the devices, the record of the key that they come under, and this host.
+    /// The same, and also reads the resources of the devices, the record of the key that they come under, and this host's record.
     pub(in crate::managed) fn load_attachments(
         &mut self,
         queue: &Queue,

@@ -162,13 +162,13 @@ impl Records {
     /// The most resources that one transaction changes on any store.
     pub(in crate::managed) const MOST: usize = MAX_COMMIT - 4;
 
-    /// Runs one transaction: on return, all or none of it is in the store. It may run several times, until nothing of what
-    /// it has read was changed meanwhile.
+    /// Runs one transaction: on return, all or none of it is in the store. It may run several times, until no record that it has
+    /// read was changed meanwhile.
     ///
     /// # Errors
-    /// Those of `change`; [`Error::Busy`] if others change the same all the time; [`Error::InvalidOption`] if it changes more than
-    /// a shared store does at once; [`Error::Io`]: if it isn't known whether it happened, the error says so. Then it
-    /// happened within the store's deadline, or never will.
+    /// Those of `change`; [`Error::Busy`] if others change the same all the time; [`Error::InvalidOption`] if it changes more
+    /// records than a commit of a shared store can; [`Error::Io`], which says so if it isn't known whether the transaction
+    /// happened. Then it happened within the store's deadline, or never will.
     pub(in crate::managed) fn write<T>(&self, mut change: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
         let _alone = self.file.as_ref().map(|_| self.alone());
         self.check_sound()?;

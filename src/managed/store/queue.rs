@@ -215,7 +215,7 @@ impl Tables<'_> {
         self.put(&queue.turn(), &turn)
     }
 
-    /// The same where all was given out: a part that a host didn't end, and is gone.
+    /// The next part once all were given out: one that a host left unfinished, and whose host is gone.
     fn claim_left(&mut self, queue: &Queue, turn: &Turn, own: &Holder) -> Result<Claim> {
         let (mut left, mut stale, mut after) = (None, Vec::new(), None);
         loop {
