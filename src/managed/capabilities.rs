@@ -210,8 +210,8 @@ impl CapabilityTable {
         lines
     }
 
-    /// The table in JSON: `options`, a list, each with its `option`, `title`, `remark`, `limit` and a list `capabilities`, each
-    /// of which has its `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
+    /// The table in JSON: `options`, a list, each with its `option`, `title`, `remark`, `limit` and a list `capabilities`. Each of
+    /// these has its `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a table has only string keys")
     }

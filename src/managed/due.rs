@@ -178,7 +178,7 @@ impl Inner {
         Ok(runs)
     }
 
-    /// The sets of which a member is open here, if others share the store.
+    /// The sets with a member open here, if other hosts share the store.
     fn open_sets(&self) -> BTreeSet<String> {
         if self.keys.fleet.is_none() {
             return BTreeSet::new();

@@ -173,7 +173,7 @@ impl Layers {
         Closed::load(device.clone())?.open(Credential::Vault(kek), &options).map(drop)
     }
 
-    /// Refuses what [`take_in`](Self::take_in) would refuse for lack of room, and a vault that doesn't wrap. Nothing is written.
+    /// Refuses a volume without room for [`take_in`](Self::take_in), and a vault that doesn't wrap. Nothing is written.
     pub(super) fn check_take_in(volume: &Layer, resource: &Resource, kek: &Kek) -> Result<()> {
         let (context, ordered) = (resource.id.as_bytes(), resource.is_ordered_with_adoption());
         volume.check_put_under(kek, kek.name(), resource.encryption_type, context, ordered)

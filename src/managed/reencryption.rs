@@ -69,8 +69,9 @@ impl DiskService {
         })
     }
 
-    /// Re-encrypts about `budget` bytes of a disk, for which that was ordered, or [encrypts](Self::import_disk) them. Others read and write it meanwhile, and wait only
-    /// for the zone of up to 16 MiB that is being rewritten: see [`Volume::reencrypt_step`](crate::Volume::reencrypt_step).
+    /// Re-encrypts about `budget` bytes of a disk with an order for that, or [encrypts](Self::import_disk) them. Users read and
+    /// write the disk meanwhile, and wait only for the zone of up to 16 MiB that is being rewritten: see
+    /// [`Volume::reencrypt_step`](crate::Volume::reencrypt_step).
     ///
     /// Call it as often as the disk can afford, until it [is finished](ReencryptionProgress::is_finished). Unless the disk is
     /// [open](Self::open_disk), each call asks its vault. After a restart, [`reencrypting`](Self::reencrypting) says where to go

@@ -20,8 +20,8 @@ pub(super) fn under_way(upper: &Layer, now: u64) -> Result<Option<Reencryption>>
     Ok(Some(found))
 }
 
-/// The record of a device, with what has happened on the device since. `fingerprints` are those of the device's DEKs; during a
-/// re-encryption, of the old one.
+/// The record of a device, updated by the state of a re-encryption on the device. `fingerprints` are those of the device's DEKs;
+/// during a re-encryption, those of the old DEK.
 ///
 /// # Errors
 /// [`Error::OtherDek`] if the device isn't that of the record; [`Error::OlderDevice`].

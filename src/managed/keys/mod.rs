@@ -1,5 +1,4 @@
-//! Keys and their use: vaults with deadlines, leases, proofs of which keys a resource is under, and opening its volumes
-//! with the right key.
+//! Keys and their use: vaults with deadlines, leases, proofs of the keys of a resource, and opening its volumes with the right key.
 
 mod access;
 mod backoff;

@@ -180,7 +180,7 @@ impl LiveResource {
         })
     }
 
-    /// Runs `act` on the volumes and what belongs to them, once the key may be used.
+    /// Runs `act` on the volumes and their state, once the key may be used.
     pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {

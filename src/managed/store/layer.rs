@@ -247,7 +247,7 @@ impl Records {
         Err(Error::Busy { what: "a record of this host that others change all the time; try again later: it".into() })
     }
 
-    /// Commits, and finds out after an error what happened.
+    /// Commits, and finds out after an error whether the commit happened.
     fn commit(&self, changes: &[Change], commit: &Commit) -> Result<Outcome> {
         let began = Instant::now();
         let mut unknown = match self.store.commit(changes) {

@@ -65,7 +65,7 @@ pub enum Call<'c> {
 pub enum Fault {
     /// It fails, and nothing happens: the server wasn't reached.
     Before,
-    /// It fails, but the commit has happened: the answer was lost.
+    /// It fails, but a commit has happened: the answer was lost.
     After,
     /// It fails. A commit happens, or meets a conflict, when [`MemoryStore::deliver`] is called: it was under way.
     Late,

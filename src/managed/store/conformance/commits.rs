@@ -49,7 +49,7 @@ pub fn revisions(world: &World<'_>) {
         }
         client.commits(vec![client.remove("a", last)]);
         if round % 2 == 0 {
-            // Other keys come in between, and a removal of what came last.
+            // Other keys come in between, and a removal of the last record.
             let other = client.create("b", b"");
             client.commits(vec![client.remove("b", other)]);
         }

@@ -17,7 +17,7 @@ pub trait Faults: Sync {
     /// It goes on.
     fn resume(&self);
 
-    /// From now on the server does what it is told, and its answers to commits are lost, until [`restore`](Self::restore).
+    /// From now on the server executes commits but its answers to them are lost, until [`restore`](Self::restore).
     fn lose_answers(&self);
 
     /// Answers arrive again.

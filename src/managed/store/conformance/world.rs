@@ -53,7 +53,7 @@ impl<'w> World<'w> {
         }
     }
 
-    /// Runs `act` in threads that begin together, each with a client and a number, and returns what they return.
+    /// Runs `act` in threads that begin together, each with a client and a number, and returns their results.
     pub fn race<T: Send>(&self, threads: usize, act: impl Fn(&Client<'_>, usize) -> T + Sync) -> Vec<T> {
         let start = std::sync::Barrier::new(threads);
         let (start, act) = (&start, &act);
