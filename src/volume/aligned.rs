@@ -1,4 +1,4 @@
-//! [`Aligned`]: any read and write, on a device that takes whole blocks at aligned addresses only.
+//! [`Aligned`]: any read or write on a device that takes only whole blocks at aligned addresses.
 
 use core::num::NonZero;
 use core::ops::Range;
@@ -9,11 +9,11 @@ use super::BlockDevice;
 use super::device::{whole_blocks, write_zeros};
 use super::scratch::{CHUNK, with_scratch};
 
-/// A device that takes what its own [`alignment`](BlockDevice::alignment) doesn't allow, too. What is aligned goes straight
-/// through; anything else goes by a scratch, of which a block that is written in part is read first.
+/// A device that also takes requests that its own [`alignment`](BlockDevice::alignment) doesn't allow. Aligned requests go
+/// straight through; others go by a scratch buffer. A block that is written in part is read first.
 pub(super) struct Aligned<D> {
     device: D,
-    /// Of offsets, lengths and addresses: the size of a block.
+    /// The alignment of offsets, lengths and addresses: the size of a block.
     alignment: usize,
     has_latency: bool,
     /// A block that is written in part must not change between its read and its write: that takes the lock alone, all other
@@ -124,7 +124,7 @@ impl<D: BlockDevice> Aligned<D> {
 }
 
 impl<D: BlockDevice> BlockDevice for Aligned<D> {
-    /// Of whole blocks.
+    /// The size of the whole blocks.
     fn size(&self) -> io::Result<u64> {
         let block = self.alignment as u64;
         self.device.size().map(|size| size / block * block)

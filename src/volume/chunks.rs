@@ -10,9 +10,9 @@ use crate::{Error, Result};
 /// A run of bytes of a volume, all of them alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeExtent {
-    /// Where it is in the volume, in bytes.
+    /// Its range in the volume, in bytes.
     pub range: Range<u64>,
-    /// Whether it was written. What wasn't reads as zeros.
+    /// Whether it was written. Otherwise it reads as zeros.
     pub is_written: bool,
 }
 
@@ -22,8 +22,8 @@ impl<D: BlockDevice> Volume<D> {
         self.written.as_ref().map(Written::chunk_size)
     }
 
-    /// What was written of `len` bytes from `offset`, in order. What wasn't reads as zeros, so that a copy needs no read of it.
-    /// Without a [map of written chunks](crate::FormatOptions::written_map) all of it counts as written.
+    /// The extents of `len` bytes from `offset`, in order, and whether each was written. The others read as zeros, so a copy
+    /// needn't read them. Without a [map of written chunks](crate::FormatOptions::written_map) all bytes count as written.
     ///
     /// Other threads may write meanwhile: each extent is as it was when it was asked for.
     ///
@@ -56,7 +56,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(runs.map(|(range, is_written)| VolumeExtent { range, is_written }))
     }
 
-    /// A write to chunks of which some were never written: fills what it leaves of them, and only then has them count as
+    /// Writes to chunks of which some were never written. It fills the rest of these with zeros, and only then counts them as
     /// written.
     #[cold]
     pub(super) fn write_first(
@@ -80,7 +80,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Writes zeros where nothing was written, for who reads and writes the device by other ways than the volume's.
+    /// Writes zeros where nothing was written, for callers that read and write the device past the volume.
     pub(super) fn define(&self, offset: u64, len: usize) -> Result<()> {
         let Some(written) = &self.written else { return Ok(()) };
         drop(self.live.to_read(offset, len)?);
@@ -93,8 +93,8 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Makes zeros of a range: whole chunks count as never written, what is left is written. The device isn't told: that is what
-    /// a discard is for.
+    /// Makes a range zeros. Whole chunks count as never written from then on, and zeros are written to the written parts of the
+    /// rest. The device isn't told, since that is the purpose of a discard.
     pub(super) fn zero_chunks(&self, written: &Written, offset: u64, len: u64) -> Result<()> {
         let (end, covered) = (offset + len, written.covered(offset, len));
         if covered.is_empty() {
@@ -114,7 +114,7 @@ impl<D: BlockDevice> Volume<D> {
         runs.try_for_each(|(run, _)| self.store_zeros(&state, run.start, (run.end - run.start) as usize))
     }
 
-    /// Has the whole chunks of a range read as zeros. The device is told after the next sync: until then a crash may bring
+    /// Makes the whole chunks of a range read as zeros. The device is told after the next sync: until then a crash may bring
     /// them back.
     pub(super) fn discard_chunks(&self, written: &Written, offset: u64, len: u64) {
         let covered = written.covered(offset, len);
@@ -123,19 +123,19 @@ impl<D: BlockDevice> Volume<D> {
         }
     }
 
-    /// Syncs the data and the map, and then discards below what is recorded as not written.
+    /// Syncs the data and the map. Then it discards on the device the chunks that are recorded as not written.
     pub(super) fn sync_chunks(&self, written: &Written) -> Result<()> {
         self.live.get().keys.check()?;
         written.sync(&self.device, self.map_device())?;
         let freed = written.freed();
         if !freed.is_empty() {
-            // Who found a chunk written may be reading it, or writing to it.
+            // A thread that found a chunk written may still be reading it, or writing to it.
             self.live.wait_for_all();
             let state = self.live.get();
             for run in freed.runs() {
                 let Range { start, end } = written.place(&run);
                 for place in state.layout.places(start, (end - start) as usize) {
-                    // A hint. What was synced is safe whatever becomes of it.
+                    // It is a hint: synced data is safe even if it fails.
                     let _ = self.device.discard(place.device_offset, place.within.len() as u64);
                 }
             }
@@ -143,7 +143,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Writes copies of the map's pages again that a crash has left older than the others, or damaged.
+    /// Rewrites the copies of the map's pages that a crash has left damaged, or older than the other copies.
     pub(super) fn repair_map(&self) -> Result<()> {
         match &self.written {
             Some(written) if written.has_changed() => written.sync(&self.device, self.map_device()),
@@ -151,7 +151,7 @@ impl<D: BlockDevice> Volume<D> {
         }
     }
 
-    /// Forgets what was written beyond the end of the volume: if it grows again, that reads as zeros.
+    /// Forgets the written chunks beyond the end of the volume: if it grows again, they read as zeros.
     pub(super) fn forget_cut_off(&self) -> Result<()> {
         let Some(written) = &self.written else { return Ok(()) };
         if written.remove_from(self.size()) { written.sync(&self.device, self.map_device()) } else { Ok(()) }

@@ -26,7 +26,7 @@ pub(super) struct Piece {
     pub(super) size: Option<u64>,
     /// `None` for a piece that is not encrypted.
     pub(super) crypt: Option<Crypt>,
-    /// What is read in place of what the device holds there.
+    /// The content that is read here in place of the device's.
     pub(super) shown: Option<Shown>,
 }
 
@@ -67,7 +67,7 @@ impl DataArea {
         ))
     }
 
-    /// Whether nothing of it is encrypted: it was decrypted in place.
+    /// Whether no piece is encrypted: the data was decrypted in place.
     pub(super) fn is_plain(&self) -> bool {
         self.moving.is_none() && self.pieces.iter().all(|piece| piece.crypt.is_none())
     }
@@ -83,7 +83,8 @@ impl DataArea {
         let mut size = 0u64;
         for piece in &self.pieces {
             let wanted = piece.size.unwrap_or(unit);
-            // What follows the device does so with the data as it was: the end has no room for more until all is done.
+            // A piece that ends where the device does is measured by the old place of the data: until all is done, the end
+            // has no room for more.
             let offset = match &self.moving {
                 Some(moving) if piece.size.is_none() => {
                     moving.plan.previous.offset.saturating_add(size).max(piece.offset)

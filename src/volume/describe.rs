@@ -6,9 +6,9 @@ use super::{Header, HeaderFormat, KeyslotInfo, TokenInfo};
 use crate::ondisk::luks::{LuksVersion, Priority, TOKEN_TYPE};
 
 impl Header<'_> {
-    /// All that the header says, for people: in the layout of `cryptsetup luksDump`, and then which credentials could open the
-    /// volume, and what prevents it. `device` is its name, which LUKS1 has in the first line. None of it is proven: anyone who can
-    /// write to the disk can write it. Control characters show as `?`.
+    /// Describes the whole header for people. It has the layout of `cryptsetup luksDump`, followed by the credentials that could
+    /// open the volume, and anything that prevents opening it. `device` is the device's name, which LUKS1 has in the first line.
+    /// None of it is proven: anyone who can write to the disk can write it. Control characters show as `?`.
     ///
     /// ```
     /// use atrest::volume::{Header, KeyslotOptions};

@@ -31,8 +31,8 @@ pub trait BlockDevice: Send + Sync {
     /// The device's error. A part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// As [`write_at`](Self::write_at), from a buffer that may be changed, for devices that change what they write: a
-    /// [`Volume`](crate::Volume) encrypts it where it lies. What `bytes` holds afterwards is not defined.
+    /// As [`write_at`](Self::write_at), from a buffer that the device may change: a [`Volume`](crate::Volume) encrypts it in
+    /// place. The content of `bytes` afterwards is not defined.
     ///
     /// # Errors
     /// As [`write_at`](Self::write_at).
@@ -40,7 +40,7 @@ pub trait BlockDevice: Send + Sync {
         self.write_at(offset, bytes)
     }
 
-    /// As [`read_at`](Self::read_at), into several buffers one after the other: `preadv`. By itself it reads each buffer alone.
+    /// As [`read_at`](Self::read_at), into several buffers one after the other: `preadv`. The default reads each buffer alone.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
@@ -52,7 +52,7 @@ pub trait BlockDevice: Send + Sync {
         Ok(())
     }
 
-    /// As [`write_at`](Self::write_at), from several buffers one after the other: `pwritev`. By itself it writes each buffer
+    /// As [`write_at`](Self::write_at), from several buffers one after the other: `pwritev`. The default writes each buffer
     /// alone.
     ///
     /// # Errors
@@ -65,8 +65,7 @@ pub trait BlockDevice: Send + Sync {
         Ok(())
     }
 
-    /// Makes `len` bytes from `offset` zeros. By itself it writes zeros in pieces; a device that has a shorter way should take
-    /// that.
+    /// Makes `len` bytes from `offset` zeros. The default writes zeros in pieces; a device with a faster way should override it.
     ///
     /// # Errors
     /// As [`write_at`](Self::write_at).
@@ -74,12 +73,12 @@ pub trait BlockDevice: Send + Sync {
         write_zeros(self, offset, len)
     }
 
-    /// Says that nobody needs what lies in `len` bytes from `offset`, so that the device can give their room to others. It is a
-    /// hint, and by itself nothing happens: a device may do it for all of them, for some or for none. What they read as is not
-    /// defined until they are written again; the bytes around them stay.
+    /// Tells the device that nobody needs the content of `len` bytes from `offset`, so that it can free their space. It is a
+    /// hint: a device may free all of them, some or none, and the default does nothing. Until they are written again, reads of
+    /// them return undefined bytes; the bytes around them stay.
     ///
     /// # Errors
-    /// The device's error. That it can't give room back is none.
+    /// The device's error. If the device can't free space, that is no error.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let _ = (offset, len);
         Ok(())
@@ -88,21 +87,21 @@ pub trait BlockDevice: Send + Sync {
     /// Makes the device larger, with zeros, or smaller. The new size is durable when this returns.
     ///
     /// # Errors
-    /// The device's error; [`io::ErrorKind::Unsupported`] by itself, for devices whose size somebody else decides.
+    /// The device's error; by default [`io::ErrorKind::Unsupported`], for devices whose size somebody else decides.
     fn set_size(&self, size: u64) -> io::Result<()> {
         let _ = size;
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What offsets, lengths and addresses of reads and writes have to be multiples of, as with `O_DIRECT`: a power of two.
-    /// What isn't, the library reads and writes by a buffer that is; so buffers and sectors that are aligned are faster.
-    /// Beyond 4096, a crash while a header is written may damage both of its copies.
+    /// The alignment in bytes of offsets, lengths and addresses of reads and writes, as with `O_DIRECT`: a power of two. The
+    /// library reads and writes unaligned data through an aligned buffer, so aligned buffers and sectors are faster. Beyond
+    /// 4096, a crash while a header is written may damage both of its copies.
     fn alignment(&self) -> NonZero<usize> {
         NonZero::<usize>::MIN
     }
 
-    /// Whether each write waits long for its answer, as from a network, or from a disk past the page cache. A volume then hands over
-    /// up to 1 MiB at once where it hands over 128 KiB otherwise, as much as stays in the processor's cache. By itself it is so where
+    /// Whether each write waits long for its answer, as from a network, or from a disk past the page cache. A volume then writes
+    /// up to 1 MiB at once; otherwise it writes 128 KiB at once, which stays in the processor's cache. The default is true if
     /// [`alignment`](Self::alignment) is more than 1.
     fn has_latency(&self) -> bool {
         self.alignment().get() > 1
@@ -171,7 +170,8 @@ macro_rules! forward {
 
 forward!(&D, Arc<D>);
 
-/// Writes `len` zeros in pieces: what [`BlockDevice::write_zeroes`] does by itself, for a device whose own way isn't always there.
+/// Writes `len` zeros in pieces, as the default [`BlockDevice::write_zeroes`] does. It is for devices whose own way isn't
+/// always available.
 ///
 /// # Errors
 /// As [`BlockDevice::write_at`].
@@ -243,7 +243,7 @@ impl BlockDevice for MemoryDevice {
         Ok(())
     }
 
-    /// They are zeros then; no memory is given back.
+    /// Makes the bytes zeros; no memory is freed.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.write_zeroes(offset, len)
     }

@@ -4,10 +4,10 @@ use super::live::State;
 use super::{BlockDevice, Volume};
 use crate::{Error, Result};
 
-/// Zeros, and room that is given back.
+/// Zeroing and discarding.
 impl<D: BlockDevice> Volume<D> {
-    /// Makes `len` bytes from `offset` zeros. As any other data they are encrypted and written, so that nobody sees on the
-    /// device where they are; this saves the caller the buffer.
+    /// Makes `len` bytes from `offset` zeros. Like any other data they are encrypted and written, so the device doesn't show
+    /// where they are. The caller needs no buffer for them.
     ///
     /// # Errors
     /// As [`write_at`](Self::write_at).
@@ -47,12 +47,12 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Tells the device that nobody needs `len` bytes from `offset`, so that it can give their room to others: a hint, also
-    /// known as trim. What they read as is not defined until they are written again: what they held, or noise, because also
-    /// zeros below are decrypted. For zeros there is [`write_zeroes`](Self::write_zeroes).
+    /// Tells the device that nobody needs `len` bytes from `offset`, so that it can free their space: a hint, also known as
+    /// trim. Until they are written again, they read as their old content or as noise, because zeros on the device are decrypted
+    /// too. To get zeros, use [`write_zeroes`](Self::write_zeroes).
     ///
-    /// Only what [`OpenOptions::discard`](crate::OpenOptions::discard) allows is passed on. Without it nothing happens, and that
-    /// is no failure: who discards needs no other way for a volume that doesn't.
+    /// It reaches the device only if [`OpenOptions::discard`](crate::OpenOptions::discard) allows it. Otherwise nothing happens,
+    /// and the call succeeds, so callers needn't treat such a volume in another way.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Misaligned`] and [`Error::OutOfBounds`], whether it is allowed or not; [`Error::Io`], after
@@ -78,7 +78,7 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Refuses a range of which a part can't be had, before anything is done.
+    /// Refuses a range if any part of it is unavailable, before anything is done.
     fn check_pieces_of(&self, offset: u64, len: u64) -> Result<()> {
         let state = self.live.get();
         state.keys.check()?;
@@ -91,7 +91,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 }
 
-/// As much as is written while a re-encryption would wait for it.
+/// The most bytes written at once, since a re-encryption waits for them.
 const WRITTEN: usize = 16 << 20;
 /// Whole sectors of any size.
 const MOST: usize = usize::MAX / 4096 * 4096;

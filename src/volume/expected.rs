@@ -1,4 +1,4 @@
-//! The keys that a volume may have by the records of its owner, who keeps them apart from the device.
+//! The keys that a volume may have by its owner's records, which are kept apart from the device.
 
 use crate::key::Fingerprint;
 use crate::{Dek, Error, Result};
@@ -68,8 +68,8 @@ mod tests {
     use super::*;
     use crate::key::DekAlgorithm;
 
-    /// What a device may hold when the old key, the new key or another one is in its header, alone or after the old one, with
-    /// so much done; and what the records say.
+    /// Checks devices whose header has the old key, the new key or another one, alone or after the old one, with so many bytes
+    /// done, against the records.
     #[test]
     fn a_device_is_as_new_as_the_records_or_newer() {
         let deks = [(); 3].map(|()| Dek::generate(DekAlgorithm::Aes256Xts).unwrap());

@@ -1,4 +1,4 @@
-//! Files and block devices as what a volume lies on.
+//! Files and block devices as the devices of volumes.
 
 use core::num::NonZero;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -17,15 +17,15 @@ use super::BlockDevice;
 use super::device::{whole_blocks, write_zeros};
 use crate::{Error, Result, fs, process_generation};
 
-/// How many buffers the kernel takes at once (`UIO_MAXIOV`). What it left of them is read or written buffer by buffer.
+/// How many buffers the kernel takes at once (`UIO_MAXIOV`). The rest is read or written buffer by buffer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const IOV_MAX: usize = 1024;
 
-/// What a discard has to be made of, in bytes: no file system and no disk has larger blocks, as a rule.
+/// The unit of a discard, in bytes: as a rule no file system and no disk has larger blocks.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const BLOCK: u64 = 4096;
 
-/// What errors call it.
+/// Its name in errors.
 const IMAGE: &str = "disk or image";
 
 /// A file or a block device.
@@ -33,14 +33,14 @@ const IMAGE: &str = "disk or image";
 pub struct FileDevice {
     file: File,
     alignment: NonZero<usize>,
-    /// The process that holds the file; `None` if nobody does by this.
+    /// The process that holds the file; `None` if this value doesn't hold it.
     held_by: Option<u32>,
 }
 
 impl FileDevice {
     /// Opens a file or block device for reading and writing, and holds it: a second open of it fails while this lives.
     ///
-    /// The hold is an advisory lock (`flock` on Unix), which binds those who ask for it, `cryptsetup` among them.
+    /// The hold is an advisory lock (`flock` on Unix). It binds only programs that ask for it, `cryptsetup` among them.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
@@ -78,8 +78,8 @@ impl FileDevice {
         Ok(device)
     }
 
-    /// Takes an open file as it is; who else has it open is the caller's matter. It may be one that was opened with
-    /// `O_DIRECT`.
+    /// Takes an open file as it is, without a lock: the caller must know whether anyone else has it open. It may have been
+    /// opened with `O_DIRECT`.
     pub fn from_file(file: File) -> Self {
         let alignment = direct::alignment(&file);
         FileDevice { file, alignment, held_by: None }
@@ -103,7 +103,7 @@ impl FileDevice {
         Ok(self)
     }
 
-    /// The file, for who reads and writes it in another way, such as `io_uring`: see
+    /// The file, for callers that read and write it in another way, such as `io_uring`: see
     /// [`Volume::begin_read`](crate::Volume::begin_read).
     pub fn file(&self) -> &File {
         &self.file
@@ -231,7 +231,7 @@ impl BlockDevice for FileDevice {
         }
     }
 
-    /// A file's; that of a block device is its owner's matter.
+    /// Sets the size of a file. The size of a block device can't be set.
     fn set_size(&self, size: u64) -> io::Result<()> {
         if !self.file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "only a file's size can be set"));
@@ -258,14 +258,14 @@ mod direct {
 
     use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
 
-    /// What is enough wherever the kernel doesn't say what it needs: a page.
+    /// The alignment if the kernel doesn't say which it needs: a page always suffices.
     const PAGE: u32 = 4096;
 
     pub(super) fn turn_on(file: &File) -> io::Result<()> {
         Ok(fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT)?)
     }
 
-    /// What a file asks of offsets, lengths and addresses.
+    /// The alignment that a file requires of offsets, lengths and addresses.
     pub(super) fn alignment(file: &File) -> NonZero<usize> {
         if !fcntl_getfl(file).is_ok_and(|flags| flags.contains(OFlags::DIRECT)) {
             return NonZero::<usize>::MIN;

@@ -162,21 +162,21 @@ impl FormatOptions {
         self
     }
 
-    /// Keeps a map of written chunks of so many bytes: 64 KiB suit most; a power of two from 4 KiB to 1 MiB. What was never
-    /// written reads as zeros then, and not as noise; whole chunks can be [discarded](Volume::discard) and
-    /// [made zeros](Volume::write_zeroes) without being written, and [`Volume::extents`] tells what a copy may skip.
+    /// Keeps a map of written chunks of `chunk_size` bytes: a power of two from 4 KiB to 1 MiB; 64 KiB suit most. Sectors that
+    /// were never written then read as zeros, not as noise. Whole chunks can be [discarded](Volume::discard) and
+    /// [made zeros](Volume::write_zeroes) without being written, and [`Volume::extents`] lists the parts that a copy may skip.
     ///
-    /// It costs: the first write to a chunk writes all of it, a [sync](Volume::sync) after first writes syncs the device twice,
-    /// and what was first written and **not synced reads as zeros** when the volume is opened again, even if only the process
-    /// ended. The map takes 1 bit for each chunk, twice, before the data, which begins later by as many MiB. The size of the
-    /// volume is a whole number of chunks. Only LUKS2 has it. Other programs refuse the volume, `cryptsetup` among them, and so
-    /// do re-encryption and decryption in place.
+    /// It has costs. The first write to a chunk writes all of it, and a [sync](Volume::sync) after first writes syncs the device
+    /// twice. Chunks that were first written and **not synced read as zeros** when the volume is opened again, even if only the
+    /// process ended. The map takes 1 bit for each chunk, twice, before the data, which begins later by as many MiB. The size of
+    /// the volume is a whole number of chunks. Only LUKS2 has it. Other programs refuse the volume, `cryptsetup` among them, and
+    /// so do re-encryption and decryption in place.
     pub fn written_map(mut self, chunk_size: u32) -> Self {
         self.written_map = Some(chunk_size);
         self
     }
 
-    /// Has the map of written chunks have room for so many bytes of data, if the device is to grow. By default it is for the
+    /// Gives the map of written chunks room for `size` bytes of data, if the device is to grow. By default it has room for the
     /// size of the device, and the volume never grows far beyond.
     pub fn written_map_for(mut self, size: u64) -> Self {
         self.written_map_for = size;
@@ -357,7 +357,7 @@ impl FormatOptions {
     }
 }
 
-/// How much is looked at at once: it stays in the CPU's cache, and the allocator has it at hand.
+/// How many bytes are checked at once: they stay in the CPU's cache, and the allocator has them at hand.
 const PIECE: usize = 64 << 10;
 
 /// The offset of the first byte of a range that isn't zero. Bytes after the device's end count as zero.

@@ -8,7 +8,8 @@ use super::{BlockDevice, OpenOptions, Volume, signature};
 use crate::key::{Credential, Protector};
 use crate::{Dek, DekAlgorithm, Error, Result, SectorSize};
 
-/// What is wiped of a device that held something: where other formats have their headers, and copies of them.
+/// How many bytes are wiped at the start of a device that held something: other formats have their headers there, and copies of
+/// them.
 const WIPED: u64 = 8 << 20;
 /// The first sectors, which the boot sector takes.
 const START: u64 = 8 << 10;
@@ -61,8 +62,8 @@ impl BitLockerOptions {
         self
     }
 
-    /// Whether to destroy the device's content. Otherwise the device is refused unless what the volume takes for itself is all
-    /// zero: the first 8 KiB, and 200 KiB near the end.
+    /// Whether to destroy the device's content. Otherwise the device is refused unless the bytes that the volume needs for itself
+    /// are all zero: the first 8 KiB, and 200 KiB near the end.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
@@ -143,7 +144,7 @@ impl<D: BlockDevice> Volume<D> {
             Protector::StartupKeyBytes(file) => Credential::StartupKeyBytes(file),
             _ => Credential::Passphrase(secret.bytes()),
         };
-        // It is read as any other, which shows that it can be.
+        // It is opened like any other volume, which shows that it can be.
         Self::open(device.into_inner(), credential, &OpenOptions::new())
     }
 }

@@ -37,7 +37,7 @@ use crate::{Error, Result};
 /// ```
 pub struct Header<'d> {
     device: Aligned<&'d dyn BlockDevice>,
-    /// What it says.
+    /// Its content.
     pub(super) stored: Box<dyn StoredHeader>,
     /// The header of the open volume that this belongs to. Changes are made there.
     volume: Option<&'d Mutex<Box<dyn StoredHeader>>>,

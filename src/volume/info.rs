@@ -10,7 +10,8 @@ use crate::ondisk::luks::{LuksVersion, Priority};
 pub enum HeaderFormat {
     /// LUKS, of this version.
     Luks(LuksVersion),
-    /// None: its user says where the data is and how it is encrypted ([`Volume::hazmat_open_plain`](crate::Volume::hazmat_open_plain)).
+    /// No header: the user says where the data is and how it is encrypted
+    /// ([`Volume::hazmat_open_plain`](crate::Volume::hazmat_open_plain)).
     Plain,
     /// BitLocker, of Windows.
     #[cfg(feature = "bitlocker")]
@@ -59,8 +60,8 @@ impl fmt::Display for ProtectorId {
 pub struct KeyslotInfo {
     /// Its number.
     pub id: u32,
-    /// `luks2` for a passphrase's, `reencrypt`, or another type in the header; `luks1` in LUKS1; in BitLocker what opens it,
-    /// such as `password` or `TPM and PIN`.
+    /// `luks2` for a passphrase's, `reencrypt`, or another type in the header; `luks1` in LUKS1; in BitLocker the kind of
+    /// protector, such as `password` or `TPM and PIN`.
     pub kind: String,
     /// The length of the key in it, in bits.
     pub key_bits: u32,

@@ -15,7 +15,7 @@ impl<D: BlockDevice> Volume<D> {
     /// Reads and decrypts `sectors.len()` bytes from `offset`.
     ///
     /// # Errors
-    /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`]. What `sectors` holds after [`Error::Io`] is not
+    /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`], after which the content of `sectors` is not
     /// defined.
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
@@ -35,7 +35,7 @@ impl<D: BlockDevice> Volume<D> {
         }
     }
 
-    /// Reads and decrypts what the device has.
+    /// Reads from the device and decrypts.
     #[inline]
     fn read_stored(&self, state: &State, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
@@ -54,7 +54,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
+    /// Encrypts and writes `sectors` at `offset`. They are durable after [`sync`](Self::sync).
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
@@ -136,7 +136,7 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// How many bytes pieces have together, of which each is a whole number of sectors.
+    /// Adds up the bytes of pieces. Refuses a piece that isn't a whole number of sectors.
     fn check_pieces(&self, offset: u64, lengths: impl Iterator<Item = usize>) -> Result<usize> {
         let sector_size = self.sector_size().bytes();
         let mut all = 0usize;
@@ -149,7 +149,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(all)
     }
 
-    /// The state for a write, which may be had, all of it, before any of it is.
+    /// The state for a write. Checks that all of the range can be written, before any of it is.
     pub(super) fn open_for_write(&self, offset: u64, len: usize) -> Result<InUse> {
         if self.read_only {
             return Err(Error::ReadOnly);
@@ -159,7 +159,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(state)
     }
 
-    /// Writes by `write`. On a volume with a map of written chunks, all that it touches is defined then.
+    /// Writes by `write`. On a volume with a map of written chunks, it defines every chunk that the write touches.
     #[inline]
     fn write_by(&self, offset: u64, len: usize, write: impl FnOnce(&State) -> Result<()>) -> Result<()> {
         let state = self.open_for_write(offset, len)?;
@@ -187,7 +187,7 @@ impl<D: BlockDevice> Volume<D> {
     ) -> Result<()> {
         let Place { mut device_offset, mut first_sector, cipher, shown, .. } = *place;
         if shown.is_some() {
-            return Ok(()); // what was to be written is there already
+            return Ok(()); // this content is there already
         }
         let mut filled = 0;
         let mut flush = |ciphertext: &mut [u8]| {
@@ -214,10 +214,10 @@ impl<D: BlockDevice> Volume<D> {
         if filled == 0 { Ok(()) } else { flush(&mut scratch[..filled]) }
     }
 
-    /// Makes what was written last: returns when the device says that it is on the disk.
+    /// Makes the written data durable: returns when the device says that it is on the disk.
     ///
     /// # Errors
-    /// [`Error::Io`]: what was written since the last sync may be lost. On a volume with a
+    /// [`Error::Io`]: data written since the last sync may be lost. On a volume with a
     /// [map of written chunks](crate::FormatOptions::written_map), the chunks that were first written since then read as zeros
     /// again.
     pub fn sync(&self) -> Result<()> {
@@ -261,7 +261,7 @@ fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
     Error::io(format!("writing {len} bytes at offset {offset}"), e)
 }
 
-/// A volume as a device: what another volume can lie on, for two layers of encryption.
+/// A volume as the device of another volume, for two layers of encryption.
 impl<D: BlockDevice> BlockDevice for Volume<D> {
     fn size(&self) -> io::Result<u64> {
         Ok(Volume::size(self))
@@ -304,7 +304,7 @@ impl<D: BlockDevice> BlockDevice for Volume<D> {
     }
 }
 
-/// What the device below said stays what it was.
+/// Passes the device's own error through unchanged, and wraps any other.
 fn device_error(error: Error) -> io::Error {
     if let Error::Io { source, .. } = error { source } else { io::Error::other(error) }
 }

@@ -16,7 +16,7 @@ pub(super) struct Layout {
     pub(super) sector_size: SectorSize,
     /// The part that a re-encryption is about to rewrite.
     pub(super) closed: Option<Closed>,
-    /// Whether an extent shows something else than the device holds.
+    /// Whether any extent shows other content than the device's.
     pub(super) shows: bool,
 }
 
@@ -50,11 +50,11 @@ pub(super) struct Extent {
     pub(super) iv_tweak: u64,
     /// `None` if it is not encrypted.
     pub(super) cipher: Option<Arc<DmCipher>>,
-    /// What is read in place of what the device holds there.
+    /// The content that is read here in place of the device's.
     pub(super) shown: Option<Shown>,
 }
 
-/// What a volume shows where its device holds something else, such as metadata. It can't be changed.
+/// The content that a volume shows in place of the device's, such as metadata. It can't be changed.
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "bitlocker"), allow(dead_code))] // LUKS has no such places
 pub(super) enum Shown {
@@ -63,7 +63,7 @@ pub(super) enum Shown {
 }
 
 impl Shown {
-    /// Copies what is `at` its beginning.
+    /// Copies the content from byte `at` on.
     pub(super) fn read(&self, at: u64, to: &mut [u8]) {
         match self {
             Shown::Zeros => to.fill(0),
@@ -79,7 +79,7 @@ impl Shown {
         }
     }
 
-    /// Whether it already is what is to be written.
+    /// Whether it already equals the bytes to be written.
     pub(super) fn is(&self, at: u64, written: &[u8]) -> bool {
         match self {
             Shown::Zeros => zeros::is_zero(written),
@@ -95,7 +95,7 @@ pub(super) struct Place<'a> {
     pub(super) device_offset: u64,
     pub(super) first_sector: u64,
     pub(super) cipher: Option<&'a DmCipher>,
-    /// What is read there, and from where on in it.
+    /// The content to read there, and the first byte within it.
     pub(super) shown: Option<(&'a Shown, u64)>,
 }
 
@@ -111,7 +111,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Leaves out what is beyond `size`, which is a whole number of sectors, and not zero.
+    /// Cuts off everything beyond `size`, which is a whole number of sectors, and not zero.
     pub(super) fn cut(&mut self, size: u64) {
         self.extents.retain(|extent| extent.range.start < size);
         if let Some(last) = self.extents.last_mut() {
@@ -128,16 +128,16 @@ impl Layout {
         extents.map(move |extent| extent.place(offset..end))
     }
 
-    /// The place of what [`check`](Self::check) has passed, if all of it lies in one, as it does but for volumes of several
-    /// segments. None of what isn't the device's.
+    /// The place of a range that passed [`check`](Self::check), if all of it lies in one extent; only volumes of several segments
+    /// have more. `None` for content that isn't the device's.
     pub(super) fn one_place(&self, offset: u64, len: usize) -> Option<Place<'_>> {
         let end = offset + len as u64;
         let extent = self.extents.iter().find(|extent| end <= extent.range.end)?;
         (extent.range.start <= offset && extent.shown.is_none()).then(|| extent.place(offset..end))
     }
 
-    /// Refuses a write of `len` bytes that would change what can't be changed, before any of it is written. `stays` says whether
-    /// what is shown, from some byte of it on, is what that part of the request would make of it.
+    /// Refuses a write of `len` bytes that would change shown content, before any of it is written. `stays` says whether the shown
+    /// content, from a byte within it on, equals that part of the request.
     pub(super) fn check_shown(
         &self,
         offset: u64,
@@ -160,7 +160,7 @@ impl Layout {
 }
 
 impl Extent {
-    /// Where that part of a request lands which is here.
+    /// The place of the part of a request that lies in this extent.
     fn place(&self, request: Range<u64>) -> Place<'_> {
         let (from, to) = (self.range.start.max(request.start), self.range.end.min(request.end));
         let into = from - self.range.start;

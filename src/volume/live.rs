@@ -1,5 +1,5 @@
-//! What reads and writes need of a volume: its keys and the places of its data. A re-encryption replaces it while they
-//! go on.
+//! The state of a volume that reads and writes use: its keys and the places of its data. A re-encryption replaces it while
+//! they go on.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) data: DataArea,
     pub(super) layout: Layout,
-    /// How many states were before it. An address tells no states apart: another may be where one was.
+    /// How many states were before it. Addresses don't identify states, since they are used again.
     number: u64,
     /// Dropped with the state, which the receiver of [`Live::gone`] notices.
     _user: Sender<()>,
@@ -32,7 +32,7 @@ pub(super) struct Live {
     state: ArcSwap<State>,
     /// Notices when the last user of the current state is gone.
     gone: Mutex<Receiver<()>>,
-    /// For those who wait for a closed part to open.
+    /// Wakes threads that wait for a closed part to open.
     changed: (Mutex<()>, Condvar),
     /// Somebody has waited for a closed part.
     awaited: AtomicBool,
@@ -56,7 +56,7 @@ impl Live {
         self.state.load()
     }
 
-    /// The state for a read of `len` bytes, of which none is closed. Waits until that is so.
+    /// The state for a read of `len` bytes. Waits until none of them is closed.
     #[inline]
     pub(super) fn to_read(&self, offset: u64, len: usize) -> Result<InUse> {
         self.open(offset, len, |why| why == Why::Kept)
@@ -98,7 +98,7 @@ impl Live {
             }
             let seen = state.number;
             self.awaited.store(true, Relaxed);
-            // Whoever replaces the state waits until nobody uses this one.
+            // Replacing the state waits until nobody uses this one.
             drop(state);
             let mut lock = self.lock_changed();
             while self.get().number == seen {
@@ -120,7 +120,7 @@ impl Live {
         self.put(&mut self.lock_gone(), keys, data, layout);
     }
 
-    /// Returns when no read or write goes on that has begun before.
+    /// Waits for all reads and writes that have begun before.
     pub(super) fn wait_for_all(&self) {
         let mut last = self.lock_gone();
         let state = self.get();
@@ -136,7 +136,7 @@ impl Live {
         drop(self.lock_changed());
         self.changed.1.notify_all();
         drop(old);
-        // It fails when the last state with the sender is gone.
+        // It fails once the last state with the sender is gone.
         let _ = core::mem::replace(last, gone).recv();
     }
 

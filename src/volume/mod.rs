@@ -81,9 +81,9 @@ pub use steps::ReencryptionProgress;
 pub use submit::Sectors;
 pub use token_keyslot::{TokenOptions, token_passphrase};
 
-/// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
-/// volume has. With the feature `bitlocker` also a BitLocker volume of Windows, opened by the [credentials](crate::Credential)
-/// that Windows has for one.
+/// An encrypted device: a LUKS2 or LUKS1 header, and sectors under AES-XTS (`aes-xts-plain64`) or an old volume's cipher. With
+/// the feature `bitlocker` also a BitLocker volume of Windows, opened by the [credentials](crate::Credential) that Windows has
+/// for one.
 ///
 /// Reads and writes are in whole sectors, at byte offsets from the start of the data. Any number of threads may read
 /// and write at once. If two write the same sectors at once, each sector ends up with the data of either, as on a disk.
@@ -123,7 +123,7 @@ pub struct Volume<D> {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// A volume that can be written, without discards. What has made it is approved until somebody says otherwise.
+    /// A volume that can be written, without discards. The way it was made counts as approved until the caller says otherwise.
     fn new(
         device: Aligned<D>,
         header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
@@ -195,13 +195,13 @@ impl<D: BlockDevice> Volume<D> {
         self.dek().fingerprint()
     }
 
-    /// The fingerprint of the old DEK, during a re-encryption from one.
+    /// The fingerprint of the old DEK during a re-encryption that has one.
     #[cfg(feature = "managed")]
     pub(crate) fn previous_fingerprint(&self) -> Result<Option<crate::Fingerprint>> {
         self.live.get().keys.previous.as_ref().map(|previous| previous.dek.fingerprint()).transpose()
     }
 
-    /// Checks that its keys, and a re-encryption under way, are as a record says.
+    /// Checks its keys, and a re-encryption under way, against a record.
     #[cfg(feature = "managed")]
     pub(crate) fn check_record(&self, expected: &Expected) -> Result<()> {
         let state = self.live.get();
@@ -218,7 +218,7 @@ impl<D: BlockDevice> Volume<D> {
     /// Closes the volume and returns the device. Data that was not synced may not have reached the disk.
     pub fn into_device(self) -> D {
         if self.written.is_some() && !self.read_only {
-            // Otherwise what was first written since the last sync would read as zeros. Who must know syncs.
+            // Otherwise chunks first written since the last sync would read as zeros. Callers that need the error sync first.
             let _ = self.sync();
         }
         self.device.into_inner()

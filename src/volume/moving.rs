@@ -1,4 +1,4 @@
-//! How far a re-encryption is, and what the segments say then.
+//! The progress of a re-encryption, and the segments that record it.
 
 use core::ops::Range;
 
@@ -13,19 +13,19 @@ pub(super) enum Part {
     New,
 }
 
-/// A re-encryption under way: what is done, and what was being rewritten when its header was written.
+/// A re-encryption under way: the part that is done, and the zone that was being rewritten when its header was written.
 #[derive(Debug, Clone)]
 pub(super) struct Moving {
     pub(super) plan: Plan,
-    /// The end of what was done last, or its start if the end is done first, as a byte of the volume. `u64::MAX`: the end
-    /// of the volume.
+    /// The end of the zone that was done last, or its start if the end of the volume is done first, as a byte of the volume.
+    /// `u64::MAX`: the end of the volume.
     pub(super) boundary: u64,
     /// The zone that is being rewritten, next to the boundary.
     pub(super) hot: Option<Range<u64>>,
 }
 
 impl Plan {
-    /// Where a byte of the volume was before, on the device.
+    /// The old place of a byte of the volume on the device.
     pub(super) fn old_place(&self, at: u64) -> Option<u64> {
         match self.moved.as_ref().map(|moved| (moved.offset, moved.size)) {
             Some((offset, SegmentSize::Bytes(size))) if at < size => offset.checked_add(at),
@@ -33,7 +33,7 @@ impl Plan {
         }
     }
 
-    /// Where it will be.
+    /// Its new place.
     pub(super) fn new_place(&self, at: u64) -> Option<u64> {
         self.last.offset.checked_add(at)
     }
@@ -60,13 +60,13 @@ impl Plan {
         }
     }
 
-    /// Whether those bytes are done after all others, though they are the first: data goes to the start of the device, and
+    /// Whether those bytes are done after all others, though they are the first: the data moves to the start of the device, and
     /// they are there already.
     pub(super) fn is_moved_last(&self) -> bool {
         self.moved.is_some() && self.direction == Direction::Forward
     }
 
-    /// What the end of a volume of `size` bytes leaves behind on the device, where data was moved from.
+    /// The range on the device that a volume of `size` bytes leaves behind when it has moved.
     pub(super) fn left_behind(&self, size: u64) -> Option<Range<u64>> {
         let moved = self.moved.as_ref()?;
         let (start, end) = if self.is_moved_last() {
@@ -114,7 +114,7 @@ impl Plan {
         };
         let segment = |range: Range<u64>| {
             let like = if is_old { &self.previous } else { &self.last };
-            // What an encryption leaves free at the end of the device is none of the volume.
+            // The bytes that an encryption leaves free at the end of the device are no part of the volume.
             let follows = like.size == SegmentSize::Dynamic && (self.moved.is_none() || self.is_moved_last());
             let is_dynamic = follows && range.end == size && part != Part::Hot && !(is_old && range.start < moved);
             let len = if is_dynamic { SegmentSize::Dynamic } else { SegmentSize::Bytes(range.end - range.start) };

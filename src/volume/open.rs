@@ -60,12 +60,12 @@ impl OpenOptions {
         self
     }
 
-    /// Whether [`Volume::discard`] is passed on to the device. It is not by default, because **it tells whoever sees the device
-    /// which blocks are free**, and so how full the volume is and what file system it holds.
+    /// Whether [`Volume::discard`] is passed on to the device. It is not by default, because **it shows anyone who sees the
+    /// device which blocks are free**, and so how full the volume is and which file system it holds.
     ///
-    /// Of `--allow-discards --persistent`, `cryptsetup` stores a flag in the header, `allow-discards`, and obeys it from then on.
-    /// This option alone counts here: nothing authenticates the flag, and anyone who can write to the disk could set it. Who
-    /// trusts it asks for it:
+    /// For `--allow-discards --persistent`, `cryptsetup` stores a flag in the header, `allow-discards`, and obeys it from then
+    /// on. Here only this option counts: nothing authenticates the flag, and anyone who can write to the disk could set it. If
+    /// you trust the flag, pass it on:
     ///
     /// ```
     /// # use atrest::volume::{Header, KeyslotOptions};
@@ -114,14 +114,14 @@ impl OpenOptions {
     }
 
     /// The keys that the volume must have, and the re-encryption that may be under way, by a record that is kept apart from the
-    /// device. Without it, an older header is not noticed if it is of the same key.
+    /// device. Without it, an older header under the same key is not noticed.
     #[cfg(feature = "managed")]
     pub(crate) fn by_record(mut self, expected: Expected) -> Self {
         self.by_record = Some(expected);
         self
     }
 
-    /// Whether to leave a zone as it is in which a re-encryption was killed. It can't be read then.
+    /// Whether to leave a zone unfinished in which a re-encryption was killed. It can't be read then.
     #[cfg(feature = "managed")]
     pub(crate) fn leave_torn(mut self, leave: bool) -> Self {
         self.leave_torn = leave;
@@ -185,8 +185,8 @@ impl OpenOptions {
     }
 
     /// Whether to open a volume read-only and without its [map of written chunks](crate::FormatOptions::written_map), if that
-    /// is damaged ([`Error::DamagedMap`]). All that the device holds is shown: noise where nothing was written, and in chunks
-    /// that were discarded or made zeros what they held before, perhaps.
+    /// is damaged ([`Error::DamagedMap`]). The volume then shows everything on the device: noise in chunks that were never
+    /// written, and perhaps old data in chunks that were discarded or made zeros.
     pub fn hazmat_ignore_written_map(mut self, ignore: bool) -> Self {
         self.ignore_written_map = ignore;
         self
@@ -216,7 +216,7 @@ impl fmt::Debug for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Whether a record says what may be plain.
+    /// Whether a record says which parts may be plain.
     fn has_record(&self) -> bool {
         #[cfg(feature = "managed")]
         return self.by_record.is_some();
@@ -254,7 +254,7 @@ impl OpenOptions {
         Ok((dek, previous, token))
     }
 
-    /// Proves that an owner of both keys has begun a re-encryption. Returns the old key, if it is another.
+    /// Proves that an owner of both keys has begun a re-encryption. Returns the old key, if it differs.
     fn prove_reencryption(
         locked: &Locked<'_>,
         plan: &Plan,
@@ -282,7 +282,7 @@ impl Header<'_> {
     /// Unlocks the DEK with a credential, from the header alone. So a backup of the header, or a detached one, is
     /// enough to check a passphrase or vault, without the data. Nothing is written.
     ///
-    /// Of the options, the context, the expectations, the keyslot and the limits apply.
+    /// Only these options apply: the context, the expectations, the keyslot and the limits.
     ///
     /// # Errors
     /// As [`Volume::open`], except the errors of the data's device.
@@ -305,7 +305,7 @@ impl Header<'_> {
     /// ```
     pub fn unlock(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
         on_wiped_stack(|| {
-            // The start of the data doesn't matter here.
+            // The place of the data doesn't matter here.
             let data = self.stored.data_area(true)?;
             options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _, _)| dek)
         })
@@ -335,11 +335,11 @@ impl<D: BlockDevice> Volume<D> {
     /// ```
     ///
     /// Before anything is written or decrypted, the DEK is proven by the MAC in the token that a vault unwrapped, or by the
-    /// header's digest; and the header by such a MAC if there is one. Then this finishes what a killed process left, and
-    /// repairs a damaged copy of the header. Where foreign data stands in the place of a copy, nothing is written, and the
-    /// volume opens only for reading.
+    /// header's digest; and the header by such a MAC if there is one. Then this finishes the work of a killed process, and
+    /// repairs a damaged copy of the header. If foreign data is in the place of a copy, nothing is written, and the volume
+    /// opens only for reading.
     ///
-    /// A volume of AES-ECB opens only for reading. Of this and other old ciphers the log tells what an attacker can do
+    /// A volume of AES-ECB opens only for reading. For this and other old ciphers the log states the weakness
     /// ([`CipherSpec::weakness`]).
     ///
     /// # Errors
@@ -359,7 +359,7 @@ impl<D: BlockDevice> Volume<D> {
         Self::open_by(header, device, header_device, credential, options)
     }
 
-    /// Opens the volume of a header that was read from where it is.
+    /// Opens the volume of a header that was already read.
     fn open_by(
         header: Box<dyn StoredHeader>,
         device: Aligned<D>,
@@ -441,7 +441,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 }
 
-/// A device and the header on it, which was read once: to look at the keys that it names, and to open it by one of them.
+/// A device and its header, which is read only once: to look at the keys that it names, and to open the volume by one of them.
 #[cfg(feature = "managed")]
 pub(crate) struct Closed<D> {
     device: Aligned<D>,
@@ -456,14 +456,14 @@ impl<D: BlockDevice> Closed<D> {
         Ok(Closed { header: headers::load(&device)?, device })
     }
 
-    /// The keys that the header names. Nothing has proved it.
+    /// The keys that the header names. They are not proven.
     pub(crate) fn keks(&self) -> Vec<KeyId> {
-        // Of tokens that aren't sound the opening tells.
+        // Opening the volume reports unsound tokens.
         let tokens = self.header.tokens().unwrap_or_default();
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
-    /// As [`keks`](Self::keks), of a device that is only looked at.
+    /// As [`keks`](Self::keks), for a device that stays closed.
     pub(crate) fn keks_on(device: &D) -> Result<Vec<KeyId>> {
         headers::keks(&Aligned::new(device))
     }

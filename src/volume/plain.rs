@@ -11,7 +11,7 @@ use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
 use crate::{Dek, Error, Result, SectorSize};
 
-/// Where the data lies that has no header, and how it is encrypted.
+/// The place and the encryption of data without a header.
 ///
 /// | made by | cipher | sector size |
 /// |---|---|---|
@@ -20,8 +20,8 @@ use crate::{Dek, Error, Result, SectorSize};
 /// | SPDK's `bdev_crypto` on its software module | [`AesXtsUpperHalf`](CipherSpec::AesXtsUpperHalf) | the block size of the device below |
 /// | ubiblk | [`AesXtsUpperHalf`](CipherSpec::AesXtsUpperHalf) | 512 |
 ///
-/// SPDK's key is its `key` followed by its `key2`. Its other modules number as they are told (`tweak_mode`); `SIMPLE_LBA` of
-/// those that put the number into the lower half is [`AesXtsPlain64Large`](CipherSpec::AesXtsPlain64Large).
+/// SPDK's key is its `key` followed by its `key2`. Its other modules number sectors by `tweak_mode`. `SIMPLE_LBA` in the modules
+/// that put the number into the lower half is [`AesXtsPlain64Large`](CipherSpec::AesXtsPlain64Large).
 #[derive(Debug, Clone)]
 pub struct PlainOptions {
     cipher: CipherSpec,
@@ -114,12 +114,12 @@ impl<D: BlockDevice> Volume<D> {
     /// Opens data that has no header, such as a plain mapping of dm-crypt, with the key, the cipher and the place that the caller
     /// knows. `device` is dropped on failure.
     ///
-    /// **Nothing proves any of it.** With another key, cipher, sector size, offset or number, reads give noise, and writes destroy
-    /// what is there. Try it with [`PlainOptions::read_only`] first. What needs a header fails on such a volume with
+    /// **Nothing proves that these are right.** With a wrong key, cipher, sector size, offset or number, reads return noise, and
+    /// writes destroy data. Try it with [`PlainOptions::read_only`] first. Calls that need a header fail on such a volume with
     /// [`Error::UnsupportedHeader`].
     ///
-    /// The key comes from [`hazmat::dek_from_bytes_for`](crate::hazmat::dek_from_bytes_for); of a passphrase,
-    /// [`hazmat::plain_dek`](crate::hazmat::plain_dek) makes it.
+    /// Make the key with [`hazmat::dek_from_bytes_for`](crate::hazmat::dek_from_bytes_for), or from a passphrase with
+    /// [`hazmat::plain_dek`](crate::hazmat::plain_dek).
     ///
     /// ```
     /// use atrest::cipher::CipherSpec;

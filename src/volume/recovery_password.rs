@@ -45,8 +45,8 @@ impl RecoveryPassword {
         Ok(RecoveryPassword(text))
     }
 
-    /// One that was typed or printed: eight groups of six digits, with dashes between them. It is checked as far as it checks
-    /// itself; whether it opens a volume, only that shows.
+    /// Parses a recovery password that was typed or printed: eight groups of six digits, with dashes between them. Each group's
+    /// checksum is verified; only opening the volume shows whether the password is right.
     ///
     /// ```
     /// use atrest::volume::RecoveryPassword;
@@ -58,7 +58,7 @@ impl RecoveryPassword {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) says which group is wrong, never what it is.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) names the wrong group by its number, and never shows its digits.
     pub fn parse(text: &str) -> Result<Self> {
         bitlocker::RecoveryPassword::parse(text.as_bytes())?;
         Ok(RecoveryPassword(Zeroizing::new(text.into())))

@@ -7,10 +7,10 @@ use crate::{Error, Result};
 impl<D: BlockDevice> Volume<D> {
     /// Changes the size of the data, and returns the new one in bytes. Reads and writes go on meanwhile.
     ///
-    /// With `None` the volume follows its device: call it after the device was enlarged. With a size, whole sectors beyond
-    /// it are cut off: call it before the device is made smaller, and after what is on the volume. What is cut off isn't
-    /// overwritten. A vault's token records the new size; without one, only this process knows it, and the next open takes
-    /// what the device has. A data segment whose size the header fixes never grows.
+    /// With `None` the volume follows its device: call it after the device was enlarged. With a size, the sectors beyond it are
+    /// cut off: shrink the file system first, then call this, then shrink the device. Cut-off data isn't overwritten. A vault's
+    /// token records the new size. Without one, only this process knows it, and the next open takes the whole device. A data
+    /// segment whose size the header fixes never grows.
     ///
     /// ```
     /// # use atrest::volume::KeyslotOptions;
@@ -28,7 +28,7 @@ impl<D: BlockDevice> Volume<D> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a size of zero, of no whole number of sectors, or over what the device has;
+    /// [`Error::InvalidOption`] for a size of zero, of no whole number of sectors, or beyond the device;
     /// [`Error::DeviceTooSmall`]; [`Error::Busy`] during a re-encryption, or if another program has changed the header;
     /// [`Error::ReadOnly`]; [`Error::Io`], after which the size is the new one, and may not be recorded.
     pub fn resize(&self, size: Option<u64>) -> Result<u64> {

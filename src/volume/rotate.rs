@@ -11,7 +11,7 @@ use crate::ondisk::luks::Token;
 use crate::{Error, Result};
 
 impl<D: BlockDevice> Volume<D> {
-    /// Has `vault` wrap the DEK again, under the latest version of the key that wraps it now, and returns that version.
+    /// Asks `vault` to wrap the DEK again, under the latest version of the key that wraps it now. Returns that version.
     ///
     /// Reads and writes continue meanwhile. The old version must stay enabled until this returns; afterwards this
     /// volume doesn't need it. If this is killed at any instant, the volume opens with the old version or the new one.
@@ -40,7 +40,7 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Moves the volume to one key of one vault, from any keys before: one token replaces all its genuine tokens.
+    /// Moves the volume to one key of one vault, whatever keys it had: one token replaces all its genuine tokens.
     /// Returns the version of the key. Passphrases stay.
     ///
     /// Reads and writes continue meanwhile, and no sector is touched. If this is killed at any instant, the volume
@@ -53,7 +53,7 @@ impl<D: BlockDevice> Volume<D> {
         self.replace_all(vault, key, encryption_type, None)
     }
 
-    /// As [`replace_keks`](Self::replace_keks), and binds the volume to a context, whatever it was bound to.
+    /// As [`replace_keks`](Self::replace_keks), and binds the volume to a context in place of any earlier one.
     #[cfg(feature = "managed")]
     pub(crate) fn put_under(
         &self,
@@ -84,8 +84,8 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Refuses what [`put_under`](Self::put_under) would refuse for lack of room. `vault` wraps another key of the same length, and
-    /// nothing is written.
+    /// Fails as [`put_under`](Self::put_under) would for lack of room. `vault` wraps another key of the same length, and nothing is
+    /// written.
     #[cfg(feature = "managed")]
     pub(crate) fn check_put_under(
         &self,
@@ -103,8 +103,8 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// The token that is to be the only one of a vault, and the numbers of those that it replaces. `bound` is its context, and whether
-    /// a new DEK is ordered; without, it has theirs.
+    /// The token that will be the only one of a vault, and the numbers of the tokens that it replaces. `bound` is its context, and
+    /// whether a new DEK is ordered; if `None`, it takes both from the replaced tokens.
     fn only_token(
         &self,
         header: &dyn StoredHeader,
@@ -206,7 +206,7 @@ impl<D: BlockDevice> Volume<D> {
         self.locked_header().genuine_tokens(&self.dek()).into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Refuses what opening it for writing would refuse to repair. Nothing is written.
+    /// Refuses foreign data that opening it for writing would refuse to repair over. Nothing is written.
     #[cfg(feature = "managed")]
     pub(crate) fn check_recoverable(&self) -> Result<()> {
         self.locked_header().check_recoverable(self.header_device())

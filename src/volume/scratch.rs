@@ -1,4 +1,4 @@
-//! Room for bytes on their way to and from a device, kept by each thread, so that reads and writes allocate nothing.
+//! Buffers for I/O, kept by each thread, so that reads and writes allocate nothing.
 
 use core::cell::RefCell;
 
@@ -6,12 +6,12 @@ use core::cell::RefCell;
 pub(super) const CHUNK: usize = 128 << 10;
 
 thread_local! {
-    /// One for each device that lies on another: a volume on a volume, on one that takes whole blocks only.
+    /// One for each layer of devices, such as a volume on a volume on a device that takes only whole blocks.
     static SCRATCH: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Does something with `len` bytes, which begin at a multiple of `alignment` in memory. They are taken out of their place
-/// meanwhile: the device may come here again.
+/// Calls `act` with `len` bytes that begin at a multiple of `alignment` in memory. The buffer is taken from the thread's list
+/// meanwhile, because the device may call this again.
 pub(super) fn with_scratch<T>(len: usize, alignment: usize, act: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     let room = len + alignment.max(LEAST_ALIGNMENT);
@@ -25,5 +25,5 @@ pub(super) fn with_scratch<T>(len: usize, alignment: usize, act: impl FnOnce(&mu
     done
 }
 
-/// What is had without asking again: a page, which most devices are content with.
+/// The least alignment to allocate for: a page, which suffices for most devices.
 const LEAST_ALIGNMENT: usize = 4096;

@@ -17,10 +17,10 @@ pub(super) fn read_startup_key(path: &Path) -> Result<Secret> {
     Ok(file)
 }
 
-/// A startup key of BitLocker: 256 random bits, which lie in a file on a stick, say. Windows calls the same a recovery key
-/// where it isn't asked for at each start.
+/// A startup key of BitLocker: 256 random bits in a file, for example on a USB stick. Windows calls it a recovery key if it
+/// isn't asked for at each start.
 ///
-/// **Write the file first**, and add the protector by it: then there is never a protector whose key nobody has.
+/// **Write the file first**, then add the protector from it, so that no protector ever lacks its key.
 ///
 /// ```
 /// use atrest::volume::{BitLockerOptions, KeyslotOptions, StartupKey};
@@ -47,15 +47,15 @@ impl StartupKey {
         ExternalKey::random(bitlocker_time()).map(StartupKey)
     }
 
-    /// From the bytes of its file.
+    /// Parses the bytes of its file.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) says what is wrong with them, and shows nothing of them.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) names the defect, and shows none of the bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         ExternalKey::parse(bytes).map(StartupKey)
     }
 
-    /// The bytes of its file, to be kept elsewhere than in one.
+    /// The bytes of its file, for keeping them elsewhere.
     pub fn bytes(&self) -> Secret {
         self.0.file()
     }
@@ -66,8 +66,8 @@ impl StartupKey {
         format!("{}.BEK", self.0.id.to_string().to_uppercase())
     }
 
-    /// Writes the file, which only its owner may read, to `path`, or into that folder by [its name](Self::file_name). It is on
-    /// the disk when this returns, which says where. A file that is there stays as it is.
+    /// Writes the file, readable by its owner only, to `path`; if that is a folder, into it by [its name](Self::file_name). The
+    /// file is on the disk when this returns its path. An existing file is not overwritten.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists); [`Error::NotFound`](crate::Error::NotFound) without the folder;

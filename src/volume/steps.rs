@@ -6,14 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-/// How far a re-encryption is.
+/// The progress of a re-encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReencryptionProgress {
     /// The number of bytes that are done.
     pub done: u64,
     /// The number of bytes in all.
     pub total: u64,
-    /// The bytes a second of the steps of this process; `None` before the first one.
+    /// The speed of this process's steps in bytes a second; `None` before the first one.
     pub rate: Option<u64>,
 }
 
@@ -23,7 +23,7 @@ impl ReencryptionProgress {
         self.done == self.total
     }
 
-    /// The time that the rest takes at this rate, of steps without a pause between them.
+    /// The time that the rest takes at this rate, without pauses between the steps.
     pub fn time_left(&self) -> Option<Duration> {
         let rate = self.rate.filter(|rate| *rate > 0)?;
         Some(Duration::from_secs_f64((self.total - self.done) as f64 / rate as f64))
@@ -34,22 +34,22 @@ impl ReencryptionProgress {
 pub(super) const ZONE: u64 = 16 << 20;
 const SMALL: u64 = 512 << 10;
 
-/// The steps that were done in this process. Its lock keeps them apart; how far they are is told without it.
+/// The steps done in this process. A lock keeps them apart; reading the progress needs no lock.
 #[derive(Default)]
 pub(super) struct Steps {
-    /// The room for a zone, so that not each zone makes it anew. It is wiped when the volume or the re-encryption ends.
+    /// The buffer for a zone, kept so that zones needn't allocate it anew. It is wiped when the volume or the re-encryption ends.
     room: Mutex<Zeroizing<Vec<u8>>>,
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
     /// How much smaller than [`ZONE`] a zone is to be.
     less: AtomicU64,
-    /// All is decrypted, and the header is being destroyed: it may be there no more.
+    /// All data is decrypted, and the header is being destroyed: it may be gone already.
     ending: AtomicBool,
 }
 
 impl Steps {
-    /// The size of the next zone. `awaited` says whether others have waited for the last one: zones shrink fast then, and grow
-    /// again slowly, so that about one of 24 is awaited where others read and write all the time.
+    /// The size of the next zone. `awaited` says whether other threads have waited for the last one: then zones shrink fast, and
+    /// grow again slowly, so that threads that read and write all the time wait for about one zone of 24.
     pub(super) fn next_zone(&self, awaited: bool) -> u64 {
         let last = ZONE - self.less.load(Relaxed);
         let next = if awaited { (last / 4).max(SMALL) } else { (last + last / 16).min(ZONE) };
@@ -57,7 +57,7 @@ impl Steps {
         next
     }
 
-    /// From now on only the header is left to be destroyed.
+    /// Records that only the destruction of the header is left.
     pub(super) fn end(&self) {
         self.ending.store(true, Relaxed);
     }

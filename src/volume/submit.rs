@@ -1,4 +1,4 @@
-//! I/O that its caller does: the volume says where, encrypts before and decrypts after.
+//! I/O done by the caller: the volume says where, encrypts before writes and decrypts after reads.
 
 use super::layout::Place;
 use super::live::State;
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Sectors that a queue reads and writes on the device itself: those of a [`Volume`], or of an `OpenDisk` of a managed disk. The
 /// queues of `atrest-uring` and `atrest-rbd` take either.
 pub trait Sectors: Send + Sync {
-    /// What is kept while a write is under way, and dropped when it is done.
+    /// A guard that is kept while a write is under way, and dropped when it is done.
     type Write: Send;
 
     /// See [`Volume::begin_read`].
@@ -23,7 +23,7 @@ pub trait Sectors: Send + Sync {
     /// Its errors.
     fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
 
-    /// See [`Volume::begin_write`]. The offset on the device, and what is to be kept until the device has answered.
+    /// See [`Volume::begin_write`]. Returns the offset on the device, and a guard to keep until the device has answered.
     ///
     /// # Errors
     /// Its errors.
@@ -47,7 +47,7 @@ impl<D: BlockDevice> Sectors for Volume<D> {
 }
 
 /// For engines with queues, such as those of `io_uring`, vhost-user and SPDK, which do their own I/O and don't wait for it:
-/// between the beginning and the completion of a request the caller reads or writes the device, in whatever way.
+/// between the beginning and the completion of a request the caller reads or writes the device itself.
 ///
 /// During a re-encryption these fail with [`Error::Busy`]. A request may not be under way when one begins: the volume
 /// doesn't know of it, and its sectors may be elsewhere, or under another key, when it completes.
@@ -71,8 +71,8 @@ impl<D: BlockDevice> Sectors for Volume<D> {
 /// # Ok::<(), atrest::Error>(())
 /// ```
 impl<D: BlockDevice> Volume<D> {
-    /// Says where on the device `len` bytes from `offset` are: the offset there in bytes. The caller reads them, and hands them
-    /// to [`complete_read`](Self::complete_read). Nothing is held meanwhile: a read may be given up.
+    /// Returns the byte offset on the device of `len` bytes from `offset`. The caller reads them, and passes them to
+    /// [`complete_read`](Self::complete_read). Nothing is held meanwhile, so a read may be abandoned.
     ///
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::UnsupportedHeader`] where they lie in several segments.
@@ -82,7 +82,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(place_of(&state, offset, len)?.device_offset)
     }
 
-    /// Decrypts what was read: `sectors` are those from `offset`, as the device has them.
+    /// Decrypts the sectors that the caller has read from the device: those from `offset`.
     ///
     /// # Errors
     /// Those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
@@ -97,8 +97,8 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Encrypts `sectors` where they lie, and says where on the device the caller is to write them. They are on the disk for
-    /// sure once that is done, and the device is synced.
+    /// Encrypts `sectors` in place, and returns the offset on the device where the caller must write them. They are durable once
+    /// they are written and the device is synced.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::KeyExhausted`]; those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
@@ -110,8 +110,8 @@ impl<D: BlockDevice> Volume<D> {
         Ok(place.device_offset)
     }
 
-    /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: `ciphertext`,
-    /// of the same length, is what the caller is to write.
+    /// As [`begin_write`](Self::begin_write), for `sectors` that must not be changed, such as a guest's memory: the caller
+    /// writes `ciphertext`, of the same length.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`]; those of [`begin_write`](Self::begin_write). `ciphertext` is untouched then.
@@ -129,7 +129,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(place.device_offset)
     }
 
-    /// Does what the caller is to do after [`begin_write`](Self::begin_write).
+    /// Writes the ciphertext to the device, as callers do after [`begin_write`](Self::begin_write).
     #[cfg(feature = "managed")]
     pub(crate) fn write_ciphertext(&self, device_offset: u64, ciphertext: &[u8]) -> Result<()> {
         let written = self.device.write_at(device_offset, ciphertext);

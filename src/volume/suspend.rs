@@ -14,8 +14,8 @@ impl<D: BlockDevice> Volume<D> {
     /// to it in the clear**, beside the other protectors. [`Credential::ClearKey`](crate::Credential::ClearKey) opens it from
     /// then on, and so does Windows without asking. The data stays encrypted. A volume that is suspended stays as it is.
     ///
-    /// [`resume_protection`](Self::resume_protection) takes the key away. Whoever has copied it meanwhile, with the metadata,
-    /// has the volume's key for good: the volume's key doesn't change.
+    /// [`resume_protection`](Self::resume_protection) removes the key. Anyone who has copied it meanwhile, with the metadata, has
+    /// the volume's key for good, because the volume's key doesn't change.
     ///
     /// Returns the clear key's protector. If this is killed at any instant, the volume is suspended or not, and always keeps
     /// its other protectors.
@@ -78,7 +78,7 @@ impl<D: BlockDevice> Volume<D> {
             if others.is_empty() {
                 return Err(Error::LastProtector);
             }
-            // From the last on, so that the numbers of those that are left stay.
+            // From the last to the first, so that the numbers of the remaining protectors stay.
             for protector in clear.iter().rev() {
                 header.remove_keyslot(self.header_device(), protector.id)?;
             }

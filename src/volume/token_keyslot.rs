@@ -1,6 +1,5 @@
-//! A keyslot for programs that open volumes by keyslots alone, but let somebody else find the passphrase: libcryptsetup, with
-//! a plugin for tokens of type `atrest`. Its passphrase follows from the DEK, so whoever has a vault unwrap the DEK has it, and
-//! nobody else.
+//! A keyslot for programs that open volumes only by keyslots, but let a plugin find the passphrase: libcryptsetup, with a plugin
+//! for tokens of type `atrest`. Its passphrase is derived from the DEK, so only callers whose vault unwraps the DEK have it.
 
 use super::headers::{Means, NewKeyslot, StoredHeader, read_metadata};
 use super::unlock::Locked;
@@ -24,9 +23,9 @@ impl<D: BlockDevice> Volume<D> {
     ///
     /// Programs on libcryptsetup, such as `cryptsetup` and `systemd-cryptsetup`, open a volume by a token only if it names a
     /// keyslot whose passphrase a plugin for that token finds. This makes such a keyslot, unless there is one, and all vaults'
-    /// tokens name it. Its passphrase follows from the DEK. So it opens for whoever has a vault unwrap the DEK, is no way in of
-    /// its own, and stays right when KEKs change. A re-encryption makes it anew, and it goes with the last token. To undo it,
-    /// remove the keyslot.
+    /// tokens name it. Its passphrase is derived from the DEK. So it opens for callers whose vault unwraps the DEK, is no way in
+    /// of its own, and stays valid when KEKs change. A re-encryption makes it anew, and removing the last token removes it. To
+    /// undo it, remove the keyslot.
     ///
     /// If this is killed at any instant, the tokens name the keyslot or not; they open the volume here either way.
     ///
@@ -93,12 +92,12 @@ impl TokenOptions {
     }
 }
 
-/// The passphrase of the keyslot that [`Volume::bind_tokens`] has made, for a program that has read the header of LUKS2 itself
-/// and goes on with the keyslot.
+/// The passphrase of the keyslot that [`Volume::bind_tokens`] has made, for a program that has read the LUKS2 header itself and
+/// opens the keyslot itself.
 ///
 /// `metadata` is the header's JSON as that program holds it, `uuid` its UUID, and `token` the number of the token to open it
-/// by. The MAC of the token proves the JSON before the passphrase is given out: a program that then uses the segments of
-/// this JSON uses those that an owner of the DEK wrote.
+/// by. The MAC of the token proves the JSON before the passphrase is returned: a program that then uses the segments of this
+/// JSON uses those that an owner of the DEK wrote.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();

@@ -31,9 +31,9 @@ pub(super) struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Finds the DEK and proves it: what a vault unwraps by the MAC of its token, which proves the header too, and any other
-    /// by the digest. Then, where there are tokens of ours, the MAC of one proves the header. A header without them has no
-    /// MAC: it opens as it does with other tools.
+    /// Finds the DEK and proves it. A DEK that a vault unwraps is proven by the MAC of its token, which proves the header too; any
+    /// other DEK is proven by the digest. If there are tokens of ours, the MAC of one must then prove the header. A header without
+    /// them has no MAC, and opens as it does with other tools.
     pub(super) fn unlock(&self, credential: Credential<'_>) -> Result<(Dek, Option<Token>)> {
         let tokens = self.expected(self.header.tokens()?)?;
         let dek = match credential {
@@ -78,8 +78,8 @@ impl Locked<'_> {
         Ok((dek, token))
     }
 
-    /// The old key of a re-encryption: from the header, which has it wrapped under the new one if this library began the
-    /// re-encryption; or by the same passphrase as the new one. `self` is of the old key.
+    /// The old key of a re-encryption. The header has it wrapped under the new one if this library began the re-encryption;
+    /// otherwise the same passphrase must open both. `self` is of the old key.
     pub(super) fn unlock_previous(&self, new: &Dek, credential: Credential<'_>) -> Result<Dek> {
         let key = match (self.header.previous_key(new)?, credential) {
             (Some(key), _) => key,
@@ -129,7 +129,7 @@ impl Locked<'_> {
                 Err(e) => failures.push(e),
             }
         }
-        // What has only failed may open it later. That is worth more to know than what else is wrong.
+        // A vault that is only unavailable may open it later. Report that rather than the other failures.
         let is_outage = |e: &Error| matches!(e, Error::Vault(_) | Error::Io { .. } | Error::Busy { .. });
         if failures.len() > 1 && failures.iter().any(is_outage) {
             let all: Vec<_> = failures.iter().map(|e| format!("{e:#}")).collect();
@@ -143,11 +143,10 @@ impl Locked<'_> {
         let algorithm = DekAlgorithm::for_cipher(self.cipher, token.key_size as usize);
         let algorithm = algorithm.ok_or(Error::TamperedHeader)?;
         let Some(dek) = token.wrapped.unwrap(vault, algorithm, |_| Error::TamperedHeader)? else { return Ok(None) };
-        // The MAC proves the DEK, and more than the header's digest would. Its key follows from the DEK, and no two DEKs give
-        // one MAC, since that would be a collision of SHA-256; and what it is over has the digest in it, so that whoever made
-        // it had this DEK and put this digest beside it. Of the digest's thousand iterations nothing is left to learn: one of
-        // another DEK, beside a MAC that is right, only shows that somebody who has this DEK wanted it there. It shuts new
-        // keyslots out, which is found where one is made.
+        // The MAC proves the DEK, and more than the header's digest would. Its key is derived from the DEK, and two DEKs with
+        // the same MAC would be a collision of SHA-256. The MAC covers the digest too, so its maker had this DEK and put this
+        // digest beside it. So the thousand iterations of the digest would prove nothing new. If the digest is of another DEK,
+        // beside a right MAC, an owner of this DEK wanted it so. Then no new keyslot can be made, and the attempt fails there.
         self.header.proves(token, &dek)?;
         Ok(Some(dek))
     }
@@ -197,7 +196,7 @@ impl Locked<'_> {
         Err(self.header.not_opened(secret, by))
     }
 
-    /// Refuses a keyslot with a key that the cipher doesn't take, before its passphrase is found right or wrong.
+    /// Refuses a keyslot with a key that the cipher doesn't take, before its passphrase is tried.
     fn check_key(&self, len: usize) -> Result<(), String> {
         if DekAlgorithm::for_cipher(self.cipher, len).is_some() {
             return Ok(());

@@ -21,8 +21,8 @@ pub(in crate::volume) trait Attempt {
     /// The length in bytes of the key in the keyslot.
     fn key_len(&self) -> usize;
 
-    /// The volume's key, proved; `None` if `secret` is not this keyslot's. `verify` is the header's proof, for a format of
-    /// which a keyslot doesn't prove its key itself.
+    /// The volume's key, proved; `None` if `secret` is not this keyslot's. `verify` is the header's proof, for formats whose
+    /// keyslots don't prove their key themselves.
     fn open(
         &self,
         device: &dyn BlockDevice,
@@ -34,7 +34,7 @@ pub(in crate::volume) trait Attempt {
 /// Keyslots by their numbers. For each: how to try it, or why it can't be tried.
 pub(in crate::volume) type Attempts = Vec<(u32, Result<Box<dyn Attempt>, String>)>;
 
-/// What a keyslot is opened by.
+/// The kind of secret that opens a keyslot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::volume) enum Means {
     Passphrase,
@@ -111,7 +111,7 @@ impl Attempt for LuksAttempt {
 /// A new keyslot.
 pub(in crate::volume) struct NewKeyslot<'a> {
     pub(in crate::volume) id: Option<u32>,
-    /// What the secret is.
+    /// The kind of its secret.
     #[cfg_attr(not(feature = "bitlocker"), allow(dead_code))] // LUKS has passphrases only
     pub(in crate::volume) by: Means,
     pub(in crate::volume) kdf: Kdf,

@@ -301,7 +301,7 @@ impl StoredHeader for Luks1Store {
     }
 
     fn convert_to_luks2(&mut self, device: &dyn BlockDevice) -> Result<Option<Box<dyn StoredHeader>>> {
-        // Refuses what couldn't be opened afterwards.
+        // Refuses a volume that couldn't be opened afterwards.
         self.data_area(true)?;
         Ok(Some(Box::new(self.convert(device)?)))
     }

@@ -90,7 +90,7 @@ fn follow(stored: &mut Box<dyn StoredHeader>, device: &dyn BlockDevice) -> Resul
     Ok(())
 }
 
-/// The keys that the header of a device names. Nothing is proved by it, nor written.
+/// The keys that the header of a device names. They are not proven. Nothing is written.
 #[cfg(feature = "managed")]
 pub(super) fn keks(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {
     self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
@@ -98,7 +98,7 @@ pub(super) fn keks(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {
         Some(metadata) => metadata.tokens(),
         None => load(device)?.tokens(),
     };
-    // Of tokens that aren't sound the opening tells.
+    // Opening the volume reports unsound tokens.
     Ok(tokens.unwrap_or_default().into_iter().map(|(_, token)| token.wrapped.kek).collect())
 }
 

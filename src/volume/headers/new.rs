@@ -59,7 +59,7 @@ pub(in crate::volume) struct NewEncryption {
     pub(in crate::volume) resilience: Resilience,
     /// The size of the plain data in bytes.
     pub(in crate::volume) size: u64,
-    /// Where the start of the data was moved to make room for the header, and the number of bytes.
+    /// The byte to which the start of the data was moved to make room for the header, and the number of bytes.
     pub(in crate::volume) moved: Option<(u64, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! What stands for the header of data that has none.
+//! A stand-in for the header of data without one.
 
 use core::ops::Range;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
 use crate::{Dek, Result, Secret};
 
-/// The place and the cipher of data, as its user says that they are.
+/// The place and the cipher of data, as its user gives them.
 #[derive(Clone)]
 pub(in crate::volume) struct NoHeader {
     pub(in crate::volume) offset: u64,

@@ -74,7 +74,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     // Keyslots.
 
-    /// The keyslots of the data's key that such a credential may open, in the order in which they are tried, or only the one
+    /// The keyslots of the data's key that a secret of this kind may open, in the order in which they are tried, or only the one
     /// `named`.
     fn attempts(&self, named: Option<u32>, by: Means) -> Attempts;
 
@@ -93,7 +93,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         }
     }
 
-    /// Why a secret that was tried opens nothing.
+    /// The error for a secret that was tried and opened nothing.
     fn not_opened(&self, _secret: &[u8], _by: Means) -> Error {
         Error::WrongPassphrase
     }
@@ -124,7 +124,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         number
     }
 
-    /// Whether a keyslot opens the volume, by the right passphrase or what else it takes.
+    /// Whether a keyslot opens the volume, by the right passphrase or another secret that it takes.
     fn is_way_in(&self, keyslot: &KeyslotInfo) -> bool {
         keyslot.kind == self.passphrase_kind() && keyslot.holds_data_key && !self.token_keyslots().contains(&keyslot.id)
     }
@@ -185,7 +185,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         Err(self.lacks("a vault's token"))
     }
 
-    /// The keyslots that tokens of type `atrest` name. They open by what the DEK gives, so they are no ways in of their own.
+    /// The keyslots that tokens of type `atrest` name. Their passphrase comes from the DEK, so they are no ways in of their own.
     fn token_keyslots(&self) -> Vec<u32> {
         Vec::new()
     }
@@ -248,7 +248,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         None
     }
 
-    /// The old key, if the header has it wrapped under the new one. Nothing has proved it.
+    /// The old key, if the header has it wrapped under the new one. It is not proven yet.
     fn previous_key(&self, _new: &Dek) -> Result<Option<Secret>> {
         Ok(None)
     }
@@ -304,7 +304,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         Err(self.lacks("a re-encryption"))
     }
 
-    /// Records its end, and wipes what was only for it.
+    /// Records its end, and wipes the areas that only it used.
     fn finish_reencryption(&mut self, _device: &dyn BlockDevice, _dek: &Dek, _plan: &Plan) -> Result<()> {
         Err(self.lacks("a re-encryption"))
     }

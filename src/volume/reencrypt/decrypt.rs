@@ -20,10 +20,10 @@ use crate::{Error, Result};
 const MOVED: u64 = 256 << 10;
 
 impl<D: BlockDevice> Volume<D> {
-    /// Begins to decrypt the data where it lies. The header must be [detached](crate::FormatOptions::header): the data then
-    /// is where a plain device has it. Nothing is rewritten yet: [`reencrypt_step`](Self::reencrypt_step) does it, from the
-    /// end, and destroys the header after the last step. If it is killed in that, the data is plain, and a part of the header may be
-    /// left, which opens nothing. What is written to a part that is done is plain on the device.
+    /// Begins to decrypt the data in place. The header must be [detached](crate::FormatOptions::header): the data then already
+    /// lies where a plain device has it. Nothing is rewritten yet: [`reencrypt_step`](Self::reencrypt_step) does it, from the end
+    /// on, and destroys the header after the last step. If it is killed while it does so, the data is plain, and a part of the
+    /// header may be left, which opens nothing. New writes to a part that is done are plain on the device.
     ///
     /// Until it is finished, the volume opens with
     /// [`hazmat_allow_unencrypted`](crate::OpenOptions::hazmat_allow_unencrypted).
@@ -54,12 +54,12 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Begins to decrypt a volume whose header lies before the data, and to move the data to the start of the device. The
     /// header goes onto `beside`, a device of its own that must be blank, and the volume opens with it from then on
-    /// ([`OpenOptions::header`](crate::OpenOptions::header)). Otherwise it is as [`begin_decryption`](Self::begin_decryption);
-    /// but the steps begin near the start, and at the end the last [`data_offset`](Self::data_offset) bytes of the device are
-    /// free, and hold noise. Cut them off then, or let what is on the device grow.
+    /// ([`OpenOptions::header`](crate::OpenOptions::header)). Otherwise it works as [`begin_decryption`](Self::begin_decryption),
+    /// but the steps begin near the start. When all is done, the last [`data_offset`](Self::data_offset) bytes of the device are
+    /// free, and hold noise. Cut them off then, or grow the file system over them.
     ///
-    /// **What is before the data on the device is destroyed.** If this is killed, the volume opens as before, or with the
-    /// header on `beside`. Call it again in either case, with that device; if the volume opens as before and it is refused
+    /// **Everything before the data on the device is destroyed.** If this is killed, the volume opens as before, or with the
+    /// header on `beside`. Call it again in either case, with that device. If the volume opens as before and `beside` is refused
     /// as not blank, blank it first.
     ///
     /// ```
@@ -124,7 +124,7 @@ impl<D: BlockDevice> Volume<D> {
             copy(&self.device, shift, 0, moved).inspect_err(|_| self.close(&(0..0), Why::Kept))?;
             let new = self.new_decryption(resilience, moved);
             let begun = header.begin_decryption(self.header_device(), &self.dek(), new);
-            // The header may say by now that this part was moved.
+            // The header may already say that this part was moved.
             begun.inspect_err(|_| self.close(&(0..moved), Why::Failed))?;
             self.publish(&**header, self.keys(), device_size)
         })
@@ -139,8 +139,8 @@ impl<D: BlockDevice> Volume<D> {
         NewDecryption { resilience: resilience.stored(layout.sector_size.bytes()), size: layout.size, moved }
     }
 
-    /// Begins a decryption that moves the data in a copy of the header, so that nothing is destroyed before what can't be
-    /// done. Returns how much is to be copied to the start of the device.
+    /// Begins the decryption in a copy of the header, to find every error before anything is destroyed. Returns the number of
+    /// bytes to copy to the start of the device.
     fn rehearse(&self, header: &dyn StoredHeader, resilience: Resilience) -> Result<u64> {
         let shift = self.data_offset();
         if header.format() != LuksVersion::Luks2 {
@@ -169,7 +169,7 @@ impl<D: BlockDevice> Volume<D> {
             let is_newer = found.epoch() > header.epoch();
             is_newer && identity(found) == identity(&**header) && found.check_requirements().is_ok()
         };
-        // What a call before has left may be overwritten. It is newer than the volume's own, which may be on the same device.
+        // A header left by an earlier call may be overwritten. It is newer than the volume's own, which may be on the same device.
         let current = match headers::load(&to) {
             Err(e @ Error::Io { .. }) => return Err(e),
             found => found.ok().filter(|found| is_same(&**found)),
@@ -190,7 +190,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Whether a header that was exported is still before the data, too. Refuses to overwrite what another program has there.
+    /// Whether an exported header is still before the data, too. Refuses to overwrite another program's data there.
     fn is_before(&self, header: &dyn StoredHeader, data: u64) -> Result<bool> {
         let foreign = |what: &str| {
             Err(Error::ForeignData(format!(
@@ -222,7 +222,7 @@ impl<D: BlockDevice> Volume<D> {
     ) -> Result<()> {
         self.steps.end();
         header.wipe(self.header_device())?;
-        // What the data was moved from is no part of it.
+        // The range that the data was moved from is no part of it.
         let follows = plan.last.size == SegmentSize::Dynamic && plan.moved.is_none();
         let pieces =
             vec![Piece { offset: plan.last.offset, size: (!follows).then_some(size), crypt: None, shown: None }];

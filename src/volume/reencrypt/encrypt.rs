@@ -17,10 +17,10 @@ use crate::key::{Credential, Protector};
 use crate::ondisk::luks::{self, LuksVersion};
 use crate::{Dek, Error, Result};
 
-/// The least that data is moved by.
+/// The least distance in bytes by which data is moved.
 const MIB: u64 = 1 << 20;
 
-/// What of an encryption in place is on a device.
+/// The state of an encryption in place, as found on a device.
 #[cfg(feature = "managed")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begun {
@@ -39,19 +39,19 @@ struct New {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// Begins to encrypt the plain data of `device` where it lies, and opens it. Nothing of the data is encrypted yet:
+    /// Begins to encrypt the plain data of `device` in place, and opens it. No data is encrypted yet:
     /// [`reencrypt_step`](Self::reencrypt_step) does it, while threads read and write.
     ///
     /// With a [detached header](FormatOptions::header), the data stays where it is, and `free_at_end` must be 0. Otherwise
     /// the header needs the start of the device, and the data moves towards the end by the
     /// [data offset](FormatOptions::data_offset), 16 MiB by default. For that, `free_at_end` bytes at the end of the device
-    /// must hold nothing, at least twice the data offset: shrink a file system first. That of ext2 to ext4, XFS, Btrfs and
-    /// NTFS is looked at, and refused if it is larger.
+    /// must hold nothing, at least twice the data offset: shrink a file system first. The size of ext2 to ext4, XFS, Btrfs and
+    /// NTFS is checked, and a larger one is refused.
     ///
     /// Until it is finished, the volume opens with
     /// [`hazmat_allow_unencrypted`](crate::OpenOptions::hazmat_allow_unencrypted), since a part is plain. If this is killed
-    /// before the header is written, call it again with the same arguments: it finishes what it began. What was begun is
-    /// refused here; so nothing is encrypted twice.
+    /// before the header is written, call it again with the same arguments: it finishes the beginning. An encryption that has
+    /// begun already is refused here, so nothing is encrypted twice.
     ///
     /// ```
     /// # use atrest::volume::KeyslotOptions;
@@ -94,7 +94,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    /// What an encryption in place with its header at the start has left on a device.
+    /// Finds the state of an encryption in place, with its header at the start, on a device.
     #[cfg(feature = "managed")]
     pub(crate) fn begun_encryption(device: &D) -> Result<Begun> {
         let device = Aligned::new(device as &dyn BlockDevice);
@@ -107,7 +107,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(if Intent::find(&device, size)?.is_some() { Begun::Intent } else { Begun::Nothing })
     }
 
-    /// With the header on its own device.
+    /// Begins with the header on its own device.
     fn begin_beside(
         device: D,
         header_device: Arc<dyn BlockDevice>,
@@ -137,7 +137,7 @@ impl<D: BlockDevice> Volume<D> {
         Self::opened(header, device, Some(header_device), keys)
     }
 
-    /// With the header at the start of the device, and the data moved towards the end.
+    /// Begins with the header at the start of the device, and the data moved towards the end.
     fn begin_shifting(device: D, protector: Protector<'_>, options: &FormatOptions, free_at_end: u64) -> Result<Self> {
         let device = Aligned::new(device);
         match refuse_begun(&device) {
@@ -169,7 +169,7 @@ impl<D: BlockDevice> Volume<D> {
             Protector::StartupKeyBytes(file) => Credential::StartupKeyBytes(file),
         };
         let open = OpenOptions::new().hazmat_allow_unencrypted(true);
-        // What was killed before its header was written is finished, if it is the caller's own.
+        // Finish an attempt that was killed before its header was written, if it is the caller's own.
         if let Some(intent) = Intent::find(&device, device_size)? {
             if intent.shift() != shift {
                 return Err(Error::InvalidOption(format!(
@@ -200,7 +200,7 @@ impl New {
             return Err(Error::UnsupportedHeader("only LUKS2 knows an encryption in place".into()));
         }
         if options.written_map.is_some() {
-            let text = "what is encrypted in place is written, all of it: it can't have a map of written chunks";
+            let text = "an encryption in place writes all chunks, so its volume can't have a map of written chunks";
             return Err(Error::InvalidOption(text.into()));
         }
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
@@ -210,8 +210,8 @@ impl New {
     }
 }
 
-/// If the header of an encryption in place is in the free end of a device, and not at its start: the device as it is once the header
-/// is there, to be read.
+/// If the header of an encryption in place is in the free end of a device and not yet at its start: the device as it will be once
+/// the header is there, for reading.
 #[cfg(feature = "managed")]
 pub(crate) fn intended(device: &Arc<dyn BlockDevice>) -> Result<Option<Arc<dyn BlockDevice>>> {
     if Volume::begun_encryption(device)? != Begun::Intent {
@@ -230,7 +230,7 @@ fn check_whole(plain: u64, encrypted: u64) -> Result<()> {
     Err(Error::InvalidOption(format!("{plain} bytes of data are no whole number of sectors; take smaller sectors")))
 }
 
-/// Refuses a device that has a header: what is encrypted isn't encrypted again.
+/// Refuses a device that has a header, so that nothing is encrypted twice.
 fn refuse_begun(device: &dyn BlockDevice) -> Result<()> {
     match headers::load(device) {
         Ok(_) => Err(Error::Busy {
@@ -243,7 +243,7 @@ fn refuse_begun(device: &dyn BlockDevice) -> Result<()> {
     }
 }
 
-/// Copies a part of the device, which is on the disk when this returns.
+/// Copies a part of the device. The copy is on the disk when this returns.
 pub(super) fn copy(device: &dyn BlockDevice, from: u64, to: u64, len: u64) -> Result<()> {
     let failed = |e| Error::io("moving the start of the data", e);
     let mut piece = zeroize::Zeroizing::new(vec![0; MIB as usize]);

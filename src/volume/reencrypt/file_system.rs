@@ -1,9 +1,9 @@
-//! The size of a file system, by its superblock, so that its end isn't taken for free.
+//! The size of a file system, by its superblock, so that its end isn't mistaken for free space.
 
 use super::super::BlockDevice;
 use crate::{Error, Result};
 
-/// Refuses data of which a file system says that it is longer than `size` bytes. What isn't known is not refused.
+/// Refuses a file system that says that it is longer than `size` bytes. Unknown content is not refused.
 pub(super) fn check_fits(device: &dyn BlockDevice, size: u64) -> Result<()> {
     let failed = |e| Error::io("looking at the file system on the device", e);
     let mut start = vec![0; 0x1_1000];

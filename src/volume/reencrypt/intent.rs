@@ -1,8 +1,8 @@
 //! The header of an encryption in place, kept in the free end of the device until it is at the start.
 //!
 //! The start of the device holds plain data until the header is written over it, which is many writes. If they are cut off,
-//! the start is neither data nor a header. So the whole header lies in the free end first; who begins the encryption again
-//! finds it there, and writes it. It is wiped once the header is in its place.
+//! the start is neither data nor a header. So the whole header is first written to the free end. A repeated call finds it there,
+//! and writes it to the start. It is wiped once the header is in its place.
 
 #[cfg(feature = "managed")]
 use std::io;
@@ -18,23 +18,23 @@ use crate::{Error, Result};
 const MAGIC: &[u8; 16] = b"atrest in-place\0";
 /// The magic, the size of the header, its hash.
 const FIXED: usize = 16 + 8 + 32;
-/// What is before the header.
+/// The bytes before the header.
 const BLOCK: usize = 4096;
 
-/// How far data can be moved, in steps of its least.
+/// The distances by which data can be moved, in MiB.
 const SHIFTS: core::ops::RangeInclusive<u64> = 1..=128;
 const MIB: u64 = 1 << 20;
 
 pub(super) struct Intent {
     /// Its first byte on the device.
     offset: u64,
-    /// By how much the data is to be moved.
+    /// The distance in bytes by which the data is to be moved.
     shift: u64,
     header: Vec<u8>,
 }
 
 impl Intent {
-    /// Looks for one in the free end of a device of `size` bytes. Whoever could write there can have made it: only a
+    /// Looks for one in the free end of a device of `size` bytes. Anyone who could write there can have made it: only a
     /// credential that opens its header proves it.
     pub(super) fn find(device: &dyn BlockDevice, size: u64) -> Result<Option<Self>> {
         let shifts = SHIFTS.map(|n| n * MIB).take_while(|shift| 2 * shift < size);
@@ -46,7 +46,7 @@ impl Intent {
         Ok(None)
     }
 
-    /// Whether the header at the start of the device is that of an intent, as it was first: a copy of it may be missing.
+    /// Whether the header at the start of the device is the unchanged header of an intent: a copy of it may be missing.
     pub(super) fn is_half_done(device: &dyn BlockDevice) -> Result<bool> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let Some(intent) = Self::find(device, size)? else { return Ok(false) };
@@ -90,7 +90,7 @@ impl Intent {
         Ok(Intent { offset, shift, header })
     }
 
-    /// The device as it is once the header is at its start. It can only be read.
+    /// The device as it will be once the header is at its start. It can only be read.
     #[cfg(feature = "managed")]
     pub(super) fn carried_out(self, device: Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice> {
         Arc::new(CarriedOut { device, intent: self })
@@ -100,7 +100,8 @@ impl Intent {
         self.shift
     }
 
-    /// The start of the device as it is to be. The header alone may be too short to be one: its last bytes are zeros.
+    /// The start of the device as it will be. The stored header may be too short to be read as one, because its last zeros are left
+    /// out.
     pub(super) fn image(&self) -> MemoryDevice {
         let mut image = self.header.clone();
         image.resize(self.shift as usize, 0);
@@ -115,7 +116,8 @@ impl Intent {
         for at in (used..self.shift).step_by(MIB as usize) {
             device.write_at(at, &zeros[..(self.shift - at).min(MIB) as usize]).map_err(failed)?;
         }
-        // Nobody comes back here once the header is whole: what it names is there before. Section 2.1 has the size of a copy.
+        // No later call repeats this once the header is whole, so write the areas that it names first. Section 2.1 has the size of
+        // a copy.
         let copy = u64::from_be_bytes(self.header[8..16].try_into().expect("there are 8 bytes"));
         let (copies, areas) = self.header.split_at(copy.saturating_mul(2).min(used) as usize);
         device.write_at(copies.len() as u64, areas).map_err(failed)?;

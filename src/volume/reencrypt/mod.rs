@@ -1,9 +1,9 @@
 //! Re-encryption of an open volume: its data moves to another key, cipher or sector size, while threads read and write.
 //!
-//! It goes zone by zone. A zone is closed: who wants to write there waits, and from the time when it is rewritten who wants to
-//! read there, too; and what is under way there ends. First what was there is read; what a crash is recovered from is written to an area in the header's room, and the header says
-//! that the zone is being rewritten; the zone is rewritten; and the header says that it is done. Each of these is on the
-//! disk before the next. The header says it in the terms of LUKS2, so that `cryptsetup` finishes what was begun here.
+//! It goes zone by zone. Closing a zone makes new writes to it wait, and waits for those under way; while it is rewritten, reads of
+//! it wait too. First the zone is read. Then the data for recovery from a crash is written to an area in the header's room, and the
+//! header records that the zone is being rewritten. The zone is rewritten, and the header records that it is done. Each of these is
+//! on the disk before the next. The header records them in the terms of LUKS2, so that `cryptsetup` can finish the re-encryption.
 
 mod decrypt;
 mod encrypt;
@@ -119,7 +119,7 @@ impl<D: BlockDevice> Volume<D> {
         Err(Error::Busy { what: what.into() })
     }
 
-    /// Refuses to move data of which a part is noise, under a map whose keys come from the old key.
+    /// Refuses a volume with a map of written chunks: a part of its data is noise, and the keys of its map come from the old key.
     fn check_unmapped(&self) -> Result<()> {
         if self.locked_header().requirements().iter().any(|name| name == WRITTEN_REQUIREMENT) {
             return Err(Error::UnsupportedHeader(
@@ -170,24 +170,24 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     /// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Other threads read and write
-    /// meanwhile, and wait only if they want what is in the zone. After the last step the old key is gone. Each zone costs
-    /// some twenty syncs, and stays closed for as long: so zones get smaller, down to 512 KiB, while other threads have to wait
-    /// for them, and larger again when they don't.
+    /// meanwhile, and wait only for sectors in the zone. After the last step the old key is gone. Each zone costs some twenty
+    /// syncs, and stays closed for as long: so zones shrink, down to 512 KiB, while other threads have to wait for them, and
+    /// grow again when they don't.
     ///
     /// Call it as often as you can afford. It may be killed at any instant; the volume opens afterwards, here or on
     /// another machine, and goes on.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Busy`] if another program has changed the header; [`Error::KeyExhausted`];
-    /// [`Error::Io`]. What was being rewritten stays closed then, with [`Error::Busy`] for who wants it, until a step
-    /// succeeds.
+    /// [`Error::Io`]. After a failure the zone stays closed until a step succeeds: reads and writes of it return
+    /// [`Error::Busy`].
     pub fn reencrypt_step(&self, budget: u64) -> Result<ReencryptionProgress> {
         on_wiped_stack(|| {
             self.check_writable()?;
             let mut room = self.steps.lock();
             let mut rest = budget;
             if self.live.get().data.is_plain() {
-                // What was decrypted has no header any more.
+                // A decrypted volume has no header any more.
                 return Ok(self.steps.progress(self.size(), self.size()));
             }
             loop {
@@ -214,7 +214,7 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Re-encrypts until it is finished, or until `each` breaks, which is called after each zone.
+    /// Re-encrypts until it is finished, or until `each`, which is called after each zone, breaks.
     ///
     /// # Errors
     /// Those of [`reencrypt_step`](Self::reencrypt_step).
@@ -230,7 +230,7 @@ impl<D: BlockDevice> Volume<D> {
         }
     }
 
-    /// What is rewritten next: what a step before has failed to rewrite, or the next zone.
+    /// The zone to rewrite next: the one that an earlier step failed to rewrite, or the next in order.
     fn next_zone(&self, moving: &Moving, size: u64, budget: u64) -> Result<Range<u64>> {
         if let Some(hot) = &moving.hot {
             return Ok(hot.clone());
@@ -244,8 +244,8 @@ impl<D: BlockDevice> Volume<D> {
         Ok(moving.next(size, len).unwrap_or(end..end))
     }
 
-    /// Rewrites a zone, or finishes what was begun of it. If that fails, the zone stays closed: the device may say that it
-    /// is being rewritten, and then nothing in it may change.
+    /// Rewrites a zone, or finishes it. If that fails, the zone stays closed: the header on the device may record that it is being
+    /// rewritten, and then nothing in it may change.
     fn rewrite(&self, moving: &Moving, zone: &Range<u64>, size: u64, room: &mut Vec<u8>) -> Result<()> {
         let is_known = moving.hot.is_none() && self.live.get().layout.closed.is_none();
         self.close(zone, if is_known { Why::Kept } else { Why::Rewritten });
@@ -261,11 +261,11 @@ impl<D: BlockDevice> Volume<D> {
         let dek = keys.current.dek.clone();
         let (device, header_device) = (&self.device as &dyn BlockDevice, self.header_device());
         if self.steps.is_ending() {
-            // A step before has failed to destroy the header, which may be there in part.
+            // An earlier step failed to destroy the header, which may be there in part.
             let plan = moving.after(range, size).plan;
             return self.finish_decryption(&**self.locked_header(), keys, &plan, size, device_size);
         }
-        // Whoever has changed the header may need what is kept for a crash, and what is in the zone.
+        // A program that has changed the header may need the recovery area and the zone as they are.
         self.locked_header().check_unchanged(header_device)?;
         let zone = Zone::new(&moving.plan, range.clone(), &mut keys, device, header_device)?;
         if moving.hot.is_none() && !range.is_empty() {
@@ -285,7 +285,7 @@ impl<D: BlockDevice> Volume<D> {
             return self.publish(&**header, keys, device_size);
         }
         if let Some(left) = after.plan.left_behind(size) {
-            // A crash is recovered from what is there, so the header says first that it isn't needed.
+            // A crash is recovered from these bytes, so the header first records that they aren't needed.
             header.record_progress(header_device, &dek, &after, size)?;
             overwrite(device, left)?;
         }
@@ -297,7 +297,7 @@ impl<D: BlockDevice> Volume<D> {
         self.publish(&**header, Keys::new(keys.current, None), device_size)
     }
 
-    /// Closes a part of the volume. Returns when nobody does there what must not be done.
+    /// Closes a part of the volume. Returns when no forbidden read or write of it is under way.
     fn close(&self, range: &Range<u64>, why: Why) {
         let state = self.live.get();
         let (keys, data, mut layout) = (state.keys.clone(), state.data.clone(), state.layout.clone());
@@ -319,8 +319,8 @@ impl<D: BlockDevice> Volume<D> {
         Ok(Self::new(device, header_device, Live::new(keys, data, layout), header))
     }
 
-    /// Has reads and writes follow what the header says. The device is asked for its size before the header is written: when
-    /// it is, nothing must keep them from that.
+    /// Makes reads and writes follow the header. The caller asks the device for its size before it writes the header, since this
+    /// must not fail afterwards.
     fn publish(&self, header: &dyn StoredHeader, mut keys: Keys, device_size: u64) -> Result<()> {
         let data = header.data_area(self.is_detached())?;
         let layout = data.layout(device_size, &mut keys)?;
@@ -332,7 +332,8 @@ impl<D: BlockDevice> Volume<D> {
         self.device.size().map_err(|e| Error::io("asking the device for its size", e))
     }
 
-    /// Does what was to follow the header of a step before, if that failed. What that step did must not be done again.
+    /// Finishes an earlier step that failed after it wrote the header: makes reads and writes follow that header. The step's zone
+    /// is done, and must not be rewritten again.
     fn catch_up(&self, moving: Option<&Moving>) -> Result<()> {
         let boundary = |moving: Option<&Moving>| moving.map(|moving| moving.boundary);
         let state = self.live.get();
@@ -368,7 +369,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 }
 
-/// Leaves a zone closed when it is dropped, for who waits for it to know.
+/// Marks a zone as failed when it is dropped, so that waiting threads return an error.
 struct Stuck<'a, D: BlockDevice>(&'a Volume<D>, &'a Range<u64>);
 
 impl<D: BlockDevice> Drop for Stuck<'_, D> {

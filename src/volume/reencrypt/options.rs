@@ -6,14 +6,14 @@ use crate::key::DekAlgorithm;
 use crate::volume::protect::KeyslotOptions;
 use crate::{Dek, SectorSize};
 
-/// How a re-encryption that was killed while it rewrote a zone finds out what was rewritten.
+/// How a re-encryption that was killed while it rewrote a zone finds the sectors that were rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resilience {
-    /// By checksums of what was there, SHA-256 for each sector. The device must write a sector as a whole or not at all,
+    /// By checksums of the old content, SHA-256 for each sector. The device must write a sector as a whole or not at all,
     /// as disks and file systems do with sectors of their own size.
     #[default]
     Checksum,
-    /// By a copy of what was there. It takes twice the writes, and trusts the device with nothing.
+    /// By a copy of the old content. It takes twice the writes, and relies on no property of the device.
     Journal,
 }
 
@@ -41,20 +41,20 @@ impl ReencryptOptions {
         Self::default()
     }
 
-    /// The algorithm of the new key, and by it the new cipher.
+    /// The algorithm of the new key, which also sets the new cipher.
     pub fn dek_algorithm(mut self, algorithm: DekAlgorithm) -> Self {
         self.algorithm = Some(algorithm);
         self
     }
 
-    /// The new sector size. From the beginning on, reads and writes must be in whole sectors of the larger size; when it is
-    /// finished, in those of the new one.
+    /// The new sector size. During the re-encryption, reads and writes must be in whole sectors of the larger of both sizes;
+    /// afterwards, of the new one.
     pub fn sector_size(mut self, sector_size: SectorSize) -> Self {
         self.sector_size = Some(sector_size);
         self
     }
 
-    /// How a crash is recovered from.
+    /// The way to recover from a crash.
     pub fn resilience(mut self, resilience: Resilience) -> Self {
         self.resilience = resilience;
         self

@@ -7,13 +7,13 @@ use crate::ondisk::luks::{self, Plan};
 use crate::{Error, Result};
 
 impl<D: BlockDevice> Volume<D> {
-    /// Lets a re-encryption go on that `cryptsetup reencrypt --resilience none` has begun: from now on with `resilience`. Then
-    /// [`reencrypt_step`](Self::reencrypt_step) takes it, which refuses it before.
+    /// Lets a re-encryption go on that `cryptsetup reencrypt --resilience none` has begun, from now on with `resilience`. Then
+    /// [`reencrypt_step`](Self::reencrypt_step) accepts it, which refused it before.
     ///
-    /// **Only you know whether it was stopped properly**, by Ctrl+C or SIGTERM. With this resilience its header says how far it
-    /// is only then. If it was killed, or the power failed, a part that is done already looks as if it were not: it reads as
-    /// noise, and going on destroys it. So read what you know from the volume first, around where
-    /// [`reencryption`](Self::reencryption) says that it is.
+    /// **Only you know whether it was stopped properly**, by Ctrl+C or SIGTERM. Only then does its header record its progress,
+    /// with the resilience `none`. If it was killed, or the power failed, a part that is done already looks as if it were not: it
+    /// reads as noise, and going on destroys it. So first read data that you know from the volume, around the progress that
+    /// [`reencryption`](Self::reencryption) reports.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] if there is no such re-encryption; [`Error::NoRoom`]; [`Error::ReadOnly`]; [`Error::Busy`] if

@@ -1,4 +1,4 @@
-//! A zone: reading what was there, keeping what a crash is recovered from, and writing what will be.
+//! A zone: reads the old data, keeps the data for recovery from a crash, and writes the new data.
 
 use core::ops::Range;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) fn max_len(plan: &Plan, at: u64, wanted: u64) -> Result<u64> {
             ));
         }
     };
-    // The reference implementation can't go on in the middle of what was moved to the start.
+    // The reference implementation can't go on in the middle of the part that was moved to the start.
     let is_whole = plan.is_moved_last() && at < plan.moved_size();
     let wanted = if is_whole { plan.moved_size().next_multiple_of(unit) } else { wanted.max(unit) };
     match room.min(wanted) / unit * unit {
@@ -55,14 +55,14 @@ pub(super) fn max_len(plan: &Plan, at: u64, wanted: u64) -> Result<u64> {
     }
 }
 
-/// Overwrites what data was moved from, with noise.
+/// Overwrites the range that data was moved from, with noise.
 pub(super) fn overwrite(device: &dyn BlockDevice, range: Range<u64>) -> Result<()> {
     let failed = |e| Error::io("overwriting what data was moved from", e);
     rewrite(device, range, failed, true, random::fill)?;
     device.sync().map_err(failed)
 }
 
-/// What is recovered as a whole: a sector of either kind, or a block that has a checksum.
+/// The unit of recovery in bytes: the larger sector, or a block that has a checksum, whichever is larger.
 fn unit(plan: &Plan, resilience: &Resilience) -> u64 {
     let block = if let Resilience::Checksum { block, .. } = resilience { *block } else { 512 };
     u64::from(plan.sector_size().max(block))
@@ -103,14 +103,14 @@ impl<'a> Zone<'a> {
         (self.range.end - self.range.start) as usize
     }
 
-    /// Reads what was there, as it is on the device.
+    /// Reads the old data, as it is on the device.
     pub(super) fn read(&self, data: &mut Vec<u8>) -> Result<()> {
         self.read_from(self.device, self.plan.old_place(self.range.start).ok_or(Error::TamperedHeader)?, data)
     }
 
     fn read_from(&self, device: &dyn BlockDevice, offset: u64, data: &mut Vec<u8>) -> Result<()> {
         if data.capacity() < self.len() {
-            // It would be copied, and what was there would stay.
+            // Growing it would copy it, and leave the old content in memory.
             data.zeroize();
             *data = vec![0; self.len()];
         }
@@ -118,10 +118,10 @@ impl<'a> Zone<'a> {
         device.read_at(offset, data).map_err(|e| Error::io("reading what is to be re-encrypted", e))
     }
 
-    /// Keeps what is needed to recover from a crash, on the disk.
+    /// Stores the data for recovery from a crash on the disk.
     pub(super) fn protect(&self, data: &[u8]) -> Result<()> {
         let failed = |e| Error::io("keeping what a crash of the re-encryption is recovered from", e);
-        // What others wrote, and what was read, must not be lost in a crash: the checksums are of that.
+        // The checksums are of the data as it was read, so a crash must not lose any of it: sync the writes of others first.
         self.device.sync().map_err(failed)?;
         let kept = match self.resilience() {
             Resilience::Checksum { hash, .. } => &self.checksums(hash, data)?[..],
@@ -144,7 +144,7 @@ impl<'a> Zone<'a> {
         Ok(checksums)
     }
 
-    /// Encrypts what was read under the new key, and writes it. It is on the disk when this returns.
+    /// Encrypts the data under the new key, and writes it. It is on the disk when this returns.
     pub(super) fn write(&self, data: &mut [u8]) -> Result<()> {
         for (at, piece) in (self.range.start..).step_by(PIECE).zip(data.chunks_mut(PIECE)) {
             self.convert(at, piece)?;
@@ -167,7 +167,7 @@ impl<'a> Zone<'a> {
         self.device.sync().map_err(|e| Error::io("syncing what was re-encrypted", e))
     }
 
-    /// Finishes a zone of which nobody knows how much was rewritten.
+    /// Finishes a zone of which an unknown part was rewritten.
     pub(super) fn recover(&self, data: &mut Vec<u8>) -> Result<()> {
         // Nobody proves the length of a zone in a header without a token of ours.
         if self.range.end - self.range.start > max_len(self.plan, self.range.start, u64::MAX)? {
@@ -198,12 +198,12 @@ impl<'a> Zone<'a> {
         let len = checksum(hash)?.output_len();
         let blocks = data.chunks_mut(unit).zip(kept.chunks(len).zip(found.chunks(len)));
         for (at, (block, (kept, found))) in (self.range.start..).step_by(unit).zip(blocks) {
-            // A block that is still what it was has its checksum.
+            // A block that still has its old checksum was not rewritten.
             if found == kept {
                 self.convert(at, block)?;
             }
         }
-        // All of it: what was rewritten may be in a cache only, which a sync that failed took for written.
+        // Write all of it: rewritten blocks may be in a cache only, and a failed sync may have marked them as written.
         self.write_new(self.range.start, data)?;
         self.sync()
     }

@@ -1,4 +1,4 @@
-//! Which chunks were written: a bit for each, which threads read without a lock.
+//! A bit for each chunk that says whether it was written. Threads read the bits without a lock.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ pub(super) struct Bits {
     words: Box<[AtomicU64]>,
     /// The pages with bits that have changed since somebody [took](Self::take_changed) the page.
     changed: Box<[AtomicBool]>,
-    /// Counts changes. Who has seen one counted sees the bits and the page.
+    /// Counts changes. A thread that sees the count of a change also sees its bits and its page.
     changes: AtomicU64,
 }
 
@@ -22,8 +22,8 @@ impl Bits {
         Bits { words, changed, changes: AtomicU64::new(0) }
     }
 
-    /// Whether a chunk is there, and the end of the run of chunks of which the same is true, at most `end`. Who sees a chunk
-    /// sees what was done before it was added.
+    /// Whether a chunk is there, and the end of the run of chunks in the same state, at most `end`. A thread that sees a chunk
+    /// also sees everything done before it was added.
     #[inline]
     pub(super) fn run(&self, chunk: u64, end: u64) -> (bool, u64) {
         let is_there = self.word(chunk) >> (chunk % 64) & 1 == 1;
@@ -49,7 +49,7 @@ impl Bits {
         self.words[(chunk / 64) as usize].load(Ordering::Acquire)
     }
 
-    /// Adds chunks, or takes them away.
+    /// Adds or removes chunks.
     pub(super) fn set(&self, chunks: Range<u64>, there: bool) {
         let mut at = chunks.start;
         while at < chunks.end {
@@ -66,7 +66,7 @@ impl Bits {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Has a page count as changed.
+    /// Marks a page as changed.
     pub(super) fn touch(&self, page: usize) {
         self.changed[page].store(true, Ordering::Release);
         self.changes.fetch_add(1, Ordering::AcqRel);

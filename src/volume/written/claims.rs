@@ -1,4 +1,4 @@
-//! Chunks that one thread alone adds to the map, or takes away from it.
+//! Claims on chunks: only the thread with the claim adds them to the map, or removes them.
 
 use core::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ pub(in crate::volume) struct Claim<'c> {
 }
 
 impl Claims {
-    /// Claims chunks, once nobody else has any of them. Who waits must use no state of the volume, and who has a claim may
-    /// claim later chunks only.
+    /// Claims chunks, once nobody else has claimed any of them. A thread that waits must hold no state of the volume. A thread
+    /// with a claim may only claim later chunks.
     pub(super) fn claim(&self, chunks: Range<u64>) -> Claim<'_> {
         let overlaps = |other: &Range<u64>| other.start < chunks.end && chunks.start < other.end;
         let mut claimed = self.lock();

@@ -1,13 +1,13 @@
-//! Chunks that read as zeros again, and whose room the device may have back.
+//! Chunks that read as zeros again, and whose space the device may free.
 
 use core::ops::Range;
 
 use super::claims::Claim;
 
-/// How many runs are kept. That a device may have room back is a hint: of more, it isn't told.
+/// The most runs that are kept. Freeing space is only a hint, so further runs are dropped.
 const MOST: usize = 4096;
 
-/// Runs of chunks, until the map that the disk has doesn't need them any more.
+/// Runs of removed chunks, kept until the map on the disk no longer needs them.
 #[derive(Default)]
 pub(super) struct Pending(Vec<Range<u64>>);
 
@@ -36,7 +36,7 @@ impl Pending {
     }
 }
 
-/// Chunks that nobody may write while this is held, and that neither memory nor the disk says were written.
+/// Chunks that are not written, in memory and on the disk. Nobody may write them while this is held.
 pub(in crate::volume) struct Freed<'c> {
     pub(super) _claims: Vec<Claim<'c>>,
     pub(super) runs: Vec<Range<u64>>,

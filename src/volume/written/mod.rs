@@ -1,11 +1,10 @@
 //! The map of written chunks: sectors of a chunk that was never written read as zeros.
 //!
-//! The first write to a chunk makes the whole chunk defined: what the write leaves of it is filled with zeros, encrypted as
-//! any. Only then the chunk counts as written, in memory; and a [sync](crate::Volume::sync) first has the device sync the
-//! data, then records the chunk, and syncs that. So a chunk that a crash has lost reads as zeros, and one that is recorded is
-//! defined from end to end.
+//! The first write to a chunk defines the whole chunk: the rest of it is filled with encrypted zeros. Only then does the chunk
+//! count as written, in memory. A [sync](crate::Volume::sync) first syncs the data, then records the chunk, and syncs that record.
+//! So a chunk that a crash has lost reads as zeros, and a recorded chunk is defined from end to end.
 //!
-//! Reads and writes of written chunks look at the bits, and take no lock. Who adds chunks or takes them away claims them.
+//! Reads and writes of written chunks look at the bits, and take no lock. A thread claims chunks before it adds or removes them.
 
 mod bits;
 mod claims;
@@ -38,20 +37,19 @@ pub(super) struct Written {
 }
 
 impl WrittenMap {
-    /// Leaves out of a layout what makes no whole chunk, so that a volume grows by whole ones, and what the map has no bits
-    /// for.
+    /// Cuts a layout to whole chunks, so that a volume grows by whole ones, and to the chunks that the map has bits for.
     pub(super) fn fit(&self, layout: &mut Layout) -> Result<()> {
         fit(layout, self.chunk_size, self.capacity())
     }
 }
 
 impl Written {
-    /// Makes a map of which nothing is written, on the device of the header.
+    /// Makes a map without any written chunk, on the device of the header.
     pub(super) fn create(map: &WrittenMap, dek: &Dek, on: &dyn BlockDevice) -> Result<Self> {
         Ok(Self::new(map, Pages::create(map.clone(), dek, on)?))
     }
 
-    /// Reads a map. What is to be repaired of it is repaired by the next [`sync`](Self::sync).
+    /// Reads a map. The next [`sync`](Self::sync) repairs its damaged or older copies.
     pub(super) fn load(map: &WrittenMap, dek: &Dek, on: &dyn BlockDevice) -> Result<Self> {
         let (pages, stale) = Pages::load(map.clone(), dek, on)?;
         let written = Self::new(map, pages);
@@ -94,7 +92,7 @@ impl Written {
         offset.div_ceil(chunk)..(offset + len) / chunk
     }
 
-    /// Where chunks are in the volume, in bytes.
+    /// The range of chunks in the volume, in bytes.
     pub(super) fn place(&self, chunks: &Range<u64>) -> Range<u64> {
         let chunk = u64::from(self.chunk_size);
         chunks.start * chunk..chunks.end * chunk
@@ -126,12 +124,12 @@ impl Written {
         self.claims.claim(chunks)
     }
 
-    /// Has claimed chunks count as written.
+    /// Marks claimed chunks as written.
     pub(super) fn add(&self, claim: &Claim<'_>) {
         self.bits.set(claim.chunks(), true);
     }
 
-    /// Has claimed chunks read as zeros, and says below what isn't needed any more, if it may be told.
+    /// Makes claimed chunks read as zeros. If `tell` is set, their space on the device is freed after the next sync.
     pub(super) fn remove(&self, claim: &Claim<'_>, tell: bool) {
         let chunks = claim.chunks();
         let mut at = chunks.start;
@@ -147,7 +145,7 @@ impl Written {
         }
     }
 
-    /// Has all chunks from a byte on read as zeros. Returns whether any was written.
+    /// Makes all chunks from a byte on read as zeros. Returns whether any was written.
     pub(super) fn remove_from(&self, size: u64) -> bool {
         let claim = self.claim(size.div_ceil(u64::from(self.chunk_size))..self.chunks());
         let any = self.bits.run(claim.chunks().start, claim.chunks().end) != (false, claim.chunks().end);
@@ -155,7 +153,7 @@ impl Written {
         any
     }
 
-    /// The chunks that the device may have back: those that were removed before the last sync, and not written since.
+    /// The chunks whose space the device may free: those that were removed before the last sync, and not written since.
     pub(super) fn freed(&self) -> Freed<'_> {
         let pending = self.freed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let claims: Vec<_> = pending.into_iter().map(|chunks| self.claims.claim(chunks)).collect();
@@ -201,7 +199,8 @@ impl Written {
             if changed.is_empty() {
                 return Ok(());
             }
-            // With the data, or by itself: the second copies of the time before are on the disk before the first are changed.
+            // Together with the data, or by its own sync: the second copies of the last time must be on the disk before the first
+            // copies are changed.
             on.map_or(Ok(()), sync)?;
             pages.record(on.unwrap_or(data), changed)
         };
@@ -213,8 +212,8 @@ impl Written {
         recorded
     }
 
-    /// After a failed sync nobody knows which data the device has lost. Chunks that were first written since the last one
-    /// read as zeros again: what they hold may be noise.
+    /// After a failed sync nobody knows which data the device has lost. Chunks that were first written since the last sync read as
+    /// zeros again, since they may hold noise.
     fn forget_unrecorded(&self) {
         let all = self.claims.claim(0..self.chunks());
         let pages = self.lock();

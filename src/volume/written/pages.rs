@@ -1,7 +1,7 @@
-//! The pages of the map on the disk, each of which is there twice.
+//! The pages of the map on the disk. Each is stored twice.
 //!
-//! A change is written to one copy, synced, and only then to the other: so one copy always says what was synced before, and
-//! once a change is synced, both do as soon as the device has written them. A damaged copy costs nothing then. Two copies
+//! A change is written to one copy, synced, and only then written to the other. So one copy always has the state of the last sync,
+//! and after a change both copies have it as soon as the device has written them. Then a damaged copy loses nothing. The two copies
 //! differ by one generation at most.
 
 use crate::ondisk::luks::{PAGE, PAGE_WORDS, Page, PageKeys, WrittenMap};
@@ -14,7 +14,7 @@ const BATCH: usize = 256;
 pub(super) struct Pages {
     map: WrittenMap,
     keys: PageKeys,
-    /// What is on the disk for sure.
+    /// The pages that are on the disk for certain.
     pages: Vec<Recorded>,
 }
 
@@ -39,7 +39,7 @@ impl Pages {
         Ok(Pages { map, keys, pages })
     }
 
-    /// Reads the pages. Those of which a copy is damaged, or older, are to be written again.
+    /// Reads the pages. Also returns the numbers of those with a damaged or older copy, which must be written again.
     pub(super) fn load(map: WrittenMap, dek: &Dek, device: &dyn BlockDevice) -> Result<(Self, Vec<usize>)> {
         let keys = map.keys(dek);
         let end = map.offset + map.len();
@@ -76,7 +76,7 @@ impl Pages {
         self.pages[page].page.words[word] >> (chunk % 64) & 1 == 1
     }
 
-    /// Writes pages. When this returns, each is on the disk once, and is written a second time.
+    /// Writes pages. When this returns, each is on the disk once, and its second copy is written but not synced.
     pub(super) fn record(&mut self, device: &dyn BlockDevice, changed: Vec<(usize, Box<[u64]>)>) -> Result<()> {
         let next = |(number, words): (usize, Box<[u64]>)| {
             let recorded = &self.pages[number];
@@ -90,7 +90,7 @@ impl Pages {
         let mut written = Ok(());
         for (number, first, page) in changed {
             let second = write(&self.map, &self.keys, device, number, 1 - first, &page);
-            // What is on the disk for sure must not be written over next.
+            // The next write must not go over the copy that is on the disk for certain.
             let first = if second.is_ok() { first } else { 1 - first };
             self.pages[number] = Recorded { page, first };
             written = written.and(second);
@@ -99,7 +99,7 @@ impl Pages {
     }
 }
 
-/// The newer of two copies, and which of them is to be written again.
+/// The newer of two copies, and the number of the copy that must be written again, if one must.
 fn newer(number: usize, first: Option<Page>, second: Option<Page>) -> Result<(Page, Option<usize>)> {
     let damaged = |what: &str| Err(Error::DamagedMap(format!("{what} of its page {number}")));
     match (first, second) {

@@ -1,4 +1,5 @@
-//! Opening a volume by a protector: what the credential gives opens the master key, and that the volume's key.
+//! Opening a volume by a protector. The key made from the credential opens the master key, and the master key opens the
+//! volume's key.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(super) struct ByProtector {
 }
 
 impl ByProtector {
-    /// Fails with a text if it has not what opening takes.
+    /// Fails with a text if the protector lacks a part that opening needs.
     pub(super) fn new(
         block: &Block,
         protector: &Protector,

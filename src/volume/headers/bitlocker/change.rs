@@ -12,7 +12,7 @@ const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
 const BOOT: u64 = 512;
 
 impl BitLockerStore {
-    /// The master key, which proves what is written.
+    /// The master key, which proves the metadata that is written.
     fn master_key(&self) -> Result<&Secret> {
         self.master_key.get().ok_or_else(|| {
             let text = "the metadata of BitLocker is proved by the volume's master key: open the volume, and change its header";
@@ -35,7 +35,7 @@ impl BitLockerStore {
     /// Removes all protectors, without any of them: from all copies that can be written, also where one can't.
     pub(super) fn remove_all(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let mut draft = self.draft()?;
-        // What isn't encrypted can be read without a protector.
+        // Data that isn't encrypted can be read without a protector.
         if self.found.block.state != State::Encrypted || self.found.chunks.is_some() {
             let text = "BitLocker: a volume that isn't encrypted as a whole keeps data in the clear, which no change of its header \
                         destroys";
@@ -44,7 +44,7 @@ impl BitLockerStore {
         for id in (0..self.found.block.protectors.len() as u32).rev() {
             draft.remove(id);
         }
-        // The master key proves metadata to whoever has opened the volume, which nobody does from here on.
+        // The master key proves the metadata when the volume is opened. Nobody can open it from here on, so any key will do.
         let area = draft.finish(&Secret::random(32)?)?;
         self.replace(device, area, Self::erase_all)
     }
@@ -63,9 +63,9 @@ impl BitLockerStore {
         area: Vec<u8>,
         write: impl FnOnce(&mut Self, &dyn BlockDevice, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        // What couldn't be read again is never written.
+        // Never write metadata that couldn't be read again.
         let block = Block::parse(&area)?;
-        // Of what earlier attempts have written, only what is still there.
+        // Keep only those earlier attempts that are still on the device.
         if !self.tried.is_empty() {
             let copies = self.found.copies_on(device);
             self.tried.retain(|tried| copies.iter().any(|copy| copy.starts_with(tried)));
@@ -78,7 +78,7 @@ impl BitLockerStore {
         Ok(())
     }
 
-    /// Writes over all copies, each where it is one, and returns the first error once all were tried.
+    /// Overwrites each copy that is still in its place. Returns the first error once all were tried.
     fn erase_all(&mut self, device: &dyn BlockDevice, area: &[u8]) -> Result<()> {
         let mut first = Ok(());
         let mut failed = Vec::new();
@@ -96,8 +96,8 @@ impl BitLockerStore {
         first
     }
 
-    /// The bytes of a copy at a place that the metadata names. None where none can be: over the boot sector, behind the device,
-    /// and in what follows the volume, unless a copy is there. Metadata that was forged may name these.
+    /// The number of bytes for a copy at a place that the metadata names. It is 0 where no copy can be: over the boot sector,
+    /// behind the device, and behind the volume, unless a copy is there. Forged metadata may name such places.
     fn room_of_copy(&self, device: &dyn BlockDevice, place: u64) -> Result<usize> {
         let room = self.found.device_size.saturating_sub(place).min(AREA as u64) as usize;
         if place < BOOT || room < SIGNATURE.len() {
@@ -113,8 +113,8 @@ impl BitLockerStore {
         Ok(room)
     }
 
-    /// Refuses a place that can't be that of a copy, which only metadata that were forged name: not even a repair that may destroy
-    /// what it finds is to write over the boot sector, or what follows the volume, nor let a file grow.
+    /// Refuses a place where no copy can be, which only forged metadata names. Not even a repair that may destroy foreign data
+    /// must write over the boot sector or behind the volume, or make a file grow.
     fn check_room(&self, device: &dyn BlockDevice, place: u64) -> Result<()> {
         if self.room_of_copy(device, place)? == AREA {
             return Ok(());
@@ -144,7 +144,7 @@ impl BitLockerStore {
         Ok(())
     }
 
-    /// Refuses to write over what is no copy, nor the remains of one.
+    /// Refuses to write over anything but zeros, a copy, or the remains of one.
     pub(super) fn check_places(&self, device: &dyn BlockDevice) -> Result<()> {
         for place in &self.found.differ {
             self.check_room(device, *place)?;

@@ -6,23 +6,23 @@ use crate::Result;
 use crate::ondisk::bitlocker::{Bitmap, Defect, Information, MAX_BITMAP, MAX_INFORMATION};
 use crate::volume::BlockDevice;
 
-/// The most runs of encrypted chunks, and the most bytes of bitmaps. Reading is then over soon.
+/// The most runs of encrypted chunks, and the most bytes of bitmaps. They bound the time of reading.
 const MAX_RUNS: usize = 1 << 16;
 const MAX_BITMAPS: u64 = 64 << 20;
 
-/// What the maps say.
+/// The content of the maps.
 #[derive(Clone)]
 pub(super) struct Chunks {
-    /// What the maps and their logs take, in bytes of the device.
+    /// The ranges of the maps and their logs on the device, in bytes.
     pub(super) own: Vec<Range<u64>>,
-    /// What is encrypted, in order.
+    /// The encrypted ranges, in order.
     pub(super) encrypted: Vec<Range<u64>>,
-    /// What they are of.
+    /// The range of the volume that the maps cover.
     pub(super) covered: Range<u64>,
 }
 
 impl Chunks {
-    /// Reads the maps, of which two copies name the place. Without them nobody knows what is encrypted.
+    /// Reads the maps, whose places are named in two copies. Without the maps nobody knows which chunks are encrypted.
     pub(super) fn load(device: &dyn BlockDevice, size: u64, copies: [u64; 2], sector: u64) -> Result<Self> {
         let mut defect = None;
         for copy in copies {

@@ -1,9 +1,9 @@
 //! Writing the copies of the metadata.
 //!
-//! The copies are written one after the other, each synced before the next begins. Of each the first sector is made void first and
-//! written last. So a copy is whole by its checksum only when all of it is there, with nothing of another behind it: not even a
-//! clear key that nobody got to know of. At every instant the first copy that is whole is the old or the new one. The next open
-//! has the others follow it.
+//! The copies are written one after the other, each synced before the next begins. The first sector of a copy is invalidated first
+//! and written last. So a copy has a correct checksum only when all of it is there, without remains of another behind it, such as
+//! a clear key that nobody knows of. At every instant the first intact copy is the old or the new one. The next open makes the
+//! others equal to it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// The bytes at the start of a volume of Windows Vista that aren't encrypted.
 pub(super) const VISTA_PLAIN: u64 = 8 << 10;
 
-/// What is on a device.
+/// The metadata found on a device.
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) boot: BootSector,
@@ -18,9 +18,9 @@ pub(super) struct Found {
     /// The places of those that differ from it.
     pub(super) differ: Vec<u64>,
     pub(super) device_size: u64,
-    /// The first bytes of the device, of Windows Vista, which leaves them plain.
+    /// The first bytes of the device for Windows Vista, which leaves them plain.
     pub(super) start: Vec<u8>,
-    /// What Windows has encrypted while it converts the volume in use.
+    /// The chunks that Windows has encrypted while it converts the volume in use.
     pub(super) chunks: Option<Chunks>,
 }
 
@@ -71,14 +71,14 @@ impl Found {
         self.area.get(..self.block.len()) == area.get(..self.block.len())
     }
 
-    /// The places of all copies, in the order in which to write them: those first that differ, for there may be only one that is
-    /// whole.
+    /// The places of all copies, in the order in which to write them. Copies that differ come first, since only one of the others
+    /// may be intact.
     pub(super) fn in_order(&self) -> Vec<u64> {
         let others = self.block.copies.into_iter().filter(|place| !self.differ.contains(place));
         self.differ.iter().copied().chain(others).collect()
     }
 
-    /// What can be read of the copies.
+    /// The copies that can be read.
     pub(super) fn copies_on(&self, device: &dyn BlockDevice) -> Vec<Vec<u8>> {
         self.block.copies.into_iter().filter_map(|place| read_copy(device, self.device_size, place).ok()).collect()
     }
@@ -94,7 +94,7 @@ fn read_copy(device: &dyn BlockDevice, size: u64, place: u64) -> Result<Vec<u8>,
     Ok(area)
 }
 
-/// Both the boot sector and the copies name the places; and so does each copy its own.
+/// Checks that the boot sector and the copy name the same places, and that the copy names its own.
 fn check_places(boot: &BootSector, block: Block, place: u64) -> Result<Block, Defect> {
     let is_same = match boot.generation {
         Generation::Vista { .. } => block.version == 1 && block.copies.contains(&place),

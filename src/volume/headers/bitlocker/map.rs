@@ -1,4 +1,4 @@
-//! Where the data of a volume is: its first sectors are kept elsewhere, its metadata shows as zeros, and a part may be plain.
+//! The places of a volume's data: its first sectors are kept elsewhere, its metadata shows as zeros, and a part may be plain.
 
 use core::ops::Range;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) fn data_area(found: &Found) -> Result<DataArea> {
     Ok(DataArea { pieces, cipher: map.crypt.cipher, moving: None })
 }
 
-/// The pieces, for people. None of a volume that can't be opened.
+/// The pieces, for people; none for a volume that can't be opened.
 pub(super) fn describe(found: &Found) -> Vec<SegmentInfo> {
     let pieces = data_area(found).map_or_else(|_| Vec::new(), |data| data.pieces);
     (0..).zip(pieces).map(|(id, piece)| segment(id, piece)).collect()
@@ -53,14 +53,14 @@ struct Map {
     /// The bytes at the start of the volume that are kept elsewhere, or are plain.
     start: u64,
     kept: Kept,
-    /// What shows as zeros, in order.
+    /// The ranges that show as zeros, in order.
     hidden: Vec<Range<u64>>,
-    /// What is encrypted of the device, in order.
+    /// The encrypted ranges of the device, in order.
     encrypted: Vec<Range<u64>>,
     crypt: Crypt,
 }
 
-/// Where the first sectors are.
+/// The place of the first sectors.
 enum Kept {
     /// From a byte of the device on.
     At(u64),
@@ -74,7 +74,7 @@ impl Map {
         let sector = u64::from(sector_size.bytes());
         let mut end = found.device_size / sector * sector;
         if block.state == State::Encrypted && block.encrypted != 0 {
-            // Nothing lies beyond it. A device that ends before it is refused before a credential is tried.
+            // The volume ends there. A device that ends before it is refused before a credential is tried.
             if found.device_size < block.encrypted {
                 return Err(Error::DeviceTooSmall { needed: block.encrypted, size: found.device_size });
             }
@@ -122,7 +122,7 @@ impl Map {
         Ok(map)
     }
 
-    /// What is hidden lies within the volume, in whole sectors, one behind the other, and not at its start.
+    /// Checks that the hidden ranges lie within the volume, in whole sectors, one behind the other, and not at its start.
     fn check(&self) -> Result<(), Defect> {
         if self.start == 0 || self.start > self.end {
             return Err(Defect::Invalid(format!("{} bytes of its {} bytes are kept elsewhere", self.start, self.end)));
@@ -153,7 +153,7 @@ impl Map {
             }),
         }
         let mut at = self.start;
-        // What a volume ends with and never shows is not a part of it for its user: a new file system would take the room.
+        // Hidden ranges at the end of the volume are left out of its size: a new file system would use that room.
         let mut end = self.end;
         while let Some(last) = self.hidden.iter().rev().find(|range| range.end == end) {
             end = last.start;
@@ -194,8 +194,7 @@ impl Map {
     }
 }
 
-/// What the file system of Windows Vista has in its first sectors: the boot sector with the name and the field that BitLocker
-/// replaced.
+/// The first sectors of the file system of Windows Vista: the boot sector, with the name and the field that BitLocker replaced.
 fn first_sectors(start: &[u8], cluster: u64) -> Vec<u8> {
     let mut first = start.to_vec();
     first[3..11].copy_from_slice(b"NTFS    ");

@@ -1,7 +1,8 @@
 //! The metadata of a BitLocker volume on its device: three copies, in three places within the volume.
 //!
-//! Of each copy a checksum shows whether it is whole; the first that is counts, as in Windows. Whoever can write to the disk can
-//! make the checksum right. So the credential proves the copy: the master key, which each protector holds, seals the copy's hash.
+//! A checksum shows whether a copy is whole. The first whole copy counts, as in Windows. An attacker who can write to the disk can
+//! compute a correct checksum. So the credential proves the copy: the master key, which each protector holds, seals the copy's
+//! hash.
 
 mod attempt;
 mod change;
@@ -36,8 +37,8 @@ pub(super) struct BitLockerStore {
     uuid: String,
     /// The master key, once a credential has opened it.
     master_key: Arc<OnceLock<Secret>>,
-    /// What may be on the device in place of copies, since writing it failed. `found` stays what it was before: who repeats the
-    /// call means the protectors that they know.
+    /// The metadata whose writing failed, which the device may hold in place of copies. `found` stays as it was before, because a
+    /// caller who repeats the call means the protectors of that state.
     tried: Vec<Vec<u8>>,
     /// Whether the next repair may write over foreign data.
     overwrite: bool,
@@ -51,12 +52,12 @@ impl BitLockerStore {
         Ok(BitLockerStore { found, uuid, master_key: Arc::default(), tried: Vec::new(), overwrite: false })
     }
 
-    /// The protectors, of which the first is number 0.
+    /// The protectors, numbered from 0.
     fn protectors(&self) -> impl Iterator<Item = (u32, &Protector)> {
         (0..).zip(&self.found.block.protectors)
     }
 
-    /// What the protectors are, for an error's text; `None` if there is none.
+    /// The names of the protectors, for an error's text; `None` if there is none.
     fn names(&self) -> Option<String> {
         let names: Vec<String> = self.found.block.protectors.iter().map(ToString::to_string).collect();
         (!names.is_empty()).then(|| names.join(", "))
@@ -86,7 +87,7 @@ impl StoredHeader for BitLockerStore {
         &self.uuid
     }
 
-    /// All of it: the metadata lies within the volume.
+    /// The whole device, because the metadata lies within the volume.
     fn len(&self) -> u64 {
         self.found.device_size
     }
@@ -99,7 +100,7 @@ impl StoredHeader for BitLockerStore {
         map::data_area(&self.found)
     }
 
-    /// While chunks are converted Windows keeps a log of them, and may write from it over what is written now.
+    /// False while chunks are converted: Windows keeps a log of them, and may write from it over new data.
     fn takes_writes(&self) -> bool {
         self.found.chunks.is_none()
     }
@@ -111,7 +112,7 @@ impl StoredHeader for BitLockerStore {
         if found.has(&self.found.area) {
             self.found = found;
         } else if self.tried.iter().any(|tried| found.has(tried)) {
-            // All copies are to be written; that one last which counts now.
+            // All copies are to be written, and the one that counts now is the last.
             self.found.differ = found.in_order();
         } else {
             return Err(Error::Busy { what: "the metadata, which was changed since it was read,".into() });

@@ -1,8 +1,8 @@
 //! New volumes.
 //!
-//! All that is the volume's own lies at its end, one sector or more before that of the device: its first sectors, and the three copies of the metadata. Windows has the copies
-//! in the middle and covers them by files of the file system that was there before. A file system that is made on a new volume
-//! would not know of them; one that ends before them has no need to.
+//! The first sectors and the three copies of the metadata lie at the end of the volume, which is one sector or more before the end
+//! of the device. Windows has the copies in the middle, and covers them by files of the file system that was there before. A file
+//! system made on a new volume would not know of them; one that ends before them needn't.
 
 use super::copies::{now, write_copy};
 use super::protector::new_protector;
@@ -13,9 +13,9 @@ use crate::{Dek, DekAlgorithm, Error, Result, Secret, SectorSize};
 
 /// The bytes of the first sectors, as in Windows.
 const START: u64 = 8 << 10;
-/// What is at the end: the first sectors, and the three copies.
+/// The bytes taken at the end: the first sectors, and the three copies.
 const OWN: u64 = START + 3 * AREA as u64;
-/// The least that is left of the device behind it: a sector of any size.
+/// The least number of bytes left on the device behind the volume: a sector of any size.
 const BEHIND: u64 = 4096;
 /// The least size.
 const LEAST: u64 = 1 << 20;
@@ -29,7 +29,7 @@ pub(in crate::volume) struct NewBitLocker<'a> {
     protector: NewProtector,
 }
 
-/// What of a device a new volume takes for itself, beside its first sectors. It is all that must be blank.
+/// The range of a device that a new volume takes for itself, beside its first sectors. Only this and those must be blank.
 pub(in crate::volume) struct Room {
     /// The size of the volume.
     size: u64,
@@ -47,7 +47,7 @@ impl Room {
         Ok(Room { size, start: size - OWN })
     }
 
-    /// Behind it.
+    /// The byte behind it.
     pub(in crate::volume) fn end(&self) -> u64 {
         self.size
     }
@@ -72,7 +72,7 @@ impl<'a> NewBitLocker<'a> {
         Ok(NewBitLocker { method, dek, sector_size, description, protector: new_protector(by, secret)? })
     }
 
-    /// Makes what will be written. All that can be refused is refused here, before the device loses what it holds.
+    /// Makes the bytes to be written. Every refusal happens here, before the device loses its content.
     pub(in crate::volume) fn make(&self, room: &Room) -> Result<MadeBitLocker> {
         let copies = [0, 1, 2].map(|i| room.start + START + i * AREA as u64);
         let volume = NewVolume {
@@ -94,7 +94,7 @@ impl<'a> NewBitLocker<'a> {
     }
 }
 
-/// What is written of a new volume.
+/// The bytes that are written for a new volume.
 pub(in crate::volume) struct MadeBitLocker {
     copies: [u64; 3],
     area: Vec<u8>,

@@ -59,7 +59,7 @@ impl Luks1Store {
         Ok(new)
     }
 
-    /// Refuses what no second attempt can convert either. Nothing is written.
+    /// Refuses a volume that no second attempt could convert either. Nothing is written.
     fn check_convertible(&self, device: &dyn BlockDevice) -> Result<()> {
         self.luks2(device)?;
         let header = &self.header;

@@ -44,8 +44,8 @@ impl Luks2Store {
         self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id))
     }
 
-    /// The number of the digest that a new keyslot for `key` is bound to. It must be that of the key, which isn't known of a
-    /// volume that a vault has opened: a keyslot bound to another would never open.
+    /// The number of the digest that a new keyslot for `key` is bound to. It must verify the key, which isn't certain for a volume
+    /// that a vault has opened: a keyslot bound to another key's digest would never open.
     fn digest_of(&self, key: &Secret) -> Result<u32> {
         let digest = data_digest(&self.metadata, self.under).ok_or(Error::WrongKey)?;
         digest.pbkdf2.as_ref().ok_or(Error::WrongKey)?.verify(key)?;
@@ -57,7 +57,7 @@ impl Luks2Store {
         self.add_keyslot_with(device, key, new, |_, _| {})
     }
 
-    /// As [`add_keyslot`](Self::add_keyslot). The same write of the header has what else is `also` done with it.
+    /// As [`add_keyslot`](Self::add_keyslot). The same write of the header includes the changes that `also` makes.
     pub(super) fn add_keyslot_with(
         &mut self,
         device: &dyn BlockDevice,
@@ -102,7 +102,7 @@ impl Luks2Store {
             Some(id) => id,
             None => self.metadata.free_keyslot_id().ok_or_else(|| Error::NoRoom("all 32 keyslots are taken".into()))?,
         };
-        // With a key of AES-192-XTS the area would need a kernel, in programs that have no such cipher themselves.
+        // An area under AES-192-XTS would need the kernel's cipher in programs that have none of their own.
         let area_key_len = if self.is_xts() && matches!(key.len(), 32 | 64) { key.len() } else { AREA_KEY_LEN };
         let material =
             Material { cipher: AREA_CIPHER, area_key_len, af_hash: AF_HASH, stripes: STRIPES, key_len: key.len() };
@@ -163,7 +163,7 @@ impl Luks2Store {
         self.update(device, |header| unwiped.iter().try_for_each(|(id, _)| header.metadata.remove_keyslot(*id)))
     }
 
-    /// Removes a token, and with the last of ours the keyslot that they name: nobody could open it any more.
+    /// Removes a token. With the last token of ours it also removes the keyslot that they name, which nobody could open any more.
     pub(super) fn remove_token(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         let bound = self.metadata.token_keyslots();
         self.later(2)?;
@@ -185,7 +185,7 @@ impl Luks2Store {
                 header.metadata.mark_wiping(keyslot.id)?;
             }
             let mut tokens = header.metadata.token_objects();
-            // It is no way in, and who has the DEK still needs it.
+            // It is no way in, and an owner of the DEK still needs it.
             tokens.retain(|token| !header.metadata.is_of_written_map(token.id));
             tokens.iter().try_for_each(|token| header.metadata.remove_token(token.id))
         })?;

@@ -86,7 +86,7 @@ fn check_labels(label: &str, subsystem: &str) -> Result<()> {
 }
 
 impl Luks2Store {
-    /// Puts tokens, with their MACs. They name the keyslots that tokens of ours have named before.
+    /// Stores tokens in this header, with their MACs. They name the keyslots that our tokens named before.
     fn seal(&mut self, dek: &Dek, tokens: impl IntoIterator<Item = (u32, Token)>) {
         let keyslots = self.metadata.token_keyslots();
         self.seal_naming(dek, tokens, &keyslots);
@@ -100,7 +100,7 @@ impl Luks2Store {
         }
     }
 
-    /// Seals a token, in this header, under a free number in place of others, and returns that number.
+    /// Seals a token in this header under a free number, replacing the tokens `instead_of`. Returns its number.
     fn put_token(&mut self, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<u32> {
         let keyslots = self.metadata.token_keyslots();
         instead_of.iter().try_for_each(|old| self.metadata.remove_token(*old))?;

@@ -8,8 +8,8 @@ use crate::volume::keys::Under;
 use crate::volume::moving::{Moving, Part};
 use crate::{Error, Result};
 
-/// The pieces of the data, old and new. Each segment must be where the backup segments say that it is, since
-/// nobody but their digest proves where data is.
+/// The pieces of the data, old and new. Each segment must be where the backup segments say that it is, since only their digest
+/// proves the place of the data.
 pub(super) fn data_area(metadata: &Metadata, plan: Plan, header_end: u64) -> Result<DataArea> {
     check_supported(&plan)?;
     let odd = |what: &str| Err(Error::UnsupportedHeader(format!("its re-encryption can't be followed: {what}")));

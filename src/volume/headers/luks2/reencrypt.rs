@@ -11,10 +11,10 @@ use crate::volume::headers::{FirstProtector, NewDecryption, NewEncryption, NewKe
 use crate::volume::moving::Moving;
 use crate::{Dek, Error, Result, random};
 
-/// What new keyslots need besides the header.
+/// The parts of new keyslots outside the header.
 #[derive(Default)]
 struct NewAreas {
-    /// Where the areas begin, their bytes, and the room of each.
+    /// The first byte of each area on the device, its content, and its size in bytes.
     areas: Vec<(u64, Vec<u8>, u64)>,
     /// The keyslots that tokens are to name.
     of_tokens: Vec<u32>,
@@ -68,7 +68,7 @@ impl Luks2Store {
         };
         let mut plan = self.plan(&new.resilience, Mode::Encrypt, direction, [previous, last])?;
         if moved.is_some() {
-            // Nothing is kept there: a crash is recovered from what was not moved yet.
+            // The area stays empty: a crash is recovered from the data that was not moved yet.
             plan.area.size = 4096;
         }
         let plan = Plan { moved, new: Some(digest), ..plan };
@@ -83,8 +83,8 @@ impl Luks2Store {
         self.store(device)
     }
 
-    /// Records that a decryption in place begins. The last sectors are first, unless data is moved to the start of the device:
-    /// in that order the reference implementation does it.
+    /// Records that a decryption in place begins. It goes from the last sectors to the first unless data is moved to the start of
+    /// the device, which is the order of the reference implementation.
     pub(super) fn begin_decryption(&mut self, device: &dyn BlockDevice, dek: &Dek, new: NewDecryption) -> Result<Plan> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
@@ -124,7 +124,7 @@ impl Luks2Store {
         }
     }
 
-    /// Refuses to begin what couldn't go on: while a zone is rewritten, a header says more than before.
+    /// Refuses a re-encryption that couldn't go on for lack of room: while a zone is rewritten, the header is larger than before.
     fn check_room_for_steps(&self, plan: &Plan, size: u64) -> Result<()> {
         if plan.moved.is_some() && plan.mode == Mode::Encrypt {
             // It is a new header, which has room. Its numbers have to fit the device.
@@ -132,7 +132,7 @@ impl Luks2Store {
         }
         // Three parts, each as large as the volume or larger, so that no number of a step has more digits.
         let part = size.saturating_mul(4).clamp(4096 * 3, 1 << 60) / 3 / 4096 * 4096;
-        // What was moved is a part more.
+        // The moved data is one part more.
         let from = part + plan.moved_size();
         let most = Moving { plan: plan.clone(), boundary: from, hot: Some(from..from + part) };
         let mut metadata = self.metadata.clone();
@@ -153,7 +153,7 @@ impl Luks2Store {
         Ok(new)
     }
 
-    /// Replaces all tokens of ours: those of the old key open nothing any more. The new ones name `keyslots`.
+    /// Replaces all our tokens, because those of the old key open nothing any more. The new ones name `keyslots`.
     fn put_new_tokens(&mut self, key: &NewKey<'_>, keyslots: &[u32]) -> Result<()> {
         for (id, _) in self.metadata.tokens()? {
             self.metadata.remove_token(id)?;
@@ -186,7 +186,7 @@ impl Luks2Store {
     /// Writes areas, and then the header that names them.
     fn put(&mut self, device: &dyn BlockDevice, header: Self, areas: Vec<(u64, Vec<u8>, u64)>) -> Result<()> {
         header.metadata.encode(header.binary.header_size)?;
-        // An attempt before that failed may have left a header that names these areas: they were its only ways in.
+        // A failed earlier attempt may have left a header whose only ways in are in these areas.
         self.settle(device)?;
         self.later(1)?;
         for (offset, area, size) in areas {
@@ -214,7 +214,7 @@ impl Luks2Store {
         })
     }
 
-    /// Records that a re-encryption is recovered as the plan says. `old` is the old key, if it is another.
+    /// Records how the plan recovers the re-encryption from a crash. `old` is the old key, if it is another.
     pub(super) fn set_resilience(
         &mut self,
         device: &dyn BlockDevice,
@@ -237,7 +237,7 @@ impl Luks2Store {
         })
     }
 
-    /// Records the end of a re-encryption, and wipes what was only for it.
+    /// Records the end of a re-encryption, and wipes the areas that only it used.
     pub(super) fn finish_reencryption(&mut self, device: &dyn BlockDevice, dek: &Dek, plan: &Plan) -> Result<()> {
         let tokens = self.genuine(dek)?;
         self.later(3)?;

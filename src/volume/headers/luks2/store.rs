@@ -48,7 +48,7 @@ impl Luks2Store {
         Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
     }
 
-    /// A header of which only these parts are known.
+    /// A header known only by these parts.
     pub(in crate::volume::headers) fn of_json(json: &[u8], uuid: &str) -> Result<Self> {
         let metadata = Metadata::of_json(json).map_err(Error::InvalidHeader)?;
         let binary = BinaryHeader {
@@ -76,7 +76,7 @@ impl Luks2Store {
         let primary = read_copy(device, size, Position::Primary, 0, &mut bytes)?;
         let (primary, secondary) = match primary.and_then(|binary| Copy::parse(binary, &bytes)) {
             Ok(first) => match read_copy(device, size, Position::Secondary, first.binary.header_size, &mut bytes)? {
-                // As a rule they say the same, and the second needs no reading of its own.
+                // As a rule both have the same content, and the second needn't be parsed.
                 Ok(second) if first.metadata.is_in(&bytes[BINARY_HEADER..], second.header_size) => {
                     let (salts, stale) = ([first.binary.salt, second.salt], older(&first.binary, &second));
                     let binary = if stale == [Position::Primary] { second } else { first.binary };
@@ -125,7 +125,7 @@ impl Luks2Store {
         let mut block = [0; BINARY_HEADER];
         let failed = |e| Error::io(format!("reading the {} of the header", Position::Secondary), e);
         device.read_at(offset, &mut block).map_err(failed)?;
-        // Of a number that a torn block says nothing is believed but that it isn't greater.
+        // A torn block may have any number, so use it only to see that it isn't greater.
         let isnt_newer = |second: BinaryHeader| second.header_size == offset && second.seqid <= first.seqid;
         if !BinaryHeader::parse(&block, Position::Secondary, offset).is_ok_and(isnt_newer) {
             return Ok(None);
@@ -284,7 +284,7 @@ impl Luks2Store {
         stored.map(|()| edited)
     }
 
-    /// Writes this header again if an attempt to replace it failed: the device may hold what was to replace it.
+    /// Writes this header again if an attempt to replace it failed: the device may hold the replacement.
     pub(super) fn settle(&mut self, device: &dyn BlockDevice) -> Result<()> {
         if self.unsettled { self.store(device) } else { Ok(()) }
     }
@@ -375,14 +375,14 @@ impl core::fmt::Display for Bad {
 fn begins_a_header(device: &dyn BlockDevice, size: u64) -> std::io::Result<bool> {
     let mut start = vec![0; size.min(BINARY_HEADER as u64) as usize];
     device.read_at(0, &mut start)?;
-    // With fewer bytes than the magic, it could.
+    // A device with fewer bytes than the magic could.
     Ok(start.len() < 6 || BinaryHeader::has_magic(&start, Position::Primary))
 }
 
 impl Copy {
-    /// The copy of which `bytes` were read.
+    /// Parses the copy in `bytes`.
     fn parse(binary: BinaryHeader, bytes: &[u8]) -> Result<Self, Bad> {
-        // No damage, then: somebody has written it so.
+        // The copy isn't damaged: somebody has written it like that.
         let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
         let metadata = Metadata::parse(&bytes[BINARY_HEADER..], binary.header_size);
         metadata.map(|metadata| Copy { binary, metadata }).map_err(odd)
@@ -398,8 +398,8 @@ fn older(first: &BinaryHeader, second: &BinaryHeader) -> Vec<Position> {
     }
 }
 
-/// Reads one copy into `bytes`, whose checksum is then right. The outer error is the device's, the inner one says what is
-/// wrong with the copy.
+/// Reads one copy into `bytes` and verifies its checksum. The outer error is the device's; the inner one says why the copy is
+/// unusable.
 fn read_copy(
     device: &dyn BlockDevice,
     size: u64,
