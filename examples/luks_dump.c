@@ -304,7 +304,7 @@ static void ways_in(const atrest_header *header)
     printf("\nWays in:\n");
     check(atrest_header_keyslots(header, keyslot_opens, NULL), "asking for keyslots");
     check(atrest_header_tokens(header, token_opens, NULL), "asking for tokens");
-    printf("  the data key itself, whoever has it\n");
+    printf("  the data key itself, for anyone who has it\n");
     if (requirements(header) > 0)
         show_requirements("But it requires what atrest does not do: ", header);
     check(atrest_header_needs_repair(header, &needs_repair), "asking for damage");

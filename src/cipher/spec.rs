@@ -45,7 +45,7 @@ pub(crate) enum Mode {
 /// The IV or tweak that a sector's number gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum IvKind {
-    /// None: the mode takes no IV.
+    /// No IV: the mode takes none.
     Absent,
     /// The low 32 bits, little-endian.
     Plain,
@@ -132,17 +132,20 @@ impl CipherSpec {
         return false;
     }
 
-    /// What an attacker can do to a volume of it that AES-XTS with 64-bit sector numbers prevents; `None` if there is nothing.
+    /// The weakness of a volume under this cipher, compared with AES-XTS with 64-bit sector numbers; `None` if it has none.
     pub fn weakness(self) -> Option<&'static str> {
         match (self.mode, self.iv) {
-            (Mode::Ecb, _) => Some("it shows which blocks are equal, and who writes to the disk can exchange blocks"),
+            (Mode::Ecb, _) => {
+                Some("it shows which blocks are equal, and an attacker who can write to the disk can exchange blocks")
+            }
             (Mode::Cbc, IvKind::Plain) => Some(
-                "who writes to the disk can flip chosen bits, files can be marked visibly, and its IVs repeat after 2 TiB",
+                "an attacker who can write to the disk can flip chosen bits, files can be marked visibly, and its IVs \
+                 repeat after 2 TiB",
             ),
             (Mode::Cbc, IvKind::Plain64 | IvKind::Plain64Be | IvKind::Benbi) => {
-                Some("who writes to the disk can flip chosen bits, and files can be marked visibly")
+                Some("an attacker who can write to the disk can flip chosen bits, and files can be marked visibly")
             }
-            (Mode::Cbc, _) => Some("who writes to the disk can flip chosen bits"),
+            (Mode::Cbc, _) => Some("an attacker who can write to the disk can flip chosen bits"),
             (Mode::Xts, IvKind::Plain) => Some("its tweaks repeat after 2 TiB"),
             _ => None,
         }

@@ -20,7 +20,7 @@ impl Header<'_> {
     /// let device = volume.into_device();
     /// let text = Header::load(&device)?.describe("disk.img");
     /// assert!(text.starts_with("LUKS header information\nVersion:       \t2\n"));
-    /// assert!(text.ends_with("  the data key itself, whoever has it\n"));
+    /// assert!(text.ends_with("  the data key itself, for anyone who has it\n"));
     /// # Ok::<(), atrest::Error>(())
     /// ```
     pub fn describe(&self, device: &str) -> String {
@@ -150,7 +150,7 @@ fn ways_in(out: &mut String, header: &Header<'_>) -> fmt::Result {
     for token in header.tokens() {
         writeln!(out, "  token {}: {}", token.id, token_opens(&token))?;
     }
-    writeln!(out, "  the data key itself, whoever has it")?;
+    writeln!(out, "  the data key itself, for anyone who has it")?;
     if !header.requirements().is_empty() {
         writeln!(out, "But it requires what atrest does not do: {}", names(&header.requirements()))?;
     }

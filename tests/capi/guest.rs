@@ -36,7 +36,7 @@ fn plain_mapping() {
         let before = fs::read(&image).unwrap();
         assert_eq!(before.len(), 1 << 20);
         let output = program.run(&[text(program.folder())]);
-        let weakness = "of aes-cbc-essiv:sha256: who writes to the disk can flip chosen bits";
+        let weakness = "of aes-cbc-essiv:sha256: an attacker who can write to the disk can flip chosen bits";
         assert_eq!(output, format!("read \"secret plans\"\n{weakness}\n"));
         assert!(fs::read(&image).unwrap() == before, "the mapping was only read");
         let Some(cryptsetup) = cryptsetup() else { continue };

@@ -42,7 +42,7 @@ fn dumps_say_what_cryptsetup_says() {
         "\nWays in:
   keyslot 0: a passphrase or key file (pbkdf2 with sha256, 1000 iterations)
   keyslot 1: a passphrase or key file (pbkdf2 with sha256, 1000 iterations)
-  the data key itself, whoever has it\n"
+  the data key itself, for anyone who has it\n"
     ));
 
     let luks2 = bench.image("luks2", 32);
@@ -64,7 +64,7 @@ fn dumps_say_what_cryptsetup_says() {
   keyslot 3: a passphrase or key file (pbkdf2 with sha256, 1000 iterations), if it is named
   token 0: of-another, through keyslot 1 or keyslot 3: another program
   token 1: of-nobody, through no keyslot: another program
-  the data key itself, whoever has it\n"
+  the data key itself, for anyone who has it\n"
     ));
 }
 
@@ -107,7 +107,8 @@ fn a_vaults_token_is_told_with_its_key() {
     let device = FileDevice::create(&image, 32 << 20).unwrap();
     drop(Volume::format(device, Protector::Vault(&vault, "disks"), &FormatOptions::new()).unwrap());
     let dump = bench.compare(&[text(&image)], 20);
-    let ways_in = format!("\nWays in:\n  token 0: a vault with the key {url}\n  the data key itself, whoever has it\n");
+    let ways_in =
+        format!("\nWays in:\n  token 0: a vault with the key {url}\n  the data key itself, for anyone who has it\n");
     assert!(dump.ends_with(&ways_in), "{dump}");
 }
 
