@@ -9,29 +9,29 @@ use super::guid::Guid;
 use super::protector::Protector;
 use super::sealed::Sealed;
 
-/// The bytes of a copy's place, of which it fills a part.
+/// The size in bytes of the place of a copy, which fills a part of it.
 pub(crate) const AREA: usize = 64 << 10;
 
 pub(super) const MAGIC: &[u8; 8] = b"-FVE-FS-";
-/// What a copy begins with that is no longer whole, or not yet.
+/// The first bytes of a copy that is not yet, or no longer, whole.
 pub(crate) const VOID: [u8; 12] = *b"-FVE-FS-\0\0\x02\0";
-/// The first part of it, before the data set; and the data set's own header.
+/// The sizes in bytes of its first part, before the data set, and of the data set's own header.
 pub(super) const HEADER: usize = 64;
 pub(super) const SET_HEADER: usize = 48;
 
 /// A copy of the metadata.
 #[derive(Clone)]
 pub(crate) struct Block {
-    /// 1 of Windows Vista, 2 of all later ones.
+    /// 1 for Windows Vista, 2 for all later ones.
     pub(crate) version: u16,
     pub(crate) state: State,
-    /// The number of bytes from the start of the volume that are encrypted; of an encrypted volume, its size. 0 is not known.
+    /// The number of bytes from the start of the volume that are encrypted; for an encrypted volume, its size. 0 if unknown.
     pub(crate) encrypted: u64,
     /// The sectors at the start of the volume that are kept elsewhere.
     pub(crate) header_sectors: u32,
     /// The places of all copies.
     pub(crate) copies: [u64; 3],
-    /// Where the first sectors are kept. Of Windows Vista: the cluster of the file system that the boot sector hides.
+    /// The byte where the first sectors are kept. In Windows Vista: the cluster of the file system that the boot sector hides.
     pub(crate) header_offset: u64,
     pub(crate) volume: Guid,
     pub(crate) method: Option<Method>,
@@ -40,9 +40,9 @@ pub(crate) struct Block {
     /// The volume's key, under the master key.
     pub(crate) key: Option<Sealed>,
     pub(crate) integrity: Integrity,
-    /// The SHA-256 of what the integrity is of.
+    /// The SHA-256 of the bytes that the integrity covers.
     pub(crate) digest: [u8; 32],
-    /// The bytes of its place that it takes, with its checksum and its integrity.
+    /// The number of bytes that it takes of its place, with its checksum and its integrity.
     len: usize,
 }
 
@@ -94,22 +94,22 @@ impl Method {
     }
 }
 
-/// The number of that state in which a volume stays.
+/// The number of the encrypted state, which is final.
 pub(super) const ENCRYPTED: u16 = 4;
 
-/// What shows that nobody without the master key has changed the metadata.
+/// The proof that nobody without the master key has changed the metadata.
 #[derive(Clone)]
 pub(crate) enum Integrity {
     /// Its hash, sealed under the master key.
     Sealed(Sealed),
     /// Its hash alone, of a volume that has no key.
     Unsealed,
-    /// None, in Windows Vista.
+    /// No proof, in Windows Vista.
     Missing,
 }
 
 impl Block {
-    /// Reads a copy, of which `area` is the place on the device.
+    /// Reads a copy. `area` is its whole place on the device.
     pub(crate) fn parse(area: &[u8]) -> Result<Self, Defect> {
         let cut = || Defect::Invalid("it is cut off".into());
         if !area.starts_with(MAGIC) {
@@ -190,7 +190,7 @@ impl Block {
         Ok(())
     }
 
-    /// Windows 7 and later say twice where the first sectors are kept.
+    /// Checks the place of the first sectors, which Windows 7 and later record twice.
     fn check_header(&self, data: &[u8]) -> Result<(), Defect> {
         if u64_at(data, 0) == Some(self.header_offset) {
             return Ok(());
@@ -216,7 +216,7 @@ fn state(number: u16) -> Result<State, Defect> {
 
 fn integrity(after: &[u8], digest: &[u8; 32]) -> Result<Integrity, Defect> {
     let missing = || Defect::Invalid("the hash that shows whether it was altered is missing".into());
-    // What follows the entry is whatever was there before.
+    // The bytes after the entry are left over from before.
     let size = u16_at(after, 0).map_or(0, usize::from);
     let entry = entries(after.get(..size).ok_or_else(missing)?).next().ok_or_else(missing)??;
     match entry.kind {

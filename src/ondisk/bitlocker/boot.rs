@@ -1,4 +1,4 @@
-//! The boot sector: which device is a BitLocker volume, and where its metadata is.
+//! The boot sector: it shows that a device is a BitLocker volume, and where its metadata is.
 
 use super::Defect;
 use super::bytes::{array, u16_at, u64_at};
@@ -9,7 +9,7 @@ pub(crate) const LEN: usize = 512;
 
 /// `4967d63b-2e29-4ad8-8399-f6a339e3d001`, in front of the places of the metadata.
 const USUAL: [u8; 16] = *b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
-/// `92a84d3b-dd80-4d0e-9e4e-b1e3284eaed8`, in its place while Windows 8 and later encrypt or decrypt by maps of chunks.
+/// `92a84d3b-dd80-4d0e-9e4e-b1e3284eaed8`, in place of it while Windows 8 and later encrypt or decrypt by maps of chunks.
 const BY_CHUNKS: [u8; 16] = *b"\x3b\x4d\xa8\x92\x80\xdd\x0e\x4d\x9e\x4e\xb1\xe3\x28\x4e\xae\xd8";
 
 /// A boot sector.
@@ -19,7 +19,7 @@ pub(crate) struct BootSector {
     pub(crate) generation: Generation,
 }
 
-/// What it says of the metadata, in bytes from the start of the volume.
+/// The places of the metadata that it names, in bytes from the start of the volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Generation {
     /// Windows Vista: the place of the first copy, and the size of a cluster. The copies name the others.
@@ -27,7 +27,7 @@ pub(crate) enum Generation {
     /// Windows 7 and later.
     Seven {
         copies: [u64; 3],
-        /// The two copies of what maps the chunks that are encrypted, if there is such a map.
+        /// The two copies of the map of encrypted chunks, if there is one.
         chunks: Option<[u64; 2]>,
     },
 }
@@ -40,7 +40,7 @@ impl BootSector {
         put(0, b"\xeb\x58\x90-FVE-FS-");
         put(11, &(sector_size.bytes() as u16).to_le_bytes());
         // As Windows has them: sectors of a cluster of 4096 bytes, the medium, sectors of a track, heads; then the fields of a
-        // FAT32 file system, so that nothing takes it for another.
+        // FAT32 file system, so that no program takes it for another one.
         put(13, &[(4096 / sector_size.bytes()) as u8]);
         put(21, &[0xf8, 0, 0, 0x3f, 0, 0xff, 0]);
         put(36, &0x1fe0u32.to_le_bytes());
@@ -53,7 +53,7 @@ impl BootSector {
         boot
     }
 
-    /// Whether a device that begins so is a BitLocker volume.
+    /// Whether a device with this start is a BitLocker volume.
     pub(crate) fn probe(start: &[u8]) -> bool {
         place(start).is_some()
     }
@@ -87,7 +87,7 @@ impl BootSector {
     }
 }
 
-/// Where the boot sector has the places of the metadata.
+/// The form in which the boot sector names the places of the metadata, and the byte where it does so.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Vista,

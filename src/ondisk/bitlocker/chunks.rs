@@ -1,7 +1,7 @@
-//! Maps of chunks: what Windows 8 and later have encrypted while they encrypt or decrypt a volume in use.
+//! Maps of chunks, in which Windows 8 and later record the encrypted part while they encrypt or decrypt a volume in use.
 //!
-//! The volume is cut into regions, and a region into chunks. Of each region a bitmap says which chunks are encrypted. It is
-//! recorded twice, and the newer record counts. Beside it is a log of what is being converted.
+//! The volume is cut into regions, and a region into chunks. A bitmap for each region says which chunks are encrypted. It is
+//! recorded twice, and the newer record counts. Beside it is a log of the chunks that are being converted.
 
 use core::ops::Range;
 
@@ -15,12 +15,12 @@ const INFORMATION_HEADER: usize = 56;
 const BITMAP_HEADER: usize = 60;
 const RECORD_HEADER: usize = 36;
 
-/// The bytes that hold an [`Information`] for sure.
+/// The most bytes of an [`Information`].
 pub(crate) const MAX_INFORMATION: usize = 64 << 10;
 /// The most bytes of a [`Bitmap`]. One of Windows has 1536.
 pub(crate) const MAX_BITMAP: usize = 1 << 20;
 
-/// Where the bitmaps are.
+/// The places of the bitmaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Information {
     /// Its own bytes.
@@ -32,7 +32,7 @@ pub(crate) struct Information {
 }
 
 impl Information {
-    /// Whether it is one, sound or not.
+    /// Whether the bytes begin like one, sound or not.
     pub(crate) fn is_here(bytes: &[u8]) -> bool {
         bytes.starts_with(INFORMATION)
     }
@@ -58,14 +58,14 @@ pub(crate) struct Bitmap {
     /// Its own bytes.
     pub(crate) size: u64,
     pub(crate) region: Range<u64>,
-    /// Where its log begins.
+    /// The first byte of its log.
     pub(crate) log: u64,
-    /// A bit for each chunk, from the lowest on, and more.
+    /// A bit for each chunk, the lowest bit first, and perhaps further bits.
     bits: Vec<u8>,
 }
 
 impl Bitmap {
-    /// Reads it, of `chunk` bytes for a bit.
+    /// Reads a bitmap with a bit for each `chunk` bytes.
     pub(crate) fn parse(bytes: &[u8], chunk: u64) -> Result<Self, String> {
         let cut = "a map of a region's chunks is cut off";
         let field = |at| u32_at(bytes, at).map(|field| field as usize).ok_or(cut);
@@ -113,13 +113,13 @@ impl Bitmap {
 
 struct Record<'a> {
     number: u64,
-    /// How many bits count.
+    /// The number of valid bits.
     count: u64,
     bits: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// `None` if it is damaged: another was being written when the machine stopped.
+    /// `None` if it is damaged, because it was being written when the machine stopped.
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let size = u32_at(bytes, 12)? as usize;
         let bytes = bytes.get(..size).filter(|_| size >= RECORD_HEADER)?;
@@ -130,7 +130,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Verifies a checksum, which counts as zeros where it stands.
+/// Verifies a checksum over bytes in which its own field counts as zeros.
 fn check(bytes: &[u8], at: usize) -> Result<(), String> {
     let mut copy = bytes.to_vec();
     let wrong = "the checksum of a map of its chunks is wrong";

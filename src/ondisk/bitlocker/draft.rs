@@ -1,4 +1,4 @@
-//! Metadata that is being made: that of a new volume, or one that gets or loses a protector.
+//! Metadata under construction: for a new volume, or for one that gets or loses a protector.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -15,10 +15,10 @@ use super::stretch::Stretch;
 use crate::latch::Algorithm;
 use crate::{Error, Result, Secret, hash, random};
 
-/// What seals a master key, and the hash of the metadata, needs behind the metadata itself.
+/// The bytes behind the metadata itself: 8 with its size and checksum, and 80 with its sealed hash.
 const PROOF: usize = 8 + 80;
 
-// What keys are for.
+// The purposes of keys.
 const MASTER_KEY: u16 = 0x2003;
 const HASH: u16 = 0x2005;
 const OF_PASSWORD: u16 = 0x2007;
@@ -31,11 +31,11 @@ const OF_RECOVERY_ROLE: u16 = 0x13;
 
 /// A new protector.
 pub(crate) enum NewProtector {
-    /// What the chain of hashes begins with.
+    /// The first link of the chain of hashes.
     Password(Zeroizing<[u8; 32]>),
     RecoveryPassword(RecoveryPassword),
     StartupKey(ExternalKey),
-    /// A new key, in the clear beside what it seals.
+    /// A new key, stored in the clear beside the master key that it seals.
     ClearKey,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct NewVolume<'a> {
     pub(crate) method: Method,
     pub(crate) key: &'a Secret,
     pub(crate) description: &'a str,
-    /// Its bytes, all of them encrypted.
+    /// Its size in bytes, all of them encrypted.
     pub(crate) size: u64,
     pub(crate) header_sectors: u32,
     pub(crate) header_size: u64,
@@ -57,12 +57,12 @@ pub(crate) struct Draft {
     header: Vec<u8>,
     set: Vec<u8>,
     entries: Vec<Vec<u8>>,
-    /// Now, as Windows counts: 100 ns from 1601 on.
+    /// The current time as Windows counts: units of 100 ns since 1601.
     time: u64,
 }
 
 impl Draft {
-    /// From the place of a copy that was [read](super::Block::parse).
+    /// Takes the metadata from the place of a copy that was [read](super::Block::parse).
     pub(crate) fn of(area: &[u8], time: u64) -> Result<Self, Defect> {
         let cut = || Defect::Invalid("it is cut off".into());
         let header = area.get(..HEADER).ok_or_else(cut)?;
@@ -81,7 +81,7 @@ impl Draft {
     /// The metadata of a new volume, still without protectors.
     pub(crate) fn new(new: &NewVolume<'_>, master_key: &Secret, time: u64) -> Result<Self> {
         let mut header = MAGIC.to_vec();
-        // Encrypted, and to stay so.
+        // The current and the wanted state: encrypted.
         header.extend([0, 2, ENCRYPTED, ENCRYPTED].iter().flat_map(|field: &u16| field.to_le_bytes()));
         header.extend(new.size.to_le_bytes());
         header.extend([0, new.header_sectors].iter().flat_map(|field| field.to_le_bytes()));
@@ -103,10 +103,10 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Adds a protector of the master key.
+    /// Adds a protector for the master key.
     pub(crate) fn add(&mut self, new: &NewProtector, master_key: &Secret) -> Result<()> {
         let (id, time) = match new {
-            // Its file names the protector.
+            // The key's file holds the identifier of the protector.
             NewProtector::StartupKey(key) => (key.id, key.time),
             _ => (Guid::random()?, self.time),
         };
@@ -118,13 +118,13 @@ impl Draft {
             }
             NewProtector::RecoveryPassword(password) => {
                 let (salt, derived) = stretched(&password.initial()?)?;
-                // So that whoever has the master key can show the password.
+                // Sealed under the master key, so that an open volume can show the password.
                 let password = self.seal(RECOVERY_ROLE, RECOVERY, &password.key(), master_key)?;
                 let inner = self.seal(OF_RECOVERY_ROLE, OF_RECOVERY, &derived, master_key)?;
                 (0x0800, stretch_entry(0x1000, &salt, &[password, inner].concat()), derived)
             }
             NewProtector::StartupKey(key) => {
-                // So that whoever has the master key can write the file again.
+                // Sealed under the master key, so that an open volume can write the file again.
                 let inner = self.seal(0, EXTERNAL_KEY_METHOD, &key.key, master_key)?;
                 let used = [&u32::from(EXTERNAL_KEY_METHOD).to_le_bytes()[..], &inner].concat();
                 (0x0200, [external_key::name(), make(0, entry::USED, &used)].concat(), key.key.clone())
@@ -140,7 +140,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Removes the protector of this number. Several may have one identifier, since nobody checks that.
+    /// Removes the protector of this number. Identifiers don't suffice: nobody checks that they are unique.
     pub(crate) fn remove(&mut self, number: u32) {
         let mut numbers = 0..;
         self.entries.retain(|bytes| {
@@ -149,10 +149,10 @@ impl Draft {
         });
     }
 
-    /// The place of a copy, with all that makes it sound.
+    /// The bytes of a copy's whole place, with checksum and proof.
     pub(crate) fn finish(mut self, master_key: &Secret) -> Result<Vec<u8>> {
         hash::check(Algorithm::Sha256)?;
-        // Takes its number first, since the number of the next is in what it proves.
+        // Take the nonce first: the proof covers the metadata, which holds the number of the next nonce.
         let nonce = self.nonce()?;
         let entries = self.entries.concat();
         let end = SET_HEADER + entries.len();
@@ -180,7 +180,7 @@ impl Draft {
         Ok(make(role, entry::SEALED, &Sealed::seal(under, nonce, &Key::make(method, key, 0))?))
     }
 
-    /// A nonce that was never used under any key of the volume: the time, and a number that the metadata counts.
+    /// A nonce that was never used under any key of the volume: the time, and a number that the metadata counts up.
     fn nonce(&mut self) -> Result<[u8; 12]> {
         let number = u32_at(&self.set, 32).unwrap_or(u32::MAX);
         let next = number.checked_add(1).ok_or_else(|| {
@@ -194,7 +194,7 @@ impl Draft {
     }
 }
 
-/// A new salt, and the key of what was made of a password.
+/// A new salt, and the key that it gives with the first link of a chain.
 fn stretched(initial: &Zeroizing<[u8; 32]>) -> Result<([u8; 16], Secret)> {
     let salt = random::array()?;
     Ok((salt, Stretch(salt).derive(initial)?))

@@ -1,4 +1,4 @@
-//! Entries, of which metadata and startup key files are made. Some have entries within.
+//! Entries, the parts of metadata and of startup key files. Some have entries within.
 
 use super::bytes::{array, u16_at, u32_at};
 use crate::Secret;
@@ -8,9 +8,9 @@ pub(super) const HEADER: usize = 8;
 
 /// An entry of the metadata.
 pub(super) struct Entry<'a> {
-    /// What it is for.
+    /// Its purpose.
     pub(super) role: u16,
-    /// How `data` is built.
+    /// The structure of `data`.
     pub(super) kind: u16,
     pub(super) data: &'a [u8],
 }
@@ -31,11 +31,11 @@ pub(super) const SEALED: u16 = 0x05;
 pub(super) const MASTER_KEY: u16 = 0x08;
 pub(super) const EXTERNAL: u16 = 0x09;
 
-// What keys are for.
+// The purposes of keys.
 pub(super) const CLEAR_KEY_METHOD: u16 = 0x2000;
 pub(super) const EXTERNAL_KEY_METHOD: u16 = 0x2002;
 
-/// The entries that `bytes` are made of, or a defect, after which there are no more. Zeros after the last are padding.
+/// The entries in `bytes`. A defect ends them. Zeros after the last one are padding.
 pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, String>> {
     let mut left = bytes;
     core::iter::from_fn(move || {
@@ -62,20 +62,20 @@ pub(super) fn make(role: u16, kind: u16, data: &[u8]) -> Vec<u8> {
     [fields.as_flattened(), data].concat()
 }
 
-/// A key, and what it is for.
+/// A key and its purpose.
 pub(crate) struct Key {
     pub(crate) method: u16,
     pub(crate) bytes: Secret,
 }
 
 impl Key {
-    /// From an entry of the kind of a key.
+    /// Reads the data of an entry of the kind [`KEY`].
     pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
         let method = u32_at(data, 0).ok_or("a key's entry is cut off")?;
         Ok(Key { method: method as u16, bytes: Secret::copy_from(&data[4..]) })
     }
 
-    /// The bytes of an entry with a key. Its version is 1 in the clear, and 0 within what is sealed.
+    /// The bytes of an entry with a key. Its version is 1 in the clear, and 0 within a sealed entry.
     pub(super) fn make(method: u16, key: &Secret, version: u16) -> Secret {
         let mut entry = Secret::zeroed(HEADER + 4 + key.len());
         let (fields, rest) = entry.expose_mut().split_at_mut(HEADER);
@@ -87,7 +87,7 @@ impl Key {
         entry
     }
 
-    /// From the bytes of a single entry, which hold nothing else.
+    /// Reads a single entry, which `bytes` must hold alone.
     pub(super) fn from_entry(bytes: &[u8]) -> Result<Self, String> {
         let entry = entries(bytes).next().ok_or("a sealed key is empty")??;
         if entry.kind != KEY || HEADER + entry.data.len() != bytes.len() {

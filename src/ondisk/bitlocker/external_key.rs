@@ -10,16 +10,16 @@ pub(crate) const MAX_FILE: u64 = 64 << 10;
 
 const HEADER: usize = 48;
 const KEY: usize = 32;
-/// Of the entry, before the entries within: its identifier and time.
+/// The size in bytes of the entry's identifier and time, which precede the entries within.
 const FIXED: usize = 24;
-/// How Windows names such a key.
+/// The name that Windows gives to such a key.
 const NAME: &str = "ExternalKey";
 
 /// A startup key.
 pub(crate) struct ExternalKey {
     /// The protector that it opens.
     pub(crate) id: Guid,
-    /// When it was made, as Windows counts.
+    /// The time when it was made, as Windows counts.
     pub(crate) time: u64,
     pub(crate) key: Secret,
 }
@@ -33,7 +33,7 @@ impl ExternalKey {
         Ok(ExternalKey { id: Guid::random()?, time, key: Secret::random(KEY)? })
     }
 
-    /// The bytes of its file, as Windows 7 to 10 write it. Windows 11 adds the identifier of the volume, and needs it not.
+    /// The bytes of its file, as Windows 7 to 10 write it. Windows 11 adds the identifier of the volume, but doesn't need it.
     pub(crate) fn file(&self) -> Secret {
         let (key, name) = (Key::make(EXTERNAL_KEY_METHOD, &self.key, 1), name());
         let len = entry::HEADER + FIXED + name.len() + key.len();
@@ -45,7 +45,7 @@ impl ExternalKey {
         let fields = [len as u16, entry::EXTERNAL_KEY, entry::EXTERNAL, 1].map(u16::to_le_bytes);
         let (id, nothing, fields) = (&self.id.0[..], nothing.as_flattened(), fields.as_flattened());
         let parts = [sizes.as_flattened(), id, nothing, &time, fields, id, &time, &name, key.expose()];
-        // Not joined in other memory: the last one is secret.
+        // Don't join them in other memory: the last one is secret.
         let (mut file, mut at) = (Secret::zeroed(HEADER + len), 0);
         for part in parts {
             file.expose_mut()[at..at + part.len()].copy_from_slice(part);
@@ -55,7 +55,7 @@ impl ExternalKey {
     }
 
     /// # Errors
-    /// [`Error::InvalidOption`] says what is wrong, and shows nothing of the file.
+    /// [`Error::InvalidOption`] names the defect, and shows none of the file's bytes.
     pub(crate) fn parse(file: &[u8]) -> Result<Self> {
         Self::find(file).map_err(|text| Error::InvalidOption(format!("not a startup key of BitLocker (.BEK): {text}")))
     }

@@ -1,7 +1,7 @@
 //! BitLocker on disk, as bytes only: parse, validate, serialise. No files, no devices, no policy.
 //!
-//! Microsoft has published the Elephant diffuser and no more. The sources are the analyses of others, above all the BDE format
-//! specification of libbde; and what images of Windows Vista to 11 show.
+//! Microsoft has published only the Elephant diffuser. The sources are the analyses of others, above all the BDE format
+//! specification of libbde, and images made by Windows Vista to 11.
 //!
 //! A volume begins with a boot sector that names three places. Each has a copy of the metadata: a [`Block`]. It holds the
 //! volume's key, sealed under a master key; and the master key, sealed once for each protector.
@@ -31,12 +31,12 @@ pub(crate) use stretch::{ITERATIONS, Stretch, of_password};
 
 use crate::Error;
 
-/// Why bytes aren't taken.
+/// Why bytes are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Defect {
     /// They break the format; the text says how.
     Invalid(String),
-    /// They ask for what this library doesn't have.
+    /// They need a feature that this library doesn't have.
     Unsupported(String),
 }
 

@@ -15,9 +15,9 @@ pub(crate) struct Protector {
     pub(crate) id: Guid,
     pub(crate) kind: Kind,
     pub(crate) name: String,
-    /// The salt, of one that a password opens.
+    /// The salt, for a protector that a password opens.
     pub(crate) stretch: Option<Stretch>,
-    /// Whether the key is made of the password in another way than by the chain of hashes.
+    /// Whether the key is derived from the password by PBKDF2, and not by the chain of hashes.
     pub(crate) is_pbkdf2: bool,
     /// The clear key, of a volume whose protection is suspended.
     pub(crate) clear_key: Option<Secret>,
@@ -25,7 +25,7 @@ pub(crate) struct Protector {
     pub(crate) sealed: Option<Sealed>,
 }
 
-/// What opens a protector.
+/// The kind of a protector, by the secrets that open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A key beside it: nothing is protected.
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// The name, as header descriptions have it.
+    /// The name in header descriptions.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::ClearKey => "clear key",
@@ -78,7 +78,7 @@ impl Kind {
 const PBKDF2: u32 = 0x40 << 16;
 
 impl Protector {
-    /// From the data of an entry of a master key.
+    /// Reads the data of a master key's entry.
     pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
         let short = || format!("a protector has {} bytes, fewer than 28", data.len());
         let (id, number) = (array(data, 0).ok_or_else(short)?, u16_at(data, 26).ok_or_else(short)?);
@@ -105,7 +105,7 @@ impl Protector {
                     protector.clear_key = Some(entry::Key::parse(property.data)?.bytes);
                 }
                 entry::SEALED if protector.sealed.is_none() => protector.sealed = Some(Sealed::parse(property.data)?),
-                // Times, what TPMs and smart cards keep, and copies of the user's key for Windows.
+                // Times, data for TPMs and smart cards, and copies of the user's key for Windows.
                 _ => {}
             }
         }

@@ -7,17 +7,17 @@ use crate::latch::Algorithm;
 use crate::{Error, Result, Secret, hash};
 
 const GROUPS: usize = 8;
-/// Each group is a multiple of it, so that slips are noticed.
+/// Each group is a multiple of this, so that typing errors are noticed.
 const CHECK: u32 = 11;
 
 /// A recovery password, checked.
 pub(crate) struct RecoveryPassword(Zeroizing<[u8; 2 * GROUPS]>);
 
 impl RecoveryPassword {
-    /// From eight groups with dashes between them.
+    /// Parses eight groups with dashes between them.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] says which group is wrong, never what it is.
+    /// [`Error::InvalidOption`] names the wrong group by its number, and never shows its digits.
     pub(crate) fn parse(text: &[u8]) -> Result<Self> {
         let wrong = |text: String| Error::InvalidOption(format!("not a recovery password: {text}"));
         let groups = text.split(|byte| *byte == b'-');
@@ -43,7 +43,7 @@ impl RecoveryPassword {
         Secret::copy_from(&*self.0)
     }
 
-    /// What the chain of hashes begins with.
+    /// The first link of the chain of hashes.
     ///
     /// # Errors
     /// [`Error::SelfTest`].

@@ -23,7 +23,7 @@ impl Sealed {
         Ok(Sealed { nonce, tag, ciphertext: data[LEAST..].to_vec() })
     }
 
-    /// The data of an entry with a sealed key. No nonce comes twice under one key.
+    /// The data of an entry with a sealed key. The caller must never use a nonce twice under one key.
     ///
     /// # Errors
     /// [`Error::KekLength`] for a key of another length than 32 bytes; [`Error::SelfTest`].
@@ -36,7 +36,7 @@ impl Sealed {
     /// The key; `None` if it was sealed under another, or altered.
     ///
     /// # Errors
-    /// [`Error::InvalidHeader`] if something else was sealed; [`Error::SelfTest`].
+    /// [`Error::InvalidHeader`] if the sealed data is no key; [`Error::SelfTest`].
     pub(crate) fn open(&self, under: &Secret) -> Result<Option<Key>> {
         let mut plain = Secret::copy_from(&self.ciphertext);
         if !aes_ccm::open(under.expose(), self.nonce, plain.expose_mut(), self.tag)? {

@@ -1,4 +1,4 @@
-//! Makes keys of passwords: a chain of SHA-256.
+//! Derives keys from passwords by a chain of SHA-256.
 
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
@@ -23,7 +23,7 @@ const INITIAL_STATE: [u32; 8] =
 pub(crate) struct Stretch(pub(crate) [u8; 16]);
 
 impl Stretch {
-    /// The key of what was made of a password.
+    /// Derives the key from the first link of the chain.
     ///
     /// # Errors
     /// [`Error::SelfTest`]; [`Error::NotApproved`].
@@ -36,8 +36,8 @@ impl Stretch {
         hash::check(Algorithm::Sha256)?;
         let mut key = Secret::zeroed(32);
         on_wiped_stack(|| {
-            // What is hashed: the last hash, the initial one, the salt, and how many hashes came before. Then the padding of
-            // SHA-256, to two blocks (FIPS 180-4, 5.1.1).
+            // The hash is over the last hash, the initial one, the salt, and the number of hashes before. Then comes the padding
+            // of SHA-256, to two blocks (FIPS 180-4, 5.1.1).
             let mut blocks = [[0; 64]; 2];
             blocks[0][32..].copy_from_slice(&**initial);
             blocks[1][..16].copy_from_slice(&self.0);
@@ -59,7 +59,7 @@ impl Stretch {
     }
 }
 
-/// What the chain begins with, of a password: the SHA-256 of the SHA-256 of its UTF-16.
+/// The first link of the chain for a password: the SHA-256 of the SHA-256 of its UTF-16.
 ///
 /// # Errors
 /// [`Error::InvalidOption`] if it isn't UTF-8; [`Error::SelfTest`].

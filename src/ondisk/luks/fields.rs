@@ -3,7 +3,7 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// A MAC over fields and lists. Each field follows its length, and each list its count, so that no two headers give the
+/// A MAC over fields and lists. Each field is preceded by its length, and each list by its count, so that no two headers give the
 /// same bytes.
 pub(super) struct Fields(pub(super) Hmac<Sha256>);
 

@@ -1,5 +1,5 @@
-//! The token of type `atrest-previous-key`: the old key of a re-encryption, wrapped under the new one. So whoever opens
-//! the volume by a way into the new key has the old one too, and needs no other vault or passphrase for it.
+//! The token of type `atrest-previous-key`: the old key of a re-encryption, wrapped under the new one. So a credential for the
+//! new key gives the old one too, and no other vault or passphrase is needed for it.
 
 use base64ct::{Base64, Encoding};
 use serde_json::json;
@@ -14,7 +14,8 @@ const TYPE: &str = "atrest-previous-key";
 const INFO: &str = "atrest luks2 previous key v1";
 
 impl Metadata {
-    /// The old key, unwrapped by the new one, if there is such a token. Anybody may have put it there: a digest proves the key.
+    /// The old key, unwrapped by the new one, if there is such a token. Anybody may have put the token there, so the caller must
+    /// verify the key by its digest.
     ///
     /// # Errors
     /// [`Error::TamperedHeader`] if it is not under this key.
@@ -44,7 +45,7 @@ impl Metadata {
     /// Removes the token, and any that is left from a re-encryption that another program has finished.
     ///
     /// # Errors
-    /// None but those of an invalid header.
+    /// Only those of an invalid header.
     pub(crate) fn remove_previous_key(&mut self) -> Result<()> {
         let old = self.token_objects().into_iter().filter(|token| token.kind == TYPE);
         old.map(|token| token.id).try_for_each(|id| self.remove_token(id))

@@ -1,5 +1,5 @@
-//! The token of type `atrest`: a DEK wrapped under a vault's key, and a MAC over the fields that an attacker could gain
-//! by changing.
+//! The token of type `atrest`: a DEK wrapped under a vault's key, and a MAC over the fields whose change could help an
+//! attacker.
 //!
 //! LUKS2 metadata has a checksum but no authentication. So an attacker could change a header to a null cipher, to other
 //! sectors or to another volume's key, and it would still look sound. The MAC's key is derived from the DEK, so only an
@@ -40,7 +40,7 @@ pub struct Token {
     /// The size of the volume's data in bytes when the token was written. A smaller device was truncated.
     pub data_size: u64,
     /// Whether a new DEK was ordered for the data when the volume came under this token. The MAC doesn't cover it: releases that
-    /// don't know it open the volume. Who writes it into a header has the data re-encrypted, and nothing else.
+    /// don't know it still open the volume. An attacker who writes it into a header causes a re-encryption, and nothing else.
     pub reencrypt: bool,
     mac: [u8; MAC],
 }
@@ -52,7 +52,7 @@ impl Token {
         Token { encryption_type: kind, key_size, wrapped, context, data_size, reencrypt: false, mac: [0; MAC] }
     }
 
-    /// The same with the order of a new DEK, or without.
+    /// The same token with or without the order of a new DEK.
     pub(crate) fn reencrypt(self, reencrypt: bool) -> Self {
         Token { reencrypt, ..self }
     }
@@ -95,7 +95,7 @@ impl Token {
             wrapped,
             context: binary(object, "context", MAX_CONTEXT)?,
             data_size: uint64(object, "data_size")?,
-            // No other value must cost the data.
+            // Any other value counts as false: it must not make the volume unreadable.
             reencrypt: is_true(object, "reencrypt"),
             mac: binary(object, "mac", MAC)?.try_into().map_err(|_| "its mac is shorter than 32 bytes")?,
         })
@@ -177,8 +177,8 @@ impl Token {
 }
 
 impl Dek {
-    /// The passphrase of a keyslot that tokens name: 64 hexadecimal digits. So a program that knows keyslots only opens the
-    /// volume by what unwraps the DEK.
+    /// The passphrase of a keyslot that tokens name: 64 hexadecimal digits. With it, a program that knows only keyslots can open
+    /// the volume once the DEK is unwrapped.
     pub(crate) fn token_passphrase(&self) -> Secret {
         let key = self.derive(PASSPHRASE_INFO);
         let mut text = Secret::zeroed(2 * key.len());
@@ -189,7 +189,7 @@ impl Dek {
     }
 }
 
-/// Without a table, whose access would tell the digit by time.
+/// Uses no table, because the time of its access would reveal the digit.
 fn hexadecimal(nibble: u8) -> u8 {
     // The sign of the difference is all ones for the letters.
     let letters = (9i8.wrapping_sub(nibble as i8) >> 7) as u8;

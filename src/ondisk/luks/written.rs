@@ -1,7 +1,7 @@
-//! The token of type `atrest-written`: where the map of written chunks is.
+//! The token of type `atrest-written`: the place of the map of written chunks.
 //!
-//! It has a MAC of its own, because a volume that only passphrases open has no token of type `atrest`. The requirement that
-//! goes with it keeps other programs from showing noise as data, and the MAC of an `atrest` token covers that.
+//! It has a MAC of its own, because a volume that only passphrases open has no token of type `atrest`. The requirement beside it
+//! keeps other programs from showing noise as data. The MAC of an `atrest` token covers the requirement.
 
 use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
@@ -68,7 +68,7 @@ impl WrittenMap {
         2 * u64::from(self.pages) * PAGE as u64
     }
 
-    /// Where one of the two copies of a page is.
+    /// The first byte of one of the two copies of a page.
     pub(crate) fn place(&self, page: usize, copy: usize) -> u64 {
         self.offset + (copy as u64 * u64::from(self.pages) + page as u64) * PAGE as u64
     }
@@ -134,7 +134,7 @@ impl Metadata {
         self.require(|names| names.push(WRITTEN_REQUIREMENT.into()))
     }
 
-    /// The map, if the volume has one, which an owner of the DEK put there.
+    /// The map, if the volume has one. An owner of the DEK must have put it there.
     ///
     /// # Errors
     /// [`Error::TamperedHeader`]; [`Error::InvalidHeader`].
@@ -156,7 +156,7 @@ impl Metadata {
         }
     }
 
-    /// Whether a token is the place of the map, without which the volume doesn't open.
+    /// Whether a token names the place of the map, without which the volume doesn't open.
     pub(crate) fn is_of_written_map(&self, id: u32) -> bool {
         self.token_objects().iter().any(|token| token.id == id && token.kind == WRITTEN_TYPE)
     }

@@ -1,7 +1,7 @@
-//! A page of the map of written chunks: which of them were written, as `docs/formats.md` specifies it.
+//! A page of the map of written chunks, as `docs/formats.md` specifies it. It says which chunks were written.
 //!
-//! It is encrypted under a new nonce each time, so that nobody sees which chunks are in use, nor which have changed; and it
-//! carries a MAC over its number, its generation and its bits.
+//! It is encrypted under a new nonce each time, so that the disk doesn't show which chunks are in use or have changed. It has a
+//! MAC over its number, its generation and its bits.
 
 use std::boxed::Box;
 
@@ -27,7 +27,7 @@ pub(crate) const PAGE_CHUNKS: u64 = PAGE_WORDS as u64 * 64;
 
 const INFO: &str = "atrest written map v1";
 
-/// What a page says.
+/// The content of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {
     /// How often it was written.
@@ -40,7 +40,7 @@ pub(crate) struct Page {
 pub(crate) struct PageKeys(Secret);
 
 impl PageKeys {
-    /// Derives the keys of a map, which its salt makes its own.
+    /// Derives the keys of a map. Its salt makes them unique to it.
     pub(super) fn derive(dek: &Dek, salt: &[u8]) -> Self {
         PageKeys(dek.derive_salted(salt, INFO, 96))
     }
@@ -79,7 +79,7 @@ impl PageKeys {
         Ok(bytes)
     }
 
-    /// What the bytes of a page say; `None` unless an owner of the DEK made them for this place.
+    /// Opens the bytes of a page; `None` unless an owner of the DEK made them for this place.
     ///
     /// # Errors
     /// [`Error::Forked`](crate::Error::Forked).

@@ -154,7 +154,7 @@ impl Metadata {
         Self::from_text(area[..end].to_vec(), header_size)
     }
 
-    /// Reads the JSON alone, which says for a header of what size it is.
+    /// Reads the JSON alone. The size of its header comes from the JSON itself.
     ///
     /// # Errors
     /// A text that says what is wrong.
@@ -171,7 +171,7 @@ impl Metadata {
         Self::from_text(json.to_vec(), header_size)
     }
 
-    /// The size of the copy of the header that it is of.
+    /// The size in bytes of one copy of its header.
     pub(crate) fn header_size(&self) -> u64 {
         self.header_size
     }

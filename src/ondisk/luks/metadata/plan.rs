@@ -1,4 +1,4 @@
-//! A re-encryption in full: what its keyslot, its backup segments and its digest say (sections 3.2.2, 3.3 and 4.9).
+//! A re-encryption in full: its keyslot, its backup segments and its digest (sections 3.2.2, 3.3 and 4.9).
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{Area, KeyslotKind, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::ondisk::luks::VolumeKeyDigest;
 use crate::{Error, Result, Secret};
 
-/// What a re-encryption does.
+/// The kind of a re-encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// From one key, cipher or sector size to another.
@@ -35,21 +35,21 @@ pub enum Direction {
 pub enum Resilience {
     /// Not at all.
     None,
-    /// By a copy of what was there.
+    /// By a copy of the old content.
     Journal,
-    /// By checksums of what was there: a block that has its own was not rewritten.
+    /// By checksums of the old content: a block that still has its checksum was not rewritten.
     Checksum {
         /// The hash's name.
         hash: String,
         /// The size of a block in bytes, which the device writes as a whole or not at all.
         block: u32,
     },
-    /// By what is still at the old place.
+    /// By the data that is still at the old place.
     Shift {
-        /// How far that is away, in bytes.
+        /// The distance to the old place in bytes.
         size: u64,
-        /// How the start of the data is recovered, which was moved beforehand and is rewritten where it is then. `None` if
-        /// it has an old place, too.
+        /// How the start of the data is recovered, if it was moved beforehand and is rewritten in its new place. `None` if it
+        /// has an old place, too.
         moved: Option<Box<Resilience>>,
     },
     /// Another way.
@@ -61,13 +61,13 @@ pub enum Resilience {
 pub struct Plan {
     /// The keyslot of type `reencrypt`.
     pub keyslot: u32,
-    /// What is done.
+    /// The kind of re-encryption.
     pub mode: Mode,
-    /// Which end is first.
+    /// The end that is done first.
     pub direction: Direction,
-    /// How a crash is recovered from.
+    /// The way to recover from a crash.
     pub resilience: Resilience,
-    /// The room for what a crash is recovered from.
+    /// The area for the data that a crash is recovered from.
     pub area: Area,
     /// The data before.
     pub previous: Segment,
@@ -126,7 +126,7 @@ impl Resilience {
         }
     }
 
-    /// How far data is moved.
+    /// The distance in bytes by which data is moved.
     fn shift(&self) -> Option<u64> {
         if let Resilience::Shift { size, .. } = self { Some(*size) } else { None }
     }
@@ -156,12 +156,12 @@ impl Plan {
         })
     }
 
-    /// The version that a program has to know, as a character. Version 3 has the same form; it also moves data forward.
+    /// The version that a program must know, as a character. Version 3 has the same form, and also moves data forward.
     fn version(&self) -> u8 {
         if matches!(self.resilience, Resilience::Shift { moved: Some(_), .. }) { b'3' } else { b'2' }
     }
 
-    /// The segments that say how the data was and will be, with their digests. They follow those of the data.
+    /// The segments that record the old and the future state of the data, with their digests. They follow those of the data.
     fn backups(&self) -> Vec<Proven> {
         let flagged = |segment: &Segment, flag: &str, digest: Option<u32>| {
             let is_crypt = matches!(segment.kind, SegmentKind::Crypt(_));
@@ -175,9 +175,9 @@ impl Plan {
         ends.into_iter().chain(moved).collect()
     }
 
-    /// What the digest of a re-encryption is over (figure 6): the keys, and how the re-encryption is done.
+    /// The bytes that the digest of a re-encryption covers (figure 6): the keys, and the parameters of the re-encryption.
     fn proof(&self, version: u8, old: Option<&Secret>, new: Option<&Secret>) -> Secret {
-        // Enough that it never grows, which would leave keys behind.
+        // Large enough that it never grows: growing would leave keys behind in memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(2048));
         bytes.extend([b'v', version]);
         bytes.extend_from_slice(old.map_or(&[], Secret::expose));
@@ -288,7 +288,7 @@ impl Metadata {
         self.requirements().iter().find_map(version)
     }
 
-    /// Verifies by its digest that an owner of both keys has begun the re-encryption, as it is described.
+    /// Verifies by its digest that an owner of both keys has begun the re-encryption with these parameters.
     ///
     /// # Errors
     /// [`Error::TamperedHeader`].
@@ -319,7 +319,7 @@ impl Metadata {
         self.add_proof(plan, keys, salt)
     }
 
-    /// Records that a re-encryption that has begun is recovered in another way.
+    /// Changes the way in which a re-encryption that has begun is recovered from a crash.
     ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::InvalidOption`] for parts that don't fit together; [`Error::SelfTest`].

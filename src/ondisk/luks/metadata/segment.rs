@@ -47,7 +47,7 @@ pub struct CryptSegment {
     pub encryption: String,
     /// The sector size in bytes.
     pub sector_size: u32,
-    /// What makes the integrity tags that sectors carry, such as `hmac(sha256)` or `aead`; `None` if they carry none.
+    /// The algorithm of the sectors' integrity tags, such as `hmac(sha256)` or `aead`; `None` if they have none.
     pub integrity: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl Segment {
         }
     }
 
-    /// The object. Of a segment with integrity tags, whose members aren't known here, it would lack some.
+    /// The JSON object. It lacks members for a segment with integrity tags, since these aren't known here.
     pub(super) fn to_json(&self) -> Value {
         let size = match self.size {
             SegmentSize::Dynamic => "dynamic".into(),
@@ -135,7 +135,7 @@ impl Segment {
     }
 }
 
-/// The type of an integrity object, or what there is in its place.
+/// The type of an integrity object, or a text in its place if it has none.
 fn integrity(object: Raw<'_>) -> String {
     let kind = object.object().and_then(|object| string(&object, "type").ok().map(|kind| kind.into_owned()));
     kind.unwrap_or_else(|| "of an unknown type".into())
@@ -145,7 +145,7 @@ fn integrity(object: Raw<'_>) -> String {
 /// device.
 pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, String> {
     let objects = objects(root, "segments")?;
-    // With no room for more: an open volume keeps them.
+    // Allocate no more than needed, because an open volume keeps them.
     let mut segments = Vec::with_capacity(objects.len());
     for (id, segment) in objects {
         segments.push(Segment::from_json(id, &segment).map_err(|what| format!("segment {id}: {what}"))?);

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// limit.
 const MAX_LEVELS: u32 = 32;
 
-/// How many members an object has as a rule, at most.
+/// The usual number of members of an object, at most.
 const USUAL_MEMBERS: usize = 11;
 
 /// A value as it is written, without space around it.
@@ -69,7 +69,7 @@ impl<'a> Raw<'a> {
             return None;
         }
         let mut scanner = Scanner { text: self.0, at: 1 };
-        // As many as our own objects have at most: what a reader looks up takes one allocation.
+        // Our own objects have at most so many, so looking them up takes one allocation.
         let mut members = Vec::with_capacity(USUAL_MEMBERS);
         while scanner.next_is_item(b'}') {
             let name = scanner.quoted()?;
