@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 type Aead = Ccm<Aes256, U16, U12>;
 
-/// Encrypts `bytes` and returns their tag. No nonce comes twice under one key.
+/// Encrypts `bytes` and returns their tag. The caller must never use a nonce twice under one key.
 ///
 /// # Errors
 /// [`Error::KekLength`] for a key of another length than 32 bytes; [`Error::SelfTest`].
@@ -22,8 +22,8 @@ pub(crate) fn seal(key: &[u8], nonce: [u8; 12], bytes: &mut [u8]) -> Result<[u8;
     })
 }
 
-/// Decrypts `bytes`, and says whether they were sealed under this key and with this nonce, and are as they were. If not,
-/// they are not defined.
+/// Decrypts `bytes`. Returns whether they were sealed under this key with this nonce, and are unchanged. If not, their content
+/// is not defined.
 ///
 /// # Errors
 /// As [`seal`].

@@ -1,4 +1,4 @@
-//! [`AnyVault`]: several vaults, any of which opens what is protected by each.
+//! [`AnyVault`]: several vaults as one, each for the volumes that it protects.
 
 use core::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +9,13 @@ use super::key_id::KeyId;
 use super::key_vault::{KeyVault, WrappedDek};
 use crate::{Error, Result, Secret, VaultFailure};
 
-/// Several vaults as one: it unwraps what any of them has wrapped, so that a volume with a token for each opens while one of
-/// them can be reached.
+/// Several vaults as one: it unwraps a DEK that any of them has wrapped, so that a volume with a token for each opens while one
+/// of them can be reached.
 ///
 /// A vault that fails to answer isn't asked again for a while, 1 s at first and at most 60 s: until then it costs no time.
-/// What a vault answers about a key is no such failure. New DEKs are wrapped by the first vault; give a volume the others by
-/// [`Volume::add_protector`](crate::Volume::add_protector). To have several vaults at once open a volume, and not one of
-/// them alone, take the crate `atrest-quorum`.
+/// A vault's refusal of a key is an answer, not such a failure. The first vault wraps new DEKs; add the others to a volume with
+/// [`Volume::add_protector`](crate::Volume::add_protector). If several vaults together should open a volume, and none of them
+/// alone, use the crate `atrest-quorum`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -98,7 +98,8 @@ impl Member {
         answer
     }
 
-    /// Whoever passes after a failure is the only one for a while: the others needn't all wait for a vault that is still down.
+    /// Lets one call pass once the time after a failure is over, and refuses others for another while, so that they don't all wait
+    /// for a vault that is still down.
     fn pass(&self, now: Instant) -> Result<()> {
         let mut before = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(failed) = &mut *before else { return Ok(()) };

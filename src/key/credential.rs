@@ -39,7 +39,7 @@ pub enum Credential<'a> {
     #[cfg(feature = "bitlocker")]
     StartupKeyBytes(&'a [u8]),
     /// The clear key of a BitLocker volume whose protection is suspended: it lies on the volume itself. It also stands for no
-    /// key at all, of a volume that Windows has decrypted and not yet given up.
+    /// key at all, for a volume that Windows has decrypted but not yet converted back.
     #[cfg(feature = "bitlocker")]
     ClearKey,
 }
@@ -71,7 +71,7 @@ pub enum Protector<'a> {
 pub(crate) enum Passphrase<'a> {
     Given(&'a [u8]),
     Read(Zeroizing<Vec<u8>>),
-    /// What a file of another format holds.
+    /// The content of a file in another format.
     #[cfg(feature = "bitlocker")]
     File(Secret),
 }

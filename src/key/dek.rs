@@ -86,7 +86,7 @@ impl Dek {
         Ok(self.key.expose())
     }
 
-    /// Takes bytes that a vault, or the caller of `hazmat`, vouches for.
+    /// Makes a DEK of bytes from a vault, or from the caller of `hazmat`.
     #[inline]
     pub(crate) fn from_secret(algorithm: DekAlgorithm, key: Secret) -> Result<Self> {
         self_test::hkdf()?;
@@ -108,7 +108,7 @@ impl Dek {
         &self.key
     }
 
-    /// Derives a 32-byte key for another use than sectors: HKDF-SHA-256 of the DEK, without salt, with `info` (RFC
+    /// Derives a 32-byte key for a use other than sectors: HKDF-SHA-256 of the DEK, without salt, with `info` (RFC
     /// 5869).
     pub(crate) fn derive(&self, info: &str) -> Secret {
         let mut derived = Secret::zeroed(32);

@@ -1,8 +1,8 @@
-//! What a data encryption key is for.
+//! The algorithms of data encryption keys.
 
 use crate::cipher::{BlockCipher, CipherSpec, Mode};
 
-/// Defines the algorithms: the number in envelopes, the name, the length of the key in bytes, and what it is for.
+/// Defines the algorithms: the number in envelopes, the name, the length of the key in bytes, and its purpose.
 macro_rules! algorithms {
     ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $algorithm:ident: $code:literal, $name:literal, $len:literal, $purpose:expr;)*) => {
         /// The algorithm that a DEK is used with.

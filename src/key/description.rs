@@ -91,8 +91,8 @@ impl KeyDescription {
         }
     }
 
-    /// Whether this version of a key is later than another one, `Equal` if nothing tells: both were made within one second, and
-    /// the vault doesn't number them. `None` if the vault doesn't report their times either.
+    /// Compares the ages of this version and another one of a key. It is `Equal` if both were made within one second, and the vault
+    /// doesn't number them; `None` if the vault doesn't report their times either.
     #[cfg(feature = "managed")]
     pub(crate) fn age(&self, other: &Self) -> Option<core::cmp::Ordering> {
         let numbered = self.sequence.zip(other.sequence);

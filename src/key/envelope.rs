@@ -48,9 +48,9 @@ impl Envelope {
     /// The most bytes that an envelope can have.
     pub const MAX_LEN: usize = FIXED + 1024 + super::MAX_WRAPPED + MAX_CONTEXT + MAC;
 
-    /// Has `vault` wrap `dek` under the latest version of its key `key`, bound to `context`.
+    /// Asks `vault` to wrap `dek` under the latest version of its key `key`, bound to `context`.
     ///
-    /// `context` identifies what the DEK is for, such as a disk's id: 0 to [`MAX_CONTEXT`] bytes, stored in the clear.
+    /// `context` identifies the user of the DEK, such as a disk by its id: 0 to [`MAX_CONTEXT`] bytes, stored in the clear.
     ///
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::ContextLength`]; [`Error::UnsupportedAlgorithm`] unless the DEK is for XTS or CTR;
@@ -66,7 +66,7 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Has `vault` unwrap the DEK.
+    /// Asks `vault` to unwrap the DEK.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] if the envelope is bound to another context than `context` (then the vault isn't
@@ -119,7 +119,7 @@ impl Envelope {
     /// Reads the bytes of [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
-    /// [`Error::InvalidEnvelope`], with a text that says what is wrong; [`Error::UnsupportedAlgorithm`].
+    /// [`Error::InvalidEnvelope`], with a text that names the defect; [`Error::UnsupportedAlgorithm`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let bad = |text: String| Error::InvalidEnvelope(text);
         let len = bytes.len();

@@ -28,11 +28,11 @@ pub fn dek_from_bytes_for(algorithm: DekAlgorithm, bytes: &[u8]) -> Result<Dek> 
     Dek::from_secret(algorithm, Secret::copy_from(bytes))
 }
 
-/// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash; and as often as the key is longer than the
-/// hash, the hash of one more letter `A` and the passphrase.
+/// Makes the DEK that `cryptsetup open --type plain` makes from a passphrase. The key begins with the hash of the passphrase. While
+/// it is longer, the hash of the passphrase with one more letter `A` before it follows.
 ///
-/// A hash costs whoever guesses passphrases next to nothing, and there is no salt. `cryptsetup` has had `ripemd160` as its
-/// default, which needs the feature `legacy`, and since 2.7 `sha256`. It takes a key file without a hash
+/// Guessing passphrases costs an attacker next to nothing, because a hash is fast and there is no salt. The default hash of
+/// `cryptsetup` was `ripemd160`, which needs the feature `legacy`; since 2.7 it is `sha256`. It takes a key file without a hash
 /// ([`dek_from_bytes_for`]), and cuts a passphrase at the end of its line.
 ///
 /// # Errors

@@ -54,7 +54,7 @@ pub enum KdfKind {
     Argon2id,
 }
 
-/// The most that reading a header may cost. Without limits, anybody who can write to the disk could ask for a
+/// The limits for the costs of reading a header. Without limits, anybody who can write to the disk could ask for a
 /// derivation that never ends: a denial of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfLimits {

@@ -52,7 +52,7 @@ impl KeyId {
         &self.version
     }
 
-    /// As `Display` has it, in one allocation.
+    /// The output of `Display`, in one allocation.
     pub(crate) fn url(&self) -> String {
         [&self.vault, "/keys/", &self.key, "/", &self.version].concat()
     }

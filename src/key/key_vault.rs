@@ -18,8 +18,8 @@ pub trait KeyVault: Send + Sync {
     /// Wraps `dek` under the latest enabled version of the key named `key`.
     ///
     /// # Errors
-    /// [`Error::KeyRefused`] when the key may not be used; any other, such as [`Error::Vault`] with what went wrong, counts as
-    /// an outage.
+    /// [`Error::KeyRefused`] when the key may not be used; any other, such as [`Error::Vault`] with the cause, counts as an
+    /// outage.
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
 
     /// Wraps `dek` under one version of a key, the latest or another.
@@ -46,9 +46,9 @@ pub trait KeyVault: Send + Sync {
     /// it; otherwise the DEK.
     ///
     /// # Errors
-    /// [`Error::UnwrapFailed`] for all that is wrong with these bytes (altered, of a wrong length, for another algorithm):
-    /// whoever writes a header chooses them, so that such an answer must not look like an outage of the vault.
-    /// Otherwise as [`wrap`](Self::wrap).
+    /// [`Error::UnwrapFailed`] for every defect of these bytes (altered, of a wrong length, for another algorithm). An attacker
+    /// who writes a header chooses them, so this answer must not look like an outage of the vault. Otherwise as
+    /// [`wrap`](Self::wrap).
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
 
     /// Describes a version of a key: the operation `get`. Without a version, it describes the one that
@@ -57,7 +57,7 @@ pub trait KeyVault: Send + Sync {
     ///
     /// # Errors
     /// [`Error::KeyRefused`] for a key that is missing or deleted, where access is denied, and, without a version, where none is
-    /// enabled; [`Error::Vault`] with what went wrong.
+    /// enabled; [`Error::Vault`] with the cause.
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
         let _ = (key, version);
         Ok(None)
@@ -76,7 +76,7 @@ pub struct WrappedDek {
 }
 
 impl WrappedDek {
-    /// Has `vault` wrap a DEK, then unwrap it as a check: a wrapped key that can't be unwrapped is lost data.
+    /// Asks `vault` to wrap a DEK, then to unwrap it as a check: a wrapped key that can't be unwrapped is lost data.
     pub(crate) fn wrap(vault: &dyn KeyVault, key: &str, dek: &Dek) -> Result<Self> {
         KeyId::check_name("key", key)?;
         let wrapped = vault.wrap(key, dek.secret())?;
@@ -92,7 +92,7 @@ impl WrappedDek {
         }
     }
 
-    /// Has `vault` unwrap a DEK, and checks the length of its answer. `None` means that another vault wrapped it. A
+    /// Asks `vault` to unwrap a DEK, and checks the length of its answer. `None` means that another vault wrapped it. A
     /// wrong wrapped key or algorithm is an error made by `altered`, because the vault isn't at fault for its input.
     pub(crate) fn unwrap(
         &self,

@@ -20,9 +20,9 @@ use crate::latch::{Algorithm, unhex};
 /// Tests every algorithm, and every kernel that this CPU supports, against published vectors in both directions, even
 /// if it was tested before.
 ///
-/// Each is tried before its first use in a process anyhow; this is for a service that wants to know when it starts, or from
-/// time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tried pairwise when they are generated and
-/// imported; one that is imported and fails is refused by itself.
+/// Each algorithm is tested before its first use in a process anyway. Call this in a service that wants to know at its start, or
+/// from time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tested pairwise when they are generated and
+/// imported; a failure of an imported key refuses only that key.
 ///
 /// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives
 /// nothing.
@@ -90,7 +90,7 @@ pub(super) fn argon2id() -> Result<()> {
     Algorithm::Argon2id.check(argon2id_is_right)
 }
 
-/// An algorithm, and what tries it.
+/// An algorithm and its test.
 #[cfg(feature = "std")]
 type Test = (Algorithm, fn() -> bool);
 

@@ -51,7 +51,7 @@ impl FileVault {
         self.archive_from(0, |_| to.as_ref().to_owned()).map(drop)
     }
 
-    /// Archives the log if it has at least so many bytes, and says whether it did. `name` gets the head of the log.
+    /// Archives the log if it has at least `least` bytes, and returns whether it did. `name` gets the head of the log.
     fn archive_from(&self, least: u64, name: impl FnOnce(AuditHead) -> PathBuf) -> Result<bool> {
         let store = &self.store;
         let _lock = store.file.lock()?;
@@ -79,18 +79,18 @@ impl FileVault {
         archived.inspect_err(|_| drop(std::fs::remove_file(&to)))
     }
 
-    /// Archives the log if it has grown beyond what this handle allows. A use has been logged and is answered, whatever comes
-    /// of that.
+    /// Archives the log if it has grown beyond this handle's limit. A failure is only logged as a warning, because the use has been
+    /// recorded and is to be answered.
     pub(super) fn rotate_audit(&self) {
         let Some(limit) = self.rotate_audit_at else { return };
         let (store, len) = (&self.store, self.store.audit.len());
-        // Otherwise a thread is at it.
+        // If the lock is taken, another thread is archiving it.
         let Some(mut due) = store.rotation_due.try_lock().ok().filter(|due| len >= limit.max(**due)) else { return };
         let name = |head: AuditHead| fs::beside(self.path(), &format!(".audit.{:020}", head.seq()));
         match self.archive_from(limit, name) {
             Ok(_) => *due = 0,
             Err(e) => {
-                // Not for each use from now on.
+                // Don't try again at each use.
                 *due = len + limit / 8;
                 tell!(warn, "the audit log of the vault {} was not archived: {e:#}", self.path().display());
             }

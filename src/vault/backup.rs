@@ -35,7 +35,7 @@ impl FileVault {
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         let store = &self.store;
         let _lock = store.file.lock()?;
-        // What is copied is verified: a copy of a damaged vault isn't one.
+        // Verify the text first: a copy of a damaged vault is no backup.
         let text = store.file.text()?;
         let sealed = Sealed::parse(&text).map_err(Error::DamagedVault)?;
         sealed.verify(&self.root())?;
@@ -51,8 +51,8 @@ impl FileVault {
         })
     }
 
-    /// Reads the properties of a vault file without opening it. **Nothing but a checksum vouches for them:** anyone who can
-    /// write to the file can write them.
+    /// Reads the properties of a vault file without opening it. **Only a checksum protects them:** anyone who can write to the
+    /// file can change them.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotAVault`]; [`Error::DamagedVault`]; [`Error::Io`].

@@ -57,18 +57,18 @@ pub(super) struct Named<V> {
     pub(super) next_version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<DeletedRecord>,
-    /// What was purged keeps only its name and `next_version`, so that no URL ever names two keys, or two values.
+    /// Whether it was purged. Then it keeps only its name and `next_version`, so that no URL ever names two keys, or two values.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(super) purged: bool,
     pub(super) versions: Vec<V>,
 }
 
 pub(super) type KeyRecord = Named<VersionRecord>;
-/// None of its versions changes its value.
+/// A secret. The value of a version never changes.
 pub(super) type SecretRecord = Named<SecretVersionRecord>;
 
 impl<V> Named<V> {
-    /// One without versions.
+    /// A record without versions.
     pub(super) fn new(name: &str) -> Self {
         Named { name: name.into(), next_version: 1, deleted: None, purged: false, versions: Vec::new() }
     }
@@ -83,7 +83,7 @@ impl<V> Named<V> {
         self.deleted = Some(DeletedRecord { at, until });
     }
 
-    /// Whether purge protection keeps it still, in a vault that has it.
+    /// Whether its retention isn't over, so that purge protection would still keep it.
     pub(super) fn is_retained(&self, now: u64) -> bool {
         self.deleted.is_some_and(|deleted| now < deleted.until)
     }
@@ -201,7 +201,7 @@ impl Body {
         }
     }
 
-    /// Lets [`key`](Self::key) find a name without looking at each.
+    /// Builds the index by which [`key`](Self::key) finds a name without looking at each.
     pub(super) fn index(&mut self) {
         let mut places: Vec<u32> = (0..self.keys.len() as u32).collect();
         // A stable sort: of two keys with one name the first is found, with the index and without.
@@ -211,7 +211,7 @@ impl Body {
 
     /// A key in any state, purged ones included.
     pub(super) fn key(&self, name: &str) -> Option<&KeyRecord> {
-        // Keys are added, never removed or renamed, so that an index of as many keys is theirs.
+        // Keys are added, never removed or renamed, so an index of the same length is up to date.
         if self.by_name.len() != self.keys.len() {
             return self.keys.iter().find(|key| key.name == name);
         }
@@ -220,18 +220,18 @@ impl Body {
         self.by_name.get(first).map(|&place| key(place)).filter(|key| key.name == name)
     }
 
-    /// The version of the format that a file with such a root has, and no secrets.
+    /// The version of the format for a file with this root and without secrets.
     fn version_with(root: &RootRecord) -> u32 {
         if root.is_of_version_4() { 4 } else { 3 }
     }
 
-    /// Takes the version of the format that has all that this has. A release that doesn't know it refuses the file, where it
-    /// would drop what it can't read.
+    /// Sets the lowest version of the format that has all parts of this body. A release that doesn't know this version refuses the
+    /// file, and doesn't silently drop the parts that it can't read.
     pub(super) fn set_version(&mut self) {
         self.version = if self.secrets.is_empty() { Self::version_with(&self.root) } else { VERSION };
     }
 
-    /// Counts the file that is written next.
+    /// Advances the generation for the next file.
     pub(super) fn count_change(&mut self) -> Result<()> {
         let used_up =
             || Error::Vault("its file has used up its generations; make a new vault and re-wrap under it".into());

@@ -1,4 +1,4 @@
-//! Another passphrase or root key file for a vault that exists.
+//! Changing the passphrase or root key file of a vault.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,14 +12,15 @@ use crate::{Error, Result};
 
 impl FileVault {
     /// Gives the vault another passphrase or root key file; `kdf` is as in [`VaultOptions::kdf`](super::VaultOptions::kdf),
-    /// and `None` for what a new vault has now. The same passphrase with another `kdf` moves the vault from Argon2id to
-    /// PBKDF2, or back. Keys, grants and the log stay, and so does what was wrapped.
+    /// and `None` takes the default of a new vault. The same passphrase with another `kdf` moves the vault from Argon2id to
+    /// PBKDF2, or back. Keys, grants, the log and wrapped keys stay valid.
     ///
-    /// This handle and its clones go on. Others that have the vault open, in this process and in others, are refused with
-    /// [`Error::DamagedVault`] until they open it anew. Killed at any instant, the vault opens by the old or by the new one.
+    /// This handle and its clones go on. Other handles of the vault, in this process and in others, are refused with
+    /// [`Error::DamagedVault`] until they open it anew. If this is killed at any instant, the vault opens by the old or the new
+    /// passphrase or key file.
     ///
-    /// **A copy of the file from before opens by the old one**, and holds the same keys. If somebody may have both, rotate the
-    /// keys and put all that is under the old versions under the new ones.
+    /// **An older copy of the file still opens by the old one**, and holds the same keys. If somebody may have both, rotate the
+    /// keys, and re-wrap everything under the old versions.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a passphrase, root key file or cost out of bounds; [`Error::NotApproved`];
@@ -28,7 +29,7 @@ impl FileVault {
     pub fn change_unlock(&self, unlock: Unlock<'_>, kdf: Option<Kdf>) -> Result<()> {
         self.reload()?;
         let old = self.root();
-        // Before the lock: nobody else waits for the KDF.
+        // Derive before taking the lock, so that nobody else waits for the KDF.
         let (record, new) = old.replaced(unlock, kdf)?;
         let store = &self.store;
         let _lock = store.file.lock()?;
@@ -44,7 +45,7 @@ impl FileVault {
         body.root = record;
         body.set_version();
         body.audit = log.record(&body.audit);
-        // Nobody sees the one without the other, nor the file without both.
+        // Lock both, so that no thread sees one changed without the other, or the file without both.
         let mut held = store.held.write().unwrap_or_else(PoisonError::into_inner);
         let mut root = store.root.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = body.count_change().and_then(|()| store.file.replace(&body.seal(&new)));

@@ -66,7 +66,7 @@ impl VaultFile {
         std::fs::symlink_metadata(&self.path).is_ok()
     }
 
-    /// Whether there is a copy. It may be all that is left of a vault.
+    /// Whether there is a copy, which may be the last remains of a vault.
     pub(super) fn has_copy(&self) -> bool {
         std::fs::symlink_metadata(beside(&self.path, ".bak")).is_ok()
     }
@@ -76,9 +76,9 @@ impl VaultFile {
         read_bounded(&self.path, MAX_FILE).map_err(|e| fs::error_at(&self.path, VAULT, "reading the vault", e))
     }
 
-    /// Reads the file. The stamp tells later whether the file is still this one; `None` if it was written to just now.
+    /// Reads the file. The stamp later shows whether the file is still the same; `None` if it was written to just now.
     pub(super) fn read(&self) -> Result<(Sealed, Option<Stamp>)> {
-        // For the checksum. A process that computes wrongly must not call a file damaged.
+        // Test the hash of the checksum: a process that computes wrongly must not report a file as damaged.
         self_test::hash(HashAlgorithm::Sha256)?;
         let copy = beside(&self.path, ".bak");
         let intact = || read_bounded(&copy, MAX_FILE).is_ok_and(|text| Sealed::parse(&text).is_ok());
@@ -88,7 +88,7 @@ impl VaultFile {
         let read = || {
             let (file, found) = fs::open_found(OpenOptions::new().read(true), &self.path, Links::Refuse)?;
             let before = Attributes::of(&found);
-            // Asked before the first byte is read: a write after that is then told by its time.
+            // Ask before the first byte is read: the time of change then reveals a later write.
             let settled = before.is_some_and(|before| before.is_settled());
             let text = read_open(&file, MAX_FILE)?;
             let after = Attributes::of(&file.metadata()?);
@@ -115,7 +115,7 @@ impl VaultFile {
     /// Writes the file and its copy for the first time. The lock must be held.
     pub(super) fn create(&self, text: &[u8]) -> Result<()> {
         self.replace(text).inspect_err(|_| {
-            // Neither existed before, and one alone would block the next attempt.
+            // Neither file existed before, and one alone would block the next attempt.
             let _ = std::fs::remove_file(&self.path);
             let _ = std::fs::remove_file(beside(&self.path, ".bak"));
         })

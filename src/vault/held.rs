@@ -1,4 +1,4 @@
-//! What a handle holds of its vault's file, and how it tells that the file is still that.
+//! The content of the vault's file that a handle holds, and the check that the file is unchanged.
 
 use core::ops::Deref;
 use std::fs::{File, Metadata, OpenOptions};
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::body::Body;
 use crate::fs::{self, Links};
 
-/// Whether a file is trusted that was written to just now. Only in this crate's own tests: they try that the last line tells
-/// every change by itself.
+/// Whether to trust a file that was written to just now. It is true only in this crate's own tests, which check that the last line
+/// alone reveals every change.
 #[cfg(unix)]
 const TRUST_AT_ONCE: bool = cfg!(test);
 
@@ -35,20 +35,20 @@ impl Deref for Held {
     }
 }
 
-/// What tells a file from each other one that may take its place.
+/// Distinguishes a file from any other that may take its place.
 ///
-/// **Why that is sound.** A vault's writer replaces the file by a rename, and each of its files has another last line, because
+/// **Why this is sound.** A vault's writer replaces the file by a rename, and each of its files has a different last line, because
 /// the MAC there covers the whole body with its generation. That line is read anew for each use, from the file that the path
-/// names at that moment. So a sound file with other content is seen at once, however it came there and whatever its times
-/// and its inode are: by a rename, by a copy over it within one tick of the clock, or on another machine. The file is opened,
-/// not only looked up, since network file systems ask their server when a file is opened.
+/// names at that moment. So a sound file with other content is noticed at once, whatever its times and its inode are, and however
+/// it came there: by a rename, by a copy over it within one tick of the clock, or on another machine. The file is opened, not only
+/// looked up, since network file systems ask their server when a file is opened.
 ///
-/// What is left is a file that is no vault's: altered bytes before the same last line. Each write to a file and each rename
-/// sets its time of change (`ctime`), which no call can set back. The stamp is only made where that time lies so far back that
-/// a later write gets another one ([`is_settled`](Attributes::is_settled)). Until then the file is read and verified for each
-/// use. So such a file is refused as ever, but for one whose bytes change without the file system's clock: by stores through a
-/// mapping that was written to before, by writes to the disk below, or with the clock set back. Whoever does
-/// that gains nothing: the handle goes on by the newest body that it has verified, and reads no byte of theirs.
+/// The remaining case is a file that no vault wrote: altered bytes before the same last line. Each write to a file and each rename
+/// sets its time of change (`ctime`), which no call can set back. The stamp is only made if that time lies so far back that a
+/// later write gets another one ([`is_settled`](Attributes::is_settled)). Until then the file is read and verified for each use.
+/// So such a file is refused as before, except one whose bytes change without the file system's clock: by stores through a mapping
+/// that was written to before, by writes to the disk below, or with the clock set back. An attacker who does that gains nothing:
+/// the handle goes on with the newest body that it has verified, and reads none of the altered bytes.
 pub(super) struct Stamp {
     attributes: Attributes,
     /// The last line.
@@ -56,8 +56,8 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a file whose text was read from one open file with these attributes before and after. `None`: it can't
-    /// be told from a file that is written to later.
+    /// The stamp of a text read from one open file with these attributes before and after. `None`: a later write to the file
+    /// couldn't be noticed.
     pub(super) fn new(
         before: Option<Attributes>,
         after: Option<Attributes>,
@@ -71,7 +71,7 @@ impl Stamp {
         Some(Stamp { attributes, end: text[end..].to_vec() })
     }
 
-    /// Whether the file at a path is the one that was read. It takes the same time for each length of the file.
+    /// Whether the file at a path is the one that was read. The time doesn't depend on the length of the file.
     pub(super) fn is_of(&self, path: &Path) -> bool {
         let is_same = |(file, found): (File, Metadata)| {
             let from = self.attributes.len.checked_sub(self.end.len() as u64)?;
@@ -79,13 +79,13 @@ impl Stamp {
             (Attributes::of(&found)? == self.attributes && fs::read_exact_at(&file, &mut end, from).is_ok())
                 .then_some(end)
         };
-        // Any doubt, and any error, is for who reads the whole file.
+        // In any doubt, and after any error, the caller reads the whole file.
         let found = fs::open_found(OpenOptions::new().read(true), path, Links::Refuse).ok();
         found.and_then(is_same).is_some_and(|end| end == self.end)
     }
 }
 
-/// What the operating system tells of an open file.
+/// The attributes of an open file, from the operating system.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attributes {
     device: u64,
@@ -97,7 +97,7 @@ pub(super) struct Attributes {
 
 #[cfg(unix)]
 impl Attributes {
-    /// `None`: the system doesn't tell.
+    /// `None`: the system doesn't report them.
     pub(super) fn of(found: &Metadata) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         Some(Attributes {
@@ -109,8 +109,8 @@ impl Attributes {
         })
     }
 
-    /// Whether a write from now on gives the file another time of change. File systems keep it in ticks of their clock:
-    /// up to 10 ms on Linux, and 1 or 2 s where nothing finer than a millisecond is stored.
+    /// Whether a write from now on gives the file another time of change. File systems round that time to ticks of their clock:
+    /// up to 10 ms on Linux, and 1 or 2 s where they store nothing finer than a millisecond.
     pub(super) fn is_settled(&self) -> bool {
         use std::time::{Duration, SystemTime};
         let (seconds, nanos) = self.changed;
@@ -123,7 +123,7 @@ impl Attributes {
     }
 }
 
-/// Other systems tell no time of change: there the file is read for each use.
+/// Other systems report no time of change, so the file is read for each use.
 #[cfg(not(unix))]
 impl Attributes {
     pub(super) fn of(_: &Metadata) -> Option<Self> {

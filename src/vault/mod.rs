@@ -47,8 +47,8 @@ const MAX_KEYS: usize = 10_000;
 /// The longest DEK, in bytes.
 const LONGEST_DEK: usize = 64;
 
-/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase (Argon2id or PBKDF2) or a key
-/// file gives. Keys are AES-256, and with the feature `rsa` RSA too.
+/// A vault in a file: named keys with versions, each wrapped under a root key, which comes from a passphrase (by Argon2id or
+/// PBKDF2) or a key file. Keys are AES-256, and with the feature `rsa` RSA too.
 ///
 /// A version wraps and unwraps while it is enabled and valid; a deleted key can be recovered until it is purged. Anyone
 /// who can open the vault is its owner. Others use it through [`as_identity`](Self::as_identity), within their
@@ -93,14 +93,15 @@ struct Store {
     file: VaultFile,
     id: String,
     uuid: String,
-    /// Others once the passphrase or the root key file was changed.
+    /// The keys from the root key. A change of the passphrase or root key file replaces them.
     root: RwLock<Arc<RootKeys>>,
     /// The process that opened it.
     process: u32,
-    /// What the file had when it was last read.
+    /// The content of the file when it was last read.
     held: RwLock<Held>,
     audit: AuditWriter,
-    /// The length from which on the log is archived by itself, where that is more than a handle's own limit. Locked meanwhile.
+    /// The length from which on the log is archived automatically, if that is more than a handle's own limit. It is locked while a
+    /// thread archives the log.
     rotation_due: Mutex<u64>,
 }
 
@@ -167,7 +168,7 @@ impl FileVault {
     /// Opens a vault.
     ///
     /// # Errors
-    /// [`Error::WrongVaultPassphrase`]; [`Error::DamagedVault`], with a text that says what is damaged and whether the
+    /// [`Error::WrongVaultPassphrase`]; [`Error::DamagedVault`], with a text that names the damage and says whether the
     /// copy is intact; [`Error::NotFound`], also for the root key file; [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
         let file = VaultFile::at(path.as_ref());
@@ -186,7 +187,7 @@ impl FileVault {
         FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false, rotate_audit_at: None }
     }
 
-    /// The same vault with another clock. The clock decides what has expired, and gives the times in the audit log.
+    /// The same vault with another clock. The clock decides which versions have expired, and gives the times in the audit log.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
@@ -199,9 +200,9 @@ impl FileVault {
         self
     }
 
-    /// The same vault, but its audit log is archived whenever a use finds it to have at least so many bytes, and at least 64 KiB:
-    /// as by [`archive_audit`](Self::archive_audit), into `NAME.audit.` and the number of the last entry, with 20 digits. The use
-    /// that finds it waits for that, and is answered whether it succeeds or not.
+    /// The same vault, but a use that finds the audit log to have at least `bytes` bytes, and at least 64 KiB, archives it: as by
+    /// [`archive_audit`](Self::archive_audit), into `NAME.audit.` and the number of the last entry, with 20 digits. That use waits
+    /// for it, and is answered whether it succeeds or not.
     pub fn with_audit_rotation(mut self, bytes: u64) -> Self {
         self.rotate_audit_at = Some(bytes.max(64 << 10));
         self
@@ -257,7 +258,7 @@ impl FileVault {
         Ok(())
     }
 
-    /// Makes sure that what is held is what the file has now. Only a file that changed is read.
+    /// Makes sure that the held body is that of the current file. Only a changed file is read.
     fn reload(&self) -> Result<()> {
         self.check_process()?;
         let stamp = self.body().stamp.clone();
@@ -274,7 +275,7 @@ impl FileVault {
         Ok(())
     }
 
-    /// Before any lock: in a child of the process that opened it, one may be held for ever.
+    /// Refuses a child of the process that opened the vault. Call it before taking a lock, which may be held for ever there.
     fn check_process(&self) -> Result<()> {
         if self.store.process == process_generation() { Ok(()) } else { Err(Error::Forked) }
     }
@@ -285,7 +286,7 @@ impl FileVault {
 
     fn read_stamped(&self) -> Result<(Body, Option<Stamp>)> {
         self.check_process()?;
-        // Taken before the file is read: what this handle holds was in the file by then.
+        // Take this before reading the file: the body that this handle holds was in the file by then.
         let seen = self.body().generation;
         let root = self.root();
         let read = |root: &RootKeys| -> Result<_> {
@@ -293,7 +294,7 @@ impl FileVault {
             Ok((sealed.verify(root)?, stamp))
         };
         let (body, stamp) = match read(&root) {
-            // A clone of this handle has just changed it: what is in the file now is under that.
+            // A clone of this handle has just changed the root, and the file is under the new one.
             Err(_) if !Arc::ptr_eq(&root, &self.root()) => read(&self.root())?,
             read => read?,
         };
@@ -383,7 +384,7 @@ impl FileVault {
         self.log_use(used, |body, used| body.check_access(identity, operation, key).and_then(|()| act(body, used)))
     }
 
-    /// Acts by what is held, and logs the outcome before it is returned.
+    /// Acts on the held body, and logs the outcome before returning it.
     fn log_use<T>(&self, mut used: Use, act: impl FnOnce(&Body, &mut Use) -> Result<T>) -> Result<(T, AuditHead)> {
         let result = act(&self.body(), &mut used);
         let outcome = audit::outcome(&result);

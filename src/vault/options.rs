@@ -54,7 +54,7 @@ impl VaultOptions {
         self
     }
 
-    /// For at least how many days a deleted key can be recovered: 7 to 90.
+    /// The least number of days for which a deleted key can be recovered: 7 to 90.
     pub fn retention_days(mut self, days: u32) -> Self {
         self.retention_days = Some(days);
         self
@@ -74,14 +74,14 @@ impl VaultOptions {
         self
     }
 
-    /// What a passphrase costs to try by Argon2id.
+    /// The cost of Argon2id for each attempt at the passphrase.
     pub fn kdf_cost(self, cost: KdfCost) -> Self {
         self.kdf(cost.into())
     }
 
-    /// What a passphrase is stretched by, and what that costs: Argon2id in the bounds of [`KdfCost`], or PBKDF2 with SHA-256 or
-    /// SHA-512 and 1000 to 10,000,000 iterations. Otherwise it is Argon2id at [`KdfCost::default`]; or where
-    /// [approved](crate::approval) algorithms only are taken, PBKDF2 with SHA-256 and 600,000 iterations.
+    /// The key derivation for the passphrase and its cost: Argon2id in the bounds of [`KdfCost`], or PBKDF2 with SHA-256 or
+    /// SHA-512 and 1000 to 10,000,000 iterations. The default is Argon2id at [`KdfCost::default`]; if the process takes
+    /// [approved](crate::approval) algorithms only, it is PBKDF2 with SHA-256 and 600,000 iterations.
     pub fn kdf(mut self, kdf: Kdf) -> Self {
         self.kdf = Some(kdf);
         self
@@ -128,7 +128,7 @@ pub struct VaultProperties {
     pub region: Option<String>,
     /// Its tenant, if one was given.
     pub tenant: Option<String>,
-    /// For at least how many days a deleted key can be recovered.
+    /// The least number of days for which a deleted key can be recovered.
     pub retention_days: u32,
     /// Whether a deleted key can't be purged during its retention.
     pub purge_protection: bool,
@@ -152,7 +152,7 @@ impl VersionChange {
         Self::default()
     }
 
-    /// The period of validity of a version that had this one.
+    /// The new period of validity of a version with this one.
     pub(super) fn period(&self, not_before: Option<u64>, expires: Option<u64>) -> Result<(Option<u64>, Option<u64>)> {
         let period = (self.not_before.unwrap_or(not_before), self.expires.unwrap_or(expires));
         match period {

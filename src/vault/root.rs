@@ -86,10 +86,10 @@ enum Pbkdf2Hash {
 }
 
 impl Pbkdf2Cost {
-    /// What OWASP's cheat sheet on storing passwords asks for (2023): a tenth of a second.
+    /// The cost that OWASP's cheat sheet on storing passwords recommends (2023): a tenth of a second.
     const DEFAULT: key::Kdf = key::Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 600_000 };
 
-    /// At least what SP 800-132, 5.2, demands, and at most some seconds of one CPU.
+    /// Checks the bounds: the least is the demand of SP 800-132, 5.2, and the most takes some seconds of one CPU.
     fn check(self) -> Result<Self> {
         if !(1000..=10_000_000).contains(&self.iterations) {
             let text = format!("{} iterations of PBKDF2 are out of bounds: 1000 to 10,000,000", self.iterations);
@@ -107,14 +107,14 @@ impl Pbkdf2Cost {
     }
 }
 
-/// How the root key comes about, as the file says it.
+/// The parameters of the root key, as stored in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RootRecord {
     #[serde(flatten)]
     kdf: Kdf,
     salt: String,
     verifier: String,
-    /// The key of the log, wrapped as a KEK is, once the root key is another than the log began with.
+    /// The key of the log, wrapped like a KEK. It exists once the root key has changed since the log began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     audit_key: Option<String>,
 }
@@ -128,14 +128,14 @@ enum Kdf {
 }
 
 impl RootRecord {
-    /// Whether version 3 of the format has no such root.
+    /// Whether this root needs version 4 of the format.
     pub(super) fn is_of_version_4(&self) -> bool {
         self.audit_key.is_some() || matches!(self.kdf, Kdf::Pbkdf2(_))
     }
 }
 
 impl Kdf {
-    /// How a passphrase is to be stretched.
+    /// Chooses the key derivation of a new passphrase.
     fn new(kdf: Option<key::Kdf>) -> Result<Self> {
         let default = || if is_approved_only() { Pbkdf2Cost::DEFAULT } else { KdfCost::default().into() };
         let kdf = match kdf.unwrap_or_else(default) {
@@ -163,7 +163,7 @@ impl Kdf {
         }
     }
 
-    /// What stretches a passphrase, if one opens the vault.
+    /// The key derivation for the passphrase; `None` if a key file opens the vault.
     fn stretches(&self) -> Option<key::Kdf> {
         match self {
             Kdf::Argon2id(cost) => Some((*cost).into()),
@@ -197,7 +197,7 @@ impl RootKeys {
         Ok((RootRecord { kdf, salt: salt.clone(), verifier, audit_key: None }, root.keys(salt)))
     }
 
-    /// As [`new`](Self::new), in place of these: the log goes on under its key.
+    /// As [`new`](Self::new), to replace these keys. The log keeps its key.
     pub(super) fn replaced(&self, unlock: Unlock<'_>, kdf: Option<key::Kdf>) -> Result<(RootRecord, Self)> {
         let (mut record, mut keys) = Self::new(unlock, kdf)?;
         record.audit_key = Some(keys.wrap_kek(KeyKind::Aes256, &self.audit)?);
@@ -205,7 +205,7 @@ impl RootKeys {
         Ok((record, keys))
     }
 
-    /// Whether these are the keys of a record's root, as far as that can be told without its secret.
+    /// Whether these seem to be the keys of a record's root, by its salt.
     pub(super) fn are_of(&self, record: &RootRecord) -> bool {
         self.salt == record.salt
     }
@@ -296,7 +296,7 @@ impl RootKey {
     }
 }
 
-/// What is said of a vault whose passphrase is stretched by Argon2id.
+/// The reason in the approval of a vault whose passphrase is stretched by Argon2id.
 const HOW_TO_APPROVE: &str =
     "no publication of NIST's has it; `FileVault::change_unlock` moves a vault's passphrase to PBKDF2";
 

@@ -35,7 +35,7 @@ impl RsaKey {
         let failed = |_| Error::Vault(format!("AWS-LC could not generate an {} key", kind.name()).into());
         let key = PrivateDecryptingKey::generate(size).map_err(failed)?;
         let pair = RsaKey(key);
-        // What makes a wrong pair makes another, or computes wrongly: nothing is to be trusted to it any more.
+        // Code that makes a wrong pair may make another, or compute wrongly, so its failure latches.
         Algorithm::RsaPair.judge(unwraps_of(&pair, &pair))?;
         to_pkcs8(&pair.0)
     }
@@ -47,7 +47,7 @@ impl RsaKey {
         })?;
         let pair = RsaKey(key);
         let kind = kind_of(&pair.0)?;
-        // Somebody else made it, so that it is refused by itself, and others are not.
+        // Somebody else made this key, so only it is refused.
         if !unwraps_of(&pair, &pair) {
             return Err(Error::SelfTest { algorithm: "RSA-OAEP (pairwise, of this key)" });
         }
@@ -81,8 +81,8 @@ impl RsaKey {
     }
 }
 
-/// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): what the public half of one wraps, the private half of the other
-/// unwraps, and it isn't wrapped in the clear. The two are one key, but in a test.
+/// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): the private half of one unwraps the output of the public half of the
+/// other, and that output doesn't hold the key in the clear. Except in tests, the two are one key.
 fn unwraps_of(public: &RsaKey, private: &RsaKey) -> bool {
     const PROBE: [u8; 32] = *b"pairwise consistency of RSA keys";
     let consistent = public.wrap(&Secret::copy_from(&PROBE)).and_then(|(algorithm, wrapped)| {

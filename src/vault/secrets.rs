@@ -1,5 +1,5 @@
-//! Secrets: values of others that the vault keeps in versions, such as the passphrases of disks that a machine encrypted for
-//! itself.
+//! Secrets: values of other programs that the vault keeps in versions, such as the passphrases of disks that a machine encrypted
+//! for itself.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct StoredSecret {
     pub version: String,
     /// Its value.
     pub value: Secret,
-    /// What its owner has noted beside it. It is stored in the clear.
+    /// Notes of its owner, stored in the clear.
     pub tags: BTreeMap<String, String>,
 }
 
@@ -46,7 +46,7 @@ pub struct SecretInfo {
 pub struct SecretVersionInfo {
     /// The version.
     pub version: String,
-    /// When it was made.
+    /// The time when it was made.
     pub created: u64,
     /// Whether it may be read.
     pub enabled: bool,
@@ -58,7 +58,8 @@ pub struct SecretVersionInfo {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Secrets. They are the owner's: no grant is for them. Each read and each change is logged, with `secrets/NAME` as the key.
+/// Secrets. Only the owner can use them; grants don't cover them. Each read and each change is logged, with `secrets/NAME` as the
+/// key.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -76,8 +77,8 @@ pub struct SecretVersionInfo {
 /// # Ok::<(), atrest::Error>(())
 /// ```
 impl FileVault {
-    /// Makes a new version of a secret, or a secret, and returns the version. Earlier versions stay as they are. The value has 1
-    /// byte to [`MAX_SECRET`].
+    /// Stores a new version of a secret, or a new secret, and returns the version. Earlier versions stay as they are. The value
+    /// has 1 byte to [`MAX_SECRET`].
     ///
     /// # Errors
     /// [`Error::InvalidName`], as for keys; [`Error::InvalidOption`] for a value or tags out of bounds;
@@ -215,7 +216,7 @@ impl FileVault {
         })
     }
 
-    /// Destroys a deleted secret for good. **All that only its values open is lost.** A new secret may take the name; its
+    /// Destroys a deleted secret for good. **All data that only its values open is lost.** A new secret may take the name; its
     /// versions continue after the old ones.
     ///
     /// # Errors
@@ -285,7 +286,7 @@ fn url(body: &Body, name: &str) -> String {
     format!("{}/secrets/{name}", body.id)
 }
 
-/// What the log names a secret by. A key's name has no slash.
+/// The name of a secret in the log. It can't be a key's, because those have no slash.
 fn logged(name: &str) -> String {
     format!("secrets/{name}")
 }

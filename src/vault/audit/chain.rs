@@ -10,7 +10,7 @@ use crate::Secret;
 const BEFORE_MAC: &[u8] = b",\"mac\":\"";
 const AFTER_MAC: &[u8] = b"\"}";
 const MAC_TEXT: usize = 44;
-/// Ends a torn line; the next writer appends it. No change of a single byte turns the end of a whole line into this.
+/// The end of a torn line, which the next writer appends. No change of a single byte turns the end of a whole line into this.
 const TORN: &[u8] = b" torn\n";
 /// The most bytes of torn lines. There is room for more torn lines than processes are ever killed in a row.
 const MAX_TORN: usize = 16 << 10;

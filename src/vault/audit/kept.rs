@@ -19,12 +19,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Locks the file at a path, which is the kept one if the path still names it, and returns its length. It is kept from then
-    /// on.
+    /// Locks the file at a path and returns its length. It uses the kept file if the path still names that, and keeps the file from
+    /// then on.
     pub(super) fn locked(kept: &mut Option<Kept>, path: &Path) -> io::Result<(Locked, u64)> {
         if let Some(Kept { file, found }) = kept.take() {
             let file = Locked::new(file)?;
-            // Neither a link nor another file, and as private as it was. Asked under the lock: its length counts, too.
+            // The path must name neither a link nor another file, and the file must be as private as before. Ask under the lock,
+            // because the length is used, too.
             let now = std::fs::symlink_metadata(path).ok();
             if let Some(now) = now.filter(|now| Found::of(now) == Some(found)) {
                 *kept = Some(Kept { file: file.0.clone(), found });
@@ -38,7 +39,7 @@ impl Kept {
     }
 }
 
-/// What tells an open file from another one that its path may name, and from one that others may read.
+/// Attributes that distinguish an open file from another one that its path may name, and from one that others may read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Found {
     device: u64,
@@ -47,7 +48,7 @@ struct Found {
 }
 
 impl Found {
-    /// No other file has the number of one that is open. `None`: the system has no such numbers.
+    /// The attributes of a file. No other file has the number of one that is open. `None`: the system has no such numbers.
     #[cfg(unix)]
     fn of(found: &Metadata) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
@@ -80,7 +81,7 @@ impl Deref for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // It can't fail for a lock that is there.
+        // Releasing a lock that is held can't fail.
         let _ = self.0.unlock();
     }
 }

@@ -38,7 +38,7 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// `file` comes with its length.
+    /// Reads a log from `file`, which comes with its length.
     pub(super) fn new(path: PathBuf, key: Secret, file: Option<(File, u64)>, start: AuditHead) -> Self {
         let len = file.as_ref().map_or(0, |(_, len)| *len);
         AuditLog {

@@ -21,7 +21,7 @@ const WINDOW: u64 = 64 << 10;
 const SEARCH: u64 = 64 << 20;
 /// The most characters kept of a name that a stranger chose.
 const MAX_NAME: usize = 256;
-/// The most entries of other threads that a thread writes with its own. They fit into `WINDOW`, where others look for the end.
+/// The most entries of other threads that a thread writes with its own. They fit into `WINDOW`, in which writers look for the end.
 const MAX_BATCH: usize = 63;
 /// How often a thread looks for the lock before it sleeps: some 10 us.
 const SPINS: usize = 250;
@@ -32,7 +32,7 @@ pub(in super::super) struct AuditWriter {
     path: PathBuf,
     key: Secret,
     known: Mutex<Known>,
-    /// The uses whose threads wait for `known`. Who gets it writes them all.
+    /// The uses whose threads wait for `known`. The thread that gets it writes all of them.
     waiting: Mutex<Vec<Arc<Waiting>>>,
 }
 
@@ -46,12 +46,12 @@ struct Waiting {
     written: OnceLock<AuditHead>,
 }
 
-/// What a handle knows of the log.
+/// The state of the log as a handle knows it.
 #[derive(Default)]
 struct Known {
     /// Its end when this handle last wrote to it.
     end: Option<End>,
-    /// Its file, open and not locked: to open it anew for each use takes longer than to write the entry.
+    /// Its file, open but not locked: opening it for each use would take longer than writing the entry.
     kept: Option<Kept>,
 }
 
@@ -67,7 +67,7 @@ impl AuditWriter {
     }
 
     /// Writes the entry of a use, together with those of all threads that wait meanwhile: one lock, one write, and one wait
-    /// for the disk if any of them is to `sync`. `record` is as for [`begin`](Self::begin).
+    /// for the disk if any of them wants to `sync`. `record` is as for [`begin`](Self::begin).
     pub(in super::super) fn log(
         &self,
         used: Use,
@@ -84,7 +84,7 @@ impl AuditWriter {
             return Ok(*head);
         }
         let known = known.unwrap_or_else(|| self.known());
-        // Taken out before anything can fail: nobody writes the entry of a use that failed.
+        // Take it out before anything can fail: nobody may write the entry of a use that failed.
         self.waiting().retain(|other| !Arc::ptr_eq(other, &own));
         let mut log = self.begin_with(known, record)?;
         let others: Vec<_> = {
@@ -100,8 +100,8 @@ impl AuditWriter {
                 Ok(log.chain.head)
             }
             Err(e) if others.is_empty() => Err(e),
-            // Each thread writes its own and learns what came of that. The lock is still held: until they are all back, no
-            // thread can miss them.
+            // Each thread then writes its own entry, and gets its own result. The lock is still held until all are back in the list,
+            // so no thread can miss its entry.
             Err(_) => {
                 self.waiting().extend(others);
                 log.append(&own.used, outcome, clock.now(), own.sync)
@@ -109,8 +109,8 @@ impl AuditWriter {
         }
     }
 
-    /// Takes the lock, or `None` once the own entry is `written`. An entry that isn't synced is written in some microseconds,
-    /// less than it takes to sleep and to be woken. So for about that long it only looks, and then it sleeps.
+    /// Takes the lock, or returns `None` once the own entry is `written`. Writing an entry without a sync takes some microseconds,
+    /// less than sleeping and being woken. So this spins for about that long before it sleeps.
     fn known_unless(&self, written: impl Fn() -> bool) -> Option<MutexGuard<'_, Known>> {
         for _ in 0..SPINS {
             match self.known.try_lock() {
@@ -278,7 +278,7 @@ impl AuditWriter {
 /// A locked log with its known end.
 pub(in super::super) struct Appending<'a> {
     writer: &'a AuditWriter,
-    /// Unlocked before `known` is free: the next thread would find the log locked, and sleep.
+    /// Unlocked before `known` is free: otherwise the next thread would find the log locked, and sleep.
     file: Locked,
     known: MutexGuard<'a, Known>,
     len: u64,
