@@ -1,7 +1,7 @@
 //! The one error type of the crate.
 //!
-//! Each variant is a case that a caller can act upon, and has a C status of its own. The text of an error says what was
-//! wrong and what to do next. It names secrets but never shows them.
+//! Each variant is a case that a caller can act upon, and has a C status of its own. The text of an error names the cause
+//! and says what to do next. It names secrets but never shows them.
 
 #[cfg(feature = "std")]
 mod refusal;
@@ -242,7 +242,7 @@ pub enum Error {
     OlderDevice {
         /// The resource, such as `disk "db-1"`.
         resource: String,
-        /// What shows that.
+        /// The evidence for it.
         found: String,
     },
     /// No set, disk, snapshot or image has this name.

@@ -35,7 +35,7 @@ const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
 /// For both:
 ///
 /// - **Make a new prefix for each new file.** For a stream, also make one for each file that is truncated or reused.
-///   Never copy a prefix to another file: see [`StreamCipher`] for what two contents under one key give away. So every
+///   Never copy a prefix to another file: see [`StreamCipher`] for the leak of two contents under one key. So every
 ///   new prefix has a fresh DEK.
 /// - Opening detects a wrong key, another context or a damaged prefix. It doesn't detect damage to the data.
 /// - [`rotate_kek`](Self::rotate_kek) wraps the DEK again, in place. If it is killed at any instant, the file still
@@ -89,7 +89,7 @@ impl FilePrefix {
     /// A prefix for a new file, with a fresh DEK that `vault` wraps under the latest version of its key `key`, and the cipher
     /// for the stream that follows.
     ///
-    /// `context` identifies what the file belongs to, such as a database's id. It has 0 to
+    /// `context` identifies the owner of the file, such as a database by its id. It has 0 to
     /// [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes and is stored in the clear. Don't use the file's name if the
     /// engine renames files.
     ///
@@ -164,7 +164,7 @@ impl FilePrefix {
         Ok(FilePrefix { slot, place, expected: None })
     }
 
-    /// Has `vault` unwrap the DEK, and returns the cipher for the stream that follows.
+    /// Asks `vault` to unwrap the DEK, and returns the cipher for the stream that follows.
     ///
     /// # Errors
     /// [`Error::UnsupportedAlgorithm`] if sectors follow; [`Error::ContextMismatch`] if the file's context is not
@@ -175,7 +175,7 @@ impl FilePrefix {
         self.open_with(vault, context, |dek| dek.stream_cipher(self.slot.nonce))
     }
 
-    /// Has `vault` unwrap the DEK, and returns the cipher for the sectors that follow. The engine must know their size
+    /// Asks `vault` to unwrap the DEK, and returns the cipher for the sectors that follow. The engine must know their size
     /// and numbering.
     ///
     /// # Errors
@@ -212,7 +212,7 @@ impl FilePrefix {
         self
     }
 
-    /// Has `vault` unwrap the DEK, and returns its [`Fingerprint`].
+    /// Asks `vault` to unwrap the DEK, and returns its [`Fingerprint`].
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -220,7 +220,7 @@ impl FilePrefix {
         on_wiped_stack(|| self.slot.unseal(vault, context)?.fingerprint())
     }
 
-    /// Called before the vault is asked, so that it isn't asked for a DEK of no use.
+    /// Refuses a file under another algorithm. Call it first, so that the vault isn't asked for a useless DEK.
     fn refuse_unless(&self, algorithm: DekAlgorithm, what: &str) -> Result<()> {
         match self.slot.envelope.dek_algorithm() {
             found if found == algorithm => Ok(()),
@@ -243,7 +243,7 @@ impl FilePrefix {
         self.slot.envelope.context()
     }
 
-    /// Has `vault` wrap the DEK of the file on `device` again, under the latest version of the key that wraps it now,
+    /// Asks `vault` to wrap the DEK of the file on `device` again, under the latest version of the key that wraps it now,
     /// and returns that version. It touches no byte after the prefix, and the file may be read and written meanwhile.
     ///
     /// The old version must stay enabled until this returns. Afterwards this file doesn't need it, and neither copy

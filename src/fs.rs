@@ -58,7 +58,7 @@ pub(crate) fn open(options: &OpenOptions, path: &Path, links: Links) -> io::Resu
     open_found(options, path, links).map(|(file, _)| file)
 }
 
-/// As [`open`]; also what the system tells of the file.
+/// As [`open`]; also returns the file's metadata.
 pub(crate) fn open_found(options: &OpenOptions, path: &Path, links: Links) -> io::Result<(File, fs::Metadata)> {
     open_kind(options.clone(), path, links, Kind::Plain)
 }

@@ -71,7 +71,7 @@ impl KeyUsage {
         self.blocks >= Self::DUE
     }
 
-    /// Whether the key may encrypt nothing more.
+    /// Whether the key may encrypt no more blocks.
     pub fn is_exhausted(self) -> bool {
         self.blocks >= Self::MAX
     }
@@ -92,11 +92,11 @@ pub(crate) fn blocks(len: usize) -> u64 {
     len.div_ceil(16) as u64
 }
 
-/// Counts what a key encrypts.
+/// Counts the blocks that a key encrypts.
 pub(crate) struct Counter {
     total: Total,
-    /// Identifies the counter in [`PAID`]; 0 until it first counts. An atomic addition is a tenth of a key's set-up, and who
-    /// only decrypts counts nothing.
+    /// Identifies the counter in [`PAID`]; 0 until it first counts. It is assigned late, because an atomic addition takes a tenth
+    /// of a key's set-up, and a caller that only decrypts needs none.
     #[cfg(feature = "std")]
     id: core::sync::atomic::AtomicU64,
 }

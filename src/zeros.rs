@@ -1,21 +1,21 @@
-//! Zeros, looked for by words: a device is mostly what was never written, and byte by byte that takes longest of all.
+//! Searches for zeros by words: most of a device was never written, and a search byte by byte takes longest there.
 
-/// How much is looked at before the answer so far counts.
+/// How many bytes are checked at once, before the result is looked at.
 const STRETCH: usize = 256;
 
-/// Whether there are only zeros.
+/// Whether all bytes are zeros.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(STRETCH).all(is_zero_stretch)
 }
 
-/// Where the first byte is that isn't zero.
+/// The offset of the first byte that isn't zero.
 pub(crate) fn first_nonzero(bytes: &[u8]) -> Option<usize> {
     let stretch = bytes.chunks(STRETCH).position(|stretch| !is_zero_stretch(stretch))?;
     let start = stretch * STRETCH;
     bytes[start..].iter().position(|&byte| byte != 0).map(|at| start + at)
 }
 
-/// Without a branch, so that the compiler takes as wide words as there are.
+/// Has no branch in its loop, so that the compiler uses the widest words of the CPU.
 fn is_zero_stretch(stretch: &[u8]) -> bool {
     let (words, rest) = stretch.as_chunks::<8>();
     let words = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
@@ -35,7 +35,7 @@ mod tests {
                 assert_eq!(first_nonzero(&bytes[start..start + len]), None);
                 for at in 0..len {
                     bytes[start + at] = 1 << (at % 8);
-                    // What lies behind it doesn't matter, nor what lies around the bytes.
+                    // The bytes behind it and around the slice don't matter.
                     let last = bytes.len() - 1;
                     let behind = core::mem::replace(&mut bytes[last], 0xFF);
                     assert!(!is_zero(&bytes[start..start + len]));

@@ -74,7 +74,7 @@ impl Adiantum {
         Ok(Adiantum { block: block?, hash: Hash { stream, tweak, message, nh }, low_32_bits: iv == IvKind::Plain })
     }
 
-    /// A run of whole sectors of `sector_size` bytes, whose numbers grow by `step`.
+    /// Encrypts or decrypts a run of whole sectors of `sector_size` bytes. Their numbers grow by `step`.
     pub(super) fn crypt(&self, way: Direction, first: u64, step: u64, sector_size: usize, data: &mut [u8]) {
         on_wiped_stack(|| {
             for (i, sector) in data.chunks_mut(sector_size).enumerate() {
@@ -88,7 +88,7 @@ impl Adiantum {
         });
     }
 
-    /// One message of whole blocks, at least one. The tweak has at most 32 bytes.
+    /// Encrypts or decrypts one message of whole blocks, at least one. The tweak has at most 32 bytes.
     fn crypt_one(&self, way: Direction, tweak: &[u8], message: &mut [u8]) {
         let (left, right) = message.split_at_mut(message.len() - BLOCK);
         let tweak = self.hash.of_tweak(tweak, left.len());

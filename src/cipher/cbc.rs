@@ -25,7 +25,7 @@ pub(super) enum Iv {
 }
 
 impl Cbc {
-    /// From a key of 16, 24 or 32 bytes. The portable kernel serves keys of 24 bytes, whatever `kind` says.
+    /// Expands a key of 16, 24 or 32 bytes. Keys of 24 bytes always use the portable kernel, whatever `kind` is.
     pub(super) fn new(key: &[u8], iv: Iv, kind: KernelKind) -> Result<Self> {
         if !matches!(key.len(), 16 | 24 | 32) {
             return Err(Error::KeyLength { len: key.len() });

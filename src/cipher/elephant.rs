@@ -23,12 +23,12 @@ const B: ([u32; 4], usize) = ([0, 10, 0, 25], 3);
 /// An expanded key.
 pub(super) struct Elephant {
     cbc: Cbc,
-    /// Encrypts what makes the keys of sectors.
+    /// Encrypts the blocks from which the sectors' keys are made.
     tweak: CbcKernel,
 }
 
 impl Elephant {
-    /// From the CBC key, followed by the tweak key: 16 bytes each, or 32.
+    /// Expands a CBC key followed by a tweak key: 16 bytes each, or 32.
     pub(super) fn new(key: &[u8], kind: KernelKind) -> Result<Self> {
         let (data, tweak) = key.split_at(key.len() / 2);
         let tweak = CbcKernel::expand(kind, tweak, None)?;
@@ -36,7 +36,7 @@ impl Elephant {
         Ok(Elephant { cbc: Cbc::new(data, Iv::Encrypted, kind)?, tweak })
     }
 
-    /// A run of whole sectors, the first of which begins at byte `first`.
+    /// Encrypts or decrypts a run of whole sectors. The first one begins at byte `first`.
     pub(super) fn crypt(&self, way: Direction, first: u64, sector_size: usize, data: &mut [u8]) -> Result<()> {
         let mut at = first;
         for sectors in data.chunks_mut(BATCH * sector_size) {

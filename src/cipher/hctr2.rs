@@ -18,7 +18,7 @@ impl Hctr2 {
         kernel.map(Hctr2).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })
     }
 
-    /// A run of whole sectors of `sector_size` bytes, a multiple of the block, whose numbers grow by `step`.
+    /// Encrypts or decrypts a run of whole sectors of `sector_size` bytes, a multiple of the block. Their numbers grow by `step`.
     pub(super) fn crypt(
         &self,
         way: Direction,

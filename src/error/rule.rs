@@ -19,7 +19,7 @@ pub enum Rule {
     OneTenant = 43,
     /// All incremental snapshots of a disk must be in its set (45).
     OneSetForSnapshots = 45,
-    /// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
+    /// A set and its resources are in one subscription, and resources under a customer's key stay in it (47).
     OneSubscription = 47,
     /// An image is made and removed as a whole, and names one set or none for each region and disk (49).
     ImageIsWhole = 49,

@@ -151,9 +151,9 @@ impl core::str::FromStr for HashAlgorithm {
 
 /// Work that is written once for all hashes.
 pub(crate) trait WithHash {
-    /// What it gives.
+    /// The result of the work.
     type Output;
-    /// Does it.
+    /// Does the work.
     fn run<H: Digest>(self) -> Self::Output;
 }
 
@@ -192,7 +192,7 @@ impl HashAlgorithm {
         "which is not known; `cryptsetup open` may open it"
     }
 
-    /// Whether it is only for what exists already: new headers and keyslots take SHA-256, SHA-384 or SHA-512.
+    /// Whether it is only for existing headers and keyslots: new ones take SHA-256, SHA-384 or SHA-512.
     pub fn is_legacy(self) -> bool {
         !matches!(self, HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
     }

@@ -141,7 +141,7 @@ fn luks2_keyslot(out: &mut String, keyslot: &KeyslotInfo) -> fmt::Result {
     keyslot.digests.iter().try_for_each(|digest| writeln!(out, "\tDigest ID:  {digest}"))
 }
 
-/// Facts that `cryptsetup` doesn't print: which credentials could open the volume, and what prevents opening it at all.
+/// Facts that `cryptsetup` doesn't print: the credentials that could open the volume, and obstacles to opening it at all.
 fn ways_in(out: &mut String, header: &Header<'_>) -> fmt::Result {
     writeln!(out, "\nWays in:")?;
     for keyslot in header.keyslots() {

@@ -86,11 +86,10 @@ impl<D: BlockDevice> Volume<D> {
     /// recovery password, or the file of a startup key. [`add_protector`](Self::add_protector) adds the second, which Windows asks for.
     ///
     /// The volume's own places lie in the last 268 KiB of the device. [`size`](Self::size) leaves these out. **Make the file
-    /// system no larger**: another program that opens the volume shows zeros there, and some of them lose what is written to
-    /// them. The data area stays as it is, and reads as noise until it is written.
+    /// system no larger**: other programs that open the volume show zeros there, and some of them lose data that is written
+    /// there. The data area stays as it is, and reads as noise until it is written.
     ///
-    /// That other programs read such a volume was tried with dissect, libbde, dislocker, cryptsetup and Linux's dm-crypt; with Windows
-    /// it was not.
+    /// Reading such a volume was tested with dissect, libbde, dislocker, cryptsetup and Linux's dm-crypt, but not with Windows.
     ///
     /// ```
     /// use atrest::volume::{BitLockerOptions, KeyslotOptions, RecoveryPassword};

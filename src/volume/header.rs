@@ -152,7 +152,7 @@ impl<'d> Header<'d> {
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::ForeignData`] for BitLocker metadata that name a place where no copy can be: over
-    /// the boot sector, or in what follows the volume; [`Error::Io`].
+    /// the boot sector, or behind the volume; [`Error::Io`].
     pub fn hazmat_repair(&mut self) -> Result<bool> {
         self.recover(true)
     }

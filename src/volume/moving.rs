@@ -217,7 +217,7 @@ impl Moving {
     }
 }
 
-/// A segment whose first sector is that of a byte of the volume.
+/// The segment with the sector number of byte `at` of the volume for its first sector.
 fn numbered(mut segment: Segment, at: u64) -> Segment {
     if let SegmentKind::Crypt(crypt) = &mut segment.kind {
         crypt.iv_tweak = at / 512;

@@ -111,7 +111,7 @@ impl TokenOptions {
 /// let volume = Volume::format(MemoryDevice::new(20 << 20), Protector::Vault(&vault, "disks"), &FormatOptions::new())?;
 /// let keyslot = volume.bind_tokens()?;
 ///
-/// // What another program knows: the header.
+/// // Another program knows the header.
 /// # let header = volume.header();
 /// # let json = header.metadata_json().unwrap();
 /// let passphrase = token_passphrase(json, header.uuid(), 0, &vault, &TokenOptions::new().expect_key("disks"))?;

@@ -108,7 +108,7 @@ pub(super) trait Method<V: Vector> {
     type Step: Produce<V> + From<Step>;
     type Small: Produce<V> + From<Expand<true>>;
     type Large: Produce<V> + From<Expand<false>>;
-    /// What has the first tweaks of all soonest.
+    /// The producer that has the first tweaks of all data units soonest.
     type Start<const SMALL: bool>: Produce<V> + From<Expand<SMALL>>;
     /// How many bytes it may overwrite behind the tweaks of a stride.
     const SLACK: usize;
@@ -585,7 +585,7 @@ impl Scratch {
         Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: [0; 2], used_first: 0 }
     }
 
-    /// Of both strides, so many blocks, and what may be overwritten behind them.
+    /// Records how many blocks of both strides were used, to be wiped with the bytes that may be overwritten behind them.
     #[inline(always)]
     pub(super) fn used(&mut self, blocks: [usize; 2]) {
         let [one, two] = self.used_tweaks;

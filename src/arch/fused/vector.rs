@@ -140,8 +140,8 @@ pub(super) trait Doubling: Vector {
     /// The CPU has the instructions of this type, and both are valid for reads of 16 bytes.
     unsafe fn gather(one: *const u8, two: *const u8) -> Self;
 
-    /// Writes the first lane to `one`, and the second, if there is one, to `two`. What lies behind may be overwritten with
-    /// anything: behind `two` if `keep`, else behind `one`.
+    /// Writes the first lane to `one`, and the second, if there is one, to `two`. The bytes behind `two` if `keep`, else behind
+    /// `one`, may be overwritten with anything.
     ///
     /// # Safety
     /// Both are valid for writes of 16 bytes, and aligned to 16. The one whose following bytes may be overwritten is

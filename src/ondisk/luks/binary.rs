@@ -119,7 +119,7 @@ impl BinaryHeader {
     /// [`verify`](Self::verify).
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// A text that names the defect.
     pub fn parse(block: &[u8; BINARY_HEADER], position: Position, offset: u64) -> Result<Self, String> {
         if !Self::has_magic(block, position) {
             return Err("there is no LUKS magic".into());
@@ -155,7 +155,7 @@ impl BinaryHeader {
     /// Compares the checksum in `copy`, a binary header and its JSON area, with the bytes.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// A text that names the defect.
     pub fn verify(copy: &[u8]) -> Result<(), String> {
         let found = copy.get(CSUM.0..CSUM.0 + CSUM.1).ok_or("it was cut off")?;
         let (digest, rest) = found.split_at(DIGEST);

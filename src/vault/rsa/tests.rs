@@ -1,4 +1,4 @@
-//! Pairs that don't match, and what comes of one.
+//! Pairs that don't match, and their consequences.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! A glance at a header tells what reading it tells, whatever its two copies hold.
+//! A glance at a header gives the same result as reading it, whatever its two copies hold.
 
 use super::*;
 use crate::key::{EncryptionType, KeyVault, WrapAlgorithm, WrappedDek};
@@ -42,7 +42,7 @@ fn states() -> Vec<[Vec<u8>; 2]> {
     states
 }
 
-/// What may have become of a copy.
+/// The states in which a copy may be.
 fn fates(copy: &[u8]) -> Vec<Vec<u8>> {
     let edited = |at: usize, with: u8, sealed: bool| {
         let mut copy = copy.to_vec();

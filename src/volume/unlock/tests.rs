@@ -1,4 +1,4 @@
-//! What proves a DEK that a vault has unwrapped.
+//! The proofs of a DEK that a vault has unwrapped.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,11 +1,11 @@
-//! What the instructions don't tell of a CPU: who made it, and of which generation it is.
+//! The maker and the generation of a CPU, which its instruction sets don't reveal.
 
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::arch::fused::denied::{Feature, is_denied};
 
-/// A kind of CPU that wants something of its own from a kernel.
+/// A kind of CPU for which kernels have special cases.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
 pub(super) enum Model {
@@ -43,7 +43,7 @@ impl Model {
         let [one, two, three] = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
         match [one, two, three].as_flattened() {
             b"GenuineIntel" if !is_denied(Feature::Products) => Model::Intel,
-            // Families above 15 are told as 15 and the rest.
+            // Families above 15 are reported as 15 and the rest.
             b"AuthenticAMD" => match (signature >> 8 & 0xf) + (signature >> 20 & 0xff) {
                 25 => Model::Zen3Or4,
                 26.. => Model::Zen5,

@@ -1,6 +1,6 @@
 //! JSON as LUKS2 uses it: objects named by numbers, and 64-bit integers and bytes as strings (section 3).
 //!
-//! Errors are texts that say what is wrong but not in which object: the caller adds that.
+//! Errors are texts that name the defect but not the object: the caller adds that.
 
 use std::borrow::Cow;
 

@@ -145,7 +145,7 @@ impl Metadata {
     /// Reads the JSON area of a copy of the header of `header_size` bytes.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// A text that names the defect.
     pub fn parse(area: &[u8], header_size: u64) -> Result<Self, String> {
         let end = area.iter().position(|&byte| byte == 0).ok_or("its JSON does not end with a zero byte")?;
         if !zeros::is_zero(&area[end..]) {
@@ -157,7 +157,7 @@ impl Metadata {
     /// Reads the JSON alone. The size of its header comes from the JSON itself.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// A text that names the defect.
     pub(crate) fn of_json(json: &[u8]) -> Result<Self, String> {
         let size = *HEADER_SIZES.last().expect("there are some");
         if json.len() as u64 > size {
