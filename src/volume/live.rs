@@ -56,7 +56,7 @@ impl Live {
         self.state.load()
     }
 
-    /// The state for a read of `len` bytes. Waits until none of them is closed.
+    /// The state for a read of `len` bytes. Waits until none of them is closed to reads.
     #[inline]
     pub(super) fn to_read(&self, offset: u64, len: usize) -> Result<InUse> {
         self.open(offset, len, |why| why == Why::Kept)
