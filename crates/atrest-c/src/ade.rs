@@ -35,8 +35,8 @@ use crate::vault_callbacks::{ATREST_WRAP_RSA_OAEP, ATREST_WRAP_RSA_OAEP_256, ATR
 use crate::volume::atrest_volume;
 use crate::volume_options::{atrest_open_options, open_options};
 
-/// Flag: re-encrypt the data under a new DEK that only the vault wraps. Whoever knows the old DEK, such as an administrator of
-/// the guest, then has no use for it. It reads and writes the whole disk, and EVERY OTHER KEYSLOT GOES.
+/// Flag: re-encrypt the data under a new DEK that only the vault wraps. The old DEK, which an administrator of the guest may
+/// know, then decrypts nothing. Re-encryption reads and writes the whole disk, and EVERY OTHER KEYSLOT GOES.
 pub const ATREST_ADE_REENCRYPT: u32 = 1;
 
 /// The size of a buffer for the URL of any secret, with its zero byte.
@@ -68,7 +68,7 @@ pub struct atrest_ade_disk {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_ade_disk {}
 
-/// What a take-over did with the ways into a disk. Bit n stands for keyslot or token n.
+/// The result of a take-over: the ways into the disk that it removed and left. Bit n stands for keyslot or token n.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_ade_taken_over {
@@ -78,7 +78,7 @@ pub struct atrest_ade_taken_over {
     pub removed_keyslots: u32,
     /// The tokens of ADE, which this call removed.
     pub removed_tokens: u32,
-    /// Other keyslots, such as an administrator's. They stay, and whoever has their passphrases opens the disk.
+    /// Other keyslots, such as an administrator's. They stay, and their passphrases still open the disk.
     pub left_keyslots: u32,
     /// Their tokens, which stay too.
     pub left_tokens: u32,
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn atrest_ade_open(
 }
 
 /// Brings a disk under the key `key_name` of `vault`, and opens it by that. `flags` is 0 or ATREST_ADE_REENCRYPT. `options` is
-/// as in atrest_ade_open. What became of the ways in goes to `done`, which may be NULL.
+/// as in atrest_ade_open. The removed and remaining ways in go to `done`, which may be NULL.
 ///
 /// The order makes it safe to kill at any instant, and to call again, which does what is left: the disk gets a token for the
 /// vault's key; it is opened anew by the vault alone, and must have the same DEK; if asked for, it is re-encrypted; only then

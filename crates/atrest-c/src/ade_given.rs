@@ -1,4 +1,4 @@
-//! What C says of a disk of Azure Disk Encryption, and what it is told.
+//! Arguments and results of C for disks of Azure Disk Encryption, as Rust values.
 
 use crate::device::Device;
 
@@ -28,7 +28,7 @@ pub(crate) struct New<'a> {
     pub(crate) label: Option<&'a str>,
 }
 
-/// The ways in that a take-over removed and left, as bits of keyslots and of tokens.
+/// The ways in that a take-over removed and left: each a bit set of keyslots and one of tokens.
 pub(crate) struct Told {
     pub(crate) removed: (u32, u32),
     pub(crate) left: (u32, u32),

@@ -1,4 +1,4 @@
-//! What the crate `atrest-ade` does for C.
+//! Calls the crate `atrest-ade` for C.
 
 use atrest::volume::{KeyslotOptions, ProtectorId};
 use atrest::{KeyVault, OpenOptions, Secret, Volume};
@@ -130,7 +130,7 @@ fn with<T>(vaults: &[&AdeVault], call: impl FnOnce(Vaults<'_>) -> Result<T>) -> 
     call(Vaults { secrets: &secrets, keks: &keks })
 }
 
-/// Keyslots and tokens, of which LUKS2 has 32 each.
+/// Bit sets of keyslots and of tokens. LUKS2 has 32 of each.
 fn bits(ways: &[ProtectorId]) -> (u32, u32) {
     let bit = |id: u32| 1u32.checked_shl(id).unwrap_or(0);
     ways.iter().fold((0, 0), |(keyslots, tokens), way| match way {

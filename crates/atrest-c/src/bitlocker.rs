@@ -118,7 +118,8 @@ pub unsafe extern "C" fn atrest_startup_key_generate_file(
 /// IN THE CLEAR, beside its other protectors. ATREST_CREDENTIAL_CLEAR_KEY opens it from then on, and so does Windows without
 /// asking. Puts the number of the clear key's protector into `id`. A volume that is suspended stays as it is.
 ///
-/// atrest_volume_resume_protection takes the key away. Whoever has copied it meanwhile has the volume's key for good.
+/// atrest_volume_resume_protection takes the key away. Anyone who has copied it meanwhile keeps the volume's key for
+/// good.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED_HEADER for another format; ATREST_ERR_UNSUPPORTED without the feature; those of
 /// atrest_volume_add_protector.

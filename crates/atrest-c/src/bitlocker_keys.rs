@@ -1,4 +1,4 @@
-//! What opens and protects a BitLocker volume, in a library that was built with them or without.
+//! Credentials and protectors of BitLocker volumes, in a library built with the feature `bitlocker` or without.
 
 #[cfg(feature = "bitlocker")]
 pub(crate) use here::*;

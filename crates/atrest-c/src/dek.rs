@@ -246,7 +246,7 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
     })
 }
 
-/// Those that only a library with the feature `legacy` has.
+/// The algorithms that only a library with the feature `legacy` has.
 const OF_LEGACY: [u32; 17] = [
     ATREST_SERPENT_128_XTS,
     ATREST_SERPENT_256_XTS,

@@ -22,8 +22,8 @@ use crate::structs::SizedStruct;
 /// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file the same way
 /// meanwhile.
 pub const ATREST_DEVICE_READ_ONLY: u32 = 1;
-/// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are multiples of what the
-/// file system wants, 512 or 4096 bytes as a rule, go to the disk as they are; anything else by a buffer of the library's.
+/// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are aligned as the file
+/// system demands, to 512 or 4096 bytes as a rule, go to the disk as they are; all others go through a buffer of the library.
 pub const ATREST_DEVICE_DIRECT_IO: u32 = 2;
 
 /// A device. Freed by atrest_device_free.
@@ -51,12 +51,12 @@ pub struct atrest_device_callbacks {
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void) -> atrest_status>,
     /// Called once, when every handle of the device and every volume on it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
-    /// What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
+    /// The alignment of offsets, lengths and addresses, as with O_DIRECT: a power of two. 0 is 1.
     pub alignment: usize,
     /// Makes `len` bytes from `offset` zeros. NULL, or ATREST_ERR_UNSUPPORTED: they are written by write_at().
     pub write_zeroes: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64) -> atrest_status>,
-    /// Hears that nobody needs `len` bytes from `offset`, so that their room can be given to others; what they read as is not
-    /// defined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
+    /// Discards `len` bytes from `offset`: nobody needs them, so their room can be given to others. Their content is
+    /// undefined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
     pub discard: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64) -> atrest_status>,
     /// Makes the device larger, with zeros, or smaller; the new size is durable when this returns. NULL, or
     /// ATREST_ERR_UNSUPPORTED: the device keeps its size. See atrest_disk_service_resize_disk.

@@ -1,8 +1,8 @@
 //! ZEROS AND FREE BLOCKS
 //!
-//! Zeros without a buffer, and hints that nobody needs a range any more. A discard tells whoever sees the device which blocks
-//! are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option `discard` of a
-//! service for its disks.
+//! Zeros without a buffer, and hints that nobody needs a range any more. A discard shows anyone who can read the device which
+//! blocks are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option
+//! `discard` of a service for its disks.
 //!
 //! A volume with a map of written chunks (`written_chunk_size` of atrest_format_options) has zeros where nothing was written.
 //! Whole chunks that are made zeros or discarded there are not written, and read as zeros.
@@ -25,9 +25,9 @@ pub unsafe extern "C" fn atrest_volume_write_zeroes(
     run(|| Ok(handle!(volume).write_zeroes(offset, len)?))
 }
 
-/// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. What they read as is
-/// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens, but that
-/// whole chunks of a map of written chunks read as zeros.
+/// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. Their content is
+/// undefined until they are written again: the old data, or noise. Without ATREST_OPEN_DISCARD the device is not told; only
+/// whole chunks of a map of written chunks then read as zeros.
 ///
 /// Errors: those of atrest_volume_write_at, whether discards are allowed or not.
 #[unsafe(no_mangle)]
@@ -58,8 +58,8 @@ pub unsafe extern "C" fn atrest_volume_written_chunk_size(
     })
 }
 
-/// Says of the bytes from `offset` on how many are alike, and whether they were written: 1, or 0 if they read as zeros, so that
-/// a copy needs no read of them. At the end of the volume there are none. Without a map of written chunks all were written.
+/// Finds how many bytes from `offset` on are alike: `is_written` is 1 if they were written, or 0 if they read as zeros, so that
+/// a copy need not read them. `len` is 0 at the end of the volume. Without a map of written chunks all bytes count as written.
 ///
 /// Errors: ATREST_ERR_OUT_OF_BOUNDS.
 #[unsafe(no_mangle)]

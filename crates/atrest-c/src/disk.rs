@@ -121,7 +121,7 @@ pub unsafe extern "C" fn atrest_disk_is_suspended(disk: *const atrest_disk, out:
     })
 }
 
-/// What is behind an `atrest_disk`.
+/// The object of an `atrest_disk`.
 pub(crate) struct Disk {
     disk: OpenDisk,
     /// The writes that the caller does itself. All are alike.

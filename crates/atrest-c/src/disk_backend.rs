@@ -57,8 +57,8 @@ pub struct atrest_disk_backend_callbacks {
     /// Called once, when the backend and every disk service that uses it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
     /// Puts a handle of an existing plain image into `out`, to look at it before atrest_disk_service_import_disk takes it in.
-    /// The library frees it. `image` is what was given to that. May be NULL, and so may be adopt_image(): then no image is
-    /// taken in.
+    /// The library frees it. `image` is the name that was given to that function. May be NULL, and so may be adopt_image():
+    /// then no image is taken in.
     pub open_image: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -80,9 +80,9 @@ pub struct atrest_disk_backend_callbacks {
             out: *mut *mut atrest_device,
         ) -> atrest_status,
     >,
-    /// Calls `each` with `ids` and the id of every device in a region that create() has made, also of those that nobody knows
-    /// any more, and returns what it returns if that isn't ATREST_OK. NULL, or ATREST_ERR_UNSUPPORTED:
-    /// atrest_disk_service_orphans can't tell.
+    /// Calls `each` with `ids` and the id of every device that create() has made in a region, including forgotten ones. If
+    /// `each` returns anything but ATREST_OK, returns that. NULL, or ATREST_ERR_UNSUPPORTED: atrest_disk_service_orphans
+    /// can't tell.
     pub list: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

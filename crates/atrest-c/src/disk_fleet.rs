@@ -1,7 +1,7 @@
 //! FLEETS OF MANY HOSTS
 //!
-//! Services of many hosts share a store in PostgreSQL or etcd. A disk, snapshot or image is open on one host at a time, and what
-//! needs its device is done there; on another host it fails with ATREST_ERR_BUSY. Each host has a lease, which a thread of its
+//! Services of many hosts share a store in PostgreSQL or etcd. A disk, snapshot or image is open on one host at a time. Calls
+//! that need its device work there; on another host they fail with ATREST_ERR_BUSY. Each host has a lease, which a thread of its
 //! service renews; once it has run out, I/O fails, and the next host takes over. docs/fleet.md says what holds, and for how long.
 //!
 //! A store is named by a URL. Each kind but the file is a feature of the library's build. No URL has a password: that comes from a
@@ -53,7 +53,7 @@ pub const ATREST_ATTACHMENT_UNREADABLE: u32 = 5;
 /// A store of a fleet. Freed by atrest_fleet_store_free.
 pub struct atrest_fleet_store;
 
-/// What a host that shares a store says of itself.
+/// Options of a host that shares a store.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_host_options {
@@ -86,7 +86,7 @@ pub struct atrest_host {
     pub lease_ms: u64,
     /// How often it was renewed.
     pub renewals: u64,
-    /// For how long that number was seen as it is, in milliseconds: since the first call with this handle at most.
+    /// How long `renewals` was seen unchanged, in milliseconds: since the first call with this handle at most.
     pub still_ms: u64,
     /// ATREST_LEASE_*.
     pub state: u32,
@@ -101,7 +101,7 @@ pub struct atrest_attachment {
     pub struct_size: usize,
     /// The device's id.
     pub id: *const c_char,
-    /// The name of the resource that it is of; NULL for what is being made or removed.
+    /// The name of its resource; NULL while that is being made or removed.
     pub name: *const c_char,
     /// The host that has it open; NULL if none has.
     pub host: *const c_char,
@@ -111,11 +111,11 @@ pub struct atrest_attachment {
     pub promised: *const c_char,
     /// Why its record can't be read; otherwise NULL.
     pub fault: *const c_char,
-    /// ATREST_RESOURCE_*; 0 for what is being made or removed.
+    /// ATREST_RESOURCE_*; 0 while the resource is being made or removed.
     pub kind: u32,
     /// ATREST_ATTACHMENT_*.
     pub state: u32,
-    /// 1 if it was taken from a host that was lost, and its header doesn't keep that one out yet; otherwise 0.
+    /// 1 if it was taken from a lost host, and its header doesn't keep that host out yet; otherwise 0.
     pub unfenced: u32,
     /// 0.
     pub reserved: u32,
@@ -180,8 +180,8 @@ pub unsafe extern "C" fn atrest_fleet_store_is_shared(
     })
 }
 
-/// Opens a service on a store: on one that hosts share as the host of `host`, which is needed there; on a file as
-/// atrest_disk_service_open, without a look at `host`. Call atrest_disk_service_maintain about once a minute: it looks after the other
+/// Opens a service on a store. A store that hosts share needs `host`, the host to open it as. A file opens as by
+/// atrest_disk_service_open, and `host` is ignored. Call atrest_disk_service_maintain about once a minute: it looks after the other
 /// hosts, too. Once the service and its disks are freed, the lease ends, and nobody waits for it.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION for a lease out of bounds; ATREST_ERR_INVALID_NAME for the host's; those of
@@ -215,9 +215,10 @@ pub unsafe extern "C" fn atrest_disk_service_renew_host_lease(service: *const at
     run(|| Ok(handle!(service).renew_host_lease()?))
 }
 
-/// Hands a disk that is open here over to the host named `to`, for the live migration of a machine. On return it is closed here, all
-/// that was written is durable, and only `to` can open it, or this host again as long as `to` hasn't: never do both write. It waits for the
-/// reads and writes that are under way; later ones fail with ATREST_ERR_DISK_SUSPENDED until the disk is opened here again.
+/// Hands a disk that is open here over to the host named `to`, for the live migration of a machine. On return it is closed here,
+/// and all written data is durable. Only `to` can open it, or this host again as long as `to` hasn't: the two never write at once.
+/// It waits for the reads and writes that are under way; later ones fail with ATREST_ERR_DISK_SUSPENDED until the disk is opened
+/// here again.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_RESOURCE if there is no such disk, or no other host `to` with a lease; ATREST_ERR_BUSY while it is
 /// copied, or open on another host; ATREST_ERR_DISK_SUSPENDED; ATREST_ERR_INVALID_OPTION for a store that isn't shared; ATREST_ERR_IO: the
@@ -318,8 +319,8 @@ pub unsafe extern "C" fn atrest_fleet_store_attachments(
     })
 }
 
-/// Checks a whole store: a file that no service has open, as atrest_store_check_file; of one that hosts share each record by itself, while
-/// they use it, without a number of changes. Otherwise as atrest_disk_service_check.
+/// Checks a whole store. A file is checked as by atrest_store_check_file, and no service may have it open. A store that hosts share
+/// is checked while they use it, each record by itself, without a number of changes. Otherwise as atrest_disk_service_check.
 ///
 /// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_file.
 #[unsafe(no_mangle)]
@@ -335,9 +336,9 @@ pub unsafe extern "C" fn atrest_fleet_store_check(
     })
 }
 
-/// Copies all records of one store to another while no service has either open, compares both, and sets `records` to how many there
-/// are. So a fleet moves from a file to an engine, and back. `to` must be empty, or hold what an earlier attempt left:
-/// if this fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards none opens `from`.
+/// Copies all records of one store to another while no service has either open, compares both, and sets `records` to their number.
+/// So a fleet moves from a file to an engine, and back. `to` must be empty, or hold the remains of an earlier attempt: if this
+/// fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards none opens `from`.
 ///
 /// Errors: ATREST_ERR_BUSY while a service has one of them open; ATREST_ERR_NOT_FOUND for a file to copy from that isn't there;
 /// ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
@@ -354,9 +355,10 @@ pub unsafe extern "C" fn atrest_fleet_store_copy(
     })
 }
 
-/// Makes a store usable again whose records atrest_fleet_store_copy has moved to another one: it takes the mark away for which no service
-/// opens it. NOT after a service has used the other store: services of both would write the same disks, and data is lost. Once
-/// the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store that wasn't moved.
+/// Makes a store usable again after atrest_fleet_store_copy has moved its records to another one: removes the mark that keeps
+/// services from opening it. NOT after a service has used the other store: services of both would write the same disks, and data is
+/// lost. Once the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store
+/// that wasn't moved.
 ///
 /// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; ATREST_ERR_BUSY while a service has it open; ATREST_ERR_IO.
 #[unsafe(no_mangle)]

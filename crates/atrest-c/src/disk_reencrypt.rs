@@ -1,7 +1,7 @@
 //! RE-ENCRYPTION OF DISKS
 //!
-//! A managed disk gets a new DEK, a plain image becomes a disk where it lies, or an encrypted volume does. It is ordered once, and then done in steps, as
-//! many and as large as the caller can afford, while others read and write the disk:
+//! A managed disk gets a new DEK, or a plain image or an encrypted volume becomes a disk in place. It is ordered once, and then
+//! done in steps, as many and as large as the caller can afford, while others read and write the disk:
 //!
 //!   atrest_disk_service_rekey_disk(service, "db-17");
 //!   do {
@@ -24,8 +24,8 @@ use atrest::managed::{AdoptOptions, ResourceName};
 use atrest::volume::ReencryptionProgress;
 
 /// Orders a new DEK for a disk, and begins to re-encrypt its data under it. A rotation only wraps the DEK under another key; after
-/// this, also a copy of the old DEK reads nothing any more. Of a disk with two layers, the one under the customer's key gets
-/// it. Snapshots keep their own DEKs. Until it is finished, atrest_disk_begin_read and atrest_disk_begin_write fail with
+/// this, a copy of the old DEK no longer decrypts the data. On a disk with two layers, the layer under the customer's key gets the
+/// new DEK. Snapshots keep their own DEKs. Until it is finished, atrest_disk_begin_read and atrest_disk_begin_write fail with
 /// ATREST_ERR_BUSY; this call waits for the writes that were begun so before. If it fails after the order was stored, the first
 /// step begins.
 ///
@@ -44,8 +44,8 @@ pub unsafe extern "C" fn atrest_disk_service_rekey_disk(
 
 /// Makes an existing plain image a disk. The image becomes the disk's device, which the backend moves and grows by 2 MiB; the steps
 /// encrypt it. `image` is the name by which the backend knows it: in a folder, the path of a file on the same file system. The
-/// size in `disk` is that of the image, at least 1 MiB, or 0. What is encrypted is never encrypted twice. If it fails or is killed
-/// after its record was stored, opening the disk goes on, or a step.
+/// size in `disk` is that of the image, at least 1 MiB, or 0. No data is encrypted twice. If it fails or is killed after its record
+/// was stored, opening the disk or a step continues it.
 ///
 /// Errors: those of atrest_disk_service_create_disk; ATREST_ERR_INVALID_OPTION for another size, for an image that has a LUKS header
 /// already, and for a backend that takes in no images; ATREST_ERR_NOT_ALLOWED for a set with two layers.
@@ -64,7 +64,8 @@ pub unsafe extern "C" fn atrest_disk_service_import_disk(
     })
 }
 
-/// Flag: a guest has encrypted the volume, as Azure Disk Encryption does, so whoever was root there may have its DEK.
+/// Flag: a guest has encrypted the volume, as Azure Disk Encryption does, so anyone who was root there may have its
+/// DEK.
 pub const ATREST_ADOPT_GUEST_ENCRYPTED: u32 = 1;
 /// Flag: order a new DEK for the data.
 pub const ATREST_ADOPT_REENCRYPT: u32 = 2;
@@ -74,17 +75,17 @@ pub const ATREST_ADOPT_REENCRYPT: u32 = 2;
 /// platform's; THEN EVERY OTHER WAY IN IS REMOVED, all keyslots and the tokens of other programs. The data stays where it is. `flags`
 /// are 0 or ATREST_ADOPT_*. The size in `disk` is that of the volume, or 0; the sector size is the volume's.
 ///
-/// With ATREST_ADOPT_REENCRYPT the steps below move the data to a new DEK. Without, whoever has the old DEK reads the data until
-/// atrest_disk_service_rekey_disk is finished. What a guest has encrypted comes into a set only with it, and under the platform's
-/// key gets the mark of atrest_disk_service_mark_guest_encrypted otherwise.
+/// With ATREST_ADOPT_REENCRYPT the steps below move the data to a new DEK. Without the flag, anyone with the old DEK can read the
+/// data until atrest_disk_service_rekey_disk is finished. A volume that a guest encrypted comes into a set only with the flag;
+/// without, it comes under the platform's key with the mark of atrest_disk_service_mark_guest_encrypted.
 ///
 /// If it fails or is killed after the record was stored, call it again: it goes on. Once the vault opens the volume, opening the
-/// disk goes on too. At every instant the volume opens by what opened it before, or by the vault.
+/// disk goes on too. At every instant the volume opens by its previous credential, or by the vault.
 ///
 /// Errors: those of atrest_volume_open and atrest_disk_service_create_disk; ATREST_ERR_BAD_ENUM for `flags`;
-/// ATREST_ERR_NOT_ALLOWED for a set with two layers, and for what a guest has encrypted; ATREST_ERR_INVALID_OPTION for another size,
-/// a weak cipher, a volume that is being re-encrypted, and a backend that takes in no images; ATREST_ERR_UNSUPPORTED_HEADER for
-/// LUKS1 and BitLocker; ATREST_ERR_NOT_LUKS, also for a detached header.
+/// ATREST_ERR_NOT_ALLOWED for a set with two layers, and for a volume that a guest encrypted; ATREST_ERR_INVALID_OPTION for another
+/// size, a weak cipher, a volume that is being re-encrypted, and a backend that takes in no images; ATREST_ERR_UNSUPPORTED_HEADER
+/// for LUKS1 and BitLocker; ATREST_ERR_NOT_LUKS, also for a detached header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_adopt_disk(
     service: *const atrest_disk_service,
@@ -112,8 +113,8 @@ pub unsafe extern "C" fn atrest_disk_service_adopt_disk(
 /// starts from ATREST_REENCRYPTION_PROGRESS_INIT. If nothing was ordered, nothing is done.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_OLDER_HEADER if an older
-/// device or header was put back; the errors of the vault and the device. What was being rewritten stays closed after a failure of
-/// the device, with ATREST_ERR_BUSY for who wants it, until a step succeeds.
+/// device or header was put back; the errors of the vault and the device. After a failure of the device, access to the zone that
+/// was being rewritten fails with ATREST_ERR_BUSY until a step succeeds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_reencrypt_step(
     service: *const atrest_disk_service,

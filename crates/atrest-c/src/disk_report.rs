@@ -3,8 +3,8 @@
 //! Reports on the protection of disks, and whether it has the configured state. Headers are read for this; no
 //! customer's vault is asked.
 //!
-//! The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and what of that this
-//! library doesn't do.
+//! The capability table compares the ways of encrypting a disk: what each protects, in Azure's words, and the parts that
+//! this library doesn't do.
 
 use core::ffi::c_char;
 
@@ -20,7 +20,8 @@ use crate::structs::SizedStruct;
 
 /// It is proven to be under its configured key, and its header names no other.
 pub const ATREST_PROTECTION_FINISHED: u32 = 1;
-/// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by what opened it before.
+/// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by its previous
+/// credential.
 pub const ATREST_PROTECTION_JOINING: u32 = 2;
 /// Its set or the platform is being rotated, and it is still under an older key.
 pub const ATREST_PROTECTION_ROTATING: u32 = 3;

@@ -356,8 +356,8 @@ pub unsafe extern "C" fn atrest_disk_service_mark_guest_encrypted(
     run(|| Ok(handle!(service).mark_guest_encrypted(text!(disk))?))
 }
 
-/// Says whether a disk is encrypted at the host of the machine that it is attached to: the process there has this library,
-/// and what it sends to the storage is ciphertext. `on` is 1 or 0. A disk can't be marked as encrypted in the guest meanwhile.
+/// Says whether a disk is encrypted at the host of the machine that it is attached to: the process there has this library, and
+/// sends only ciphertext to the storage. `on` is 1 or 0. A disk can't be marked as encrypted in the guest meanwhile.
 ///
 /// Errors: ATREST_ERR_NOT_ALLOWED for a disk that was ever encrypted in the guest.
 #[unsafe(no_mangle)]
@@ -372,9 +372,9 @@ pub unsafe extern "C" fn atrest_disk_service_set_host_encryption(
     })
 }
 
-/// Makes a disk larger, to `size` bytes, while it is in use: every atrest_disk of it has the new size when this returns. What is new
-/// reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is killed or fails, the disk has
-/// its old size, and the same call goes on. Snapshots keep the size that the disk had.
+/// Makes a disk larger, to `size` bytes, while it is in use: every atrest_disk of it has the new size when this returns. The new
+/// part reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is killed or fails, the disk
+/// has its old size, and the same call goes on. Snapshots keep the size that the disk had.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_OPTION for a smaller size, for one that is no whole number of sectors or
 /// over 64 TiB, and for devices that keep their size; ATREST_ERR_BUSY while the disk is copied or re-encrypted;

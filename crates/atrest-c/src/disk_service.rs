@@ -83,13 +83,13 @@ pub struct atrest_disk_service_options {
     pub require_locked_memory: u32,
     /// 0.
     pub reserved: u32,
-    /// 1 to pass atrest_disk_discard on to the devices. THAT TELLS WHOEVER SEES A DEVICE WHICH BLOCKS ARE FREE, and so how full
-    /// a disk is and what file system it holds. Otherwise 0.
+    /// 1 to pass atrest_disk_discard on to the devices. THAT SHOWS ANYONE WHO SEES A DEVICE WHICH BLOCKS ARE FREE, and so how
+    /// full a disk is and its kind of file system. Otherwise 0.
     pub discard: u32,
     /// 0.
     pub reserved_2: u32,
-    /// 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options): what
-    /// was never written reads as zeros, and copies of it take no room. Otherwise 0.
+    /// 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options):
+    /// unwritten data reads as zeros, and copies of it take no room. Otherwise 0.
     pub written_map: u32,
     /// 0.
     pub reserved_3: u32,

@@ -24,8 +24,8 @@ pub const ATREST_REBUILT_NAMED_BY_ID: u32 = 2;
 pub const ATREST_REBUILT_UNPROVEN: u32 = 3;
 /// An old store has a record of it, but no device was given. It is not in the new store.
 pub const ATREST_REBUILT_MISSING: u32 = 4;
-/// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old store
-/// was made, and now ends where it ended then; atrest_disk_service_resize_disk brings back what is beyond.
+/// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old
+/// store was made, and now ends where it ended then; atrest_disk_service_resize_disk brings the rest back.
 pub const ATREST_REBUILT_LARGER: u32 = 5;
 
 /// The result of checking a whole store.
@@ -211,8 +211,8 @@ pub unsafe extern "C" fn atrest_store_rebuild(
     })
 }
 
-/// Calls `each` with the id of every device that the backend of a service has made in a region, and that is none of this service's,
-/// in order. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
+/// Calls `each` with the id of every device that the backend of a service has made in a region, in order, but for those of this
+/// service. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
 /// atrest_disk_service_list.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION for a backend that can't tell.
@@ -231,10 +231,10 @@ pub unsafe extern "C" fn atrest_disk_service_orphans(
     })
 }
 
-/// Removes a device that atrest_disk_service_orphans has named. What is on it can't be brought back.
+/// Removes a device that atrest_disk_service_orphans has named. Its content can't be brought back.
 ///
-/// Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME for what is no id;
-/// those of atrest_disk_service_orphans and of the backend.
+/// Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME unless `id` is
+/// one; those of atrest_disk_service_orphans and of the backend.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_remove_orphan(
     service: *const atrest_disk_service,

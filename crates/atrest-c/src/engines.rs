@@ -1,8 +1,8 @@
 //! ENGINES
 //!
-//! What engines need beyond whole buffers and calls that wait: buffers that may be changed, the vectors of readv and writev,
-//! and I/O that the caller does itself, in a queue of io_uring, vhost-user or SPDK. Between the beginning and the completion
-//! of a request the caller reads or writes the device, at an offset that it is told:
+//! Functions for engines that need more than whole buffers and calls that wait: buffers that may be changed, the vectors of
+//! readv and writev, and I/O that the caller does itself, in a queue of io_uring, vhost-user or SPDK. Between the beginning
+//! and the completion of a request the caller reads or writes the device, at an offset that it is told:
 //!
 //!   atrest_volume_begin_write(volume, offset, sectors, len, &device_offset);  // sectors hold ciphertext now
 //!   ... write len bytes of sectors at device_offset of the device ...
@@ -233,7 +233,8 @@ pub unsafe extern "C" fn atrest_disk_begin_read(
 
 /// Decrypts `len` bytes in place that were read from where those at `offset` are.
 ///
-/// It is decrypted while the disk's key may be used: not any more once it was revoked, whenever the read began.
+/// It is only decrypted while the disk's key may be used: after a revocation this fails, even for a read that began
+/// before.
 ///
 /// Errors: those of atrest_disk_begin_read. `sectors` are ciphertext then.
 #[unsafe(no_mangle)]
@@ -249,7 +250,7 @@ pub unsafe extern "C" fn atrest_disk_complete_read(
 /// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them.
 /// When the device has answered, be it with a failure, atrest_disk_complete_write ends the write.
 ///
-/// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are written by this call; to write
+/// A snapshot that begins waits for the writes that are under way. This call itself writes those that begin meanwhile; writing
 /// the same once more does no harm.
 ///
 /// Errors: those of atrest_disk_write_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
@@ -289,8 +290,8 @@ pub unsafe extern "C" fn atrest_disk_begin_write_from(
     })
 }
 
-/// Ends a write that this handle of the disk began, whichever: when as many were ended as were begun, none is under way.
-/// atrest_disk_free ends all that are left.
+/// Ends one write that this handle of the disk began. Any one will do: none is under way once as many were ended as were
+/// begun. atrest_disk_free ends all that are left.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION where none is under way.
 #[unsafe(no_mangle)]

@@ -124,17 +124,17 @@ pub(crate) unsafe fn take<H: Handle>(handle: *mut H, argument: &str) -> Result<B
 /// Freed headers, the oldest first.
 type Freed = VecDeque<&'static Header>;
 
-/// Those that this thread freed. They need no lock.
+/// The headers that this thread freed. They need no lock.
 struct Own(Freed);
 
 thread_local! {
     static OWN: RefCell<Own> = const { RefCell::new(Own(VecDeque::new())) };
 }
 
-/// Those of threads that have ended, or that free more handles than they make.
+/// Freed headers of threads that have ended, or that free more handles than they make.
 static SHARED: Mutex<Freed> = Mutex::new(VecDeque::new());
 
-/// The length of `SHARED`, so that who needs a header asks for the lock only if there is one.
+/// The length of `SHARED`, so that a thread takes the lock for a header only if there is one.
 static SHARED_LEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The process that `SHARED` belongs to.

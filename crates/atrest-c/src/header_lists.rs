@@ -25,8 +25,8 @@ pub struct atrest_keyslot_info {
     pub id: u32,
     /// ATREST_PRIORITY_*: when it is tried.
     pub priority: u32,
-    /// "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header. In BitLocker what opens it,
-    /// such as "password", "recovery password" or "TPM and PIN".
+    /// "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header. In BitLocker the kind of
+    /// protector, such as "password", "recovery password" or "TPM and PIN".
     pub kind: *const c_char,
     /// The length of the key in it, in bits.
     pub key_bits: u32,
@@ -209,8 +209,8 @@ pub unsafe extern "C" fn atrest_header_digests(
     })
 }
 
-/// Lists features that a reader must know to open the volume. An unfinished reencryption is one of them. This library
-/// opens no volume that has any.
+/// Lists the features that a reader must know to open the volume. An unfinished reencryption is one of them. This
+/// library opens no volume that has any.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_requirements(
     header: *const atrest_header,

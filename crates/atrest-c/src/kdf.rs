@@ -24,7 +24,7 @@ pub const ATREST_HASH_SHA512: u32 = 2;
 /// SHA-1. For headers of LUKS1 that have it already.
 pub const ATREST_HASH_SHA1: u32 = 3;
 
-/// A KDF and what it costs.
+/// A KDF and its costs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_kdf {
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn atrest_kdf_benchmark(
     })
 }
 
-// What `KeyslotOptions::new()` has.
+// The defaults of `KeyslotOptions::new()`.
 const TIME_MS: u32 = 2000;
 const MAX_MEMORY_KIB: u32 = 1 << 20;
 const LANES: u32 = 4;

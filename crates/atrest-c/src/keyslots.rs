@@ -121,7 +121,7 @@ unsafe impl SizedStruct for atrest_protector {
     ];
 }
 
-/// What a new keyslot is like.
+/// Options for a new keyslot.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_keyslot_options {
@@ -144,7 +144,7 @@ pub struct atrest_keyslot_options {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_keyslot_options {}
 
-/// What a struct of C stands for, for as long as the pointers in it are good.
+/// Converts a struct of C. The result is good for as long as the pointers in the struct are.
 pub(crate) fn credential<'a>(credential: &atrest_credential) -> Result<Credential<'a>> {
     Ok(match credential.kind {
         ATREST_CREDENTIAL_VAULT => Credential::Vault(handle!(credential.vault).get()),

@@ -21,7 +21,7 @@ pub const ATREST_RULE_ROTATION_FAILED: u32 = 32;
 pub const ATREST_RULE_ONE_TENANT: u32 = 43;
 /// All incremental snapshots of a disk must be in its set (45).
 pub const ATREST_RULE_ONE_SET_FOR_SNAPSHOTS: u32 = 45;
-/// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
+/// A set and its resources are in one subscription, and resources under a customer's key stay in it (47).
 pub const ATREST_RULE_ONE_SUBSCRIPTION: u32 = 47;
 /// An image is made and removed as a whole, and names one set or none for each region and disk (49).
 pub const ATREST_RULE_IMAGE_IS_WHOLE: u32 = 49;

@@ -110,9 +110,9 @@ pub unsafe extern "C" fn atrest_hazmat_dek_from_bytes_for(
     })
 }
 
-/// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash; and as often as the key is longer than
-/// the hash, the hash of one more letter A and the passphrase. A hash costs whoever guesses passphrases next to nothing,
-/// and there is no salt.
+/// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash, and for each further part of a key
+/// longer than the hash, the hash of one more letter A and the passphrase. Guessing passphrases costs next to nothing, since
+/// there is no salt and no cost but one hash.
 ///
 /// `hash` is its name, such as "ripemd160", which cryptsetup had as its default before 2.7 and which needs the feature
 /// `legacy`, or "sha256", the default since. cryptsetup cuts a passphrase at the end of its line, and takes a key file
@@ -139,7 +139,7 @@ pub unsafe extern "C" fn atrest_hazmat_plain_dek(
 /// Opens data that has no header, with the DEK, the cipher and the place that the caller knows.
 ///
 /// NOTHING PROVES ANY OF IT. With another key, cipher, sector size, offset or number, reads give noise, and WRITES DESTROY
-/// WHAT IS THERE. Try it with ATREST_OPEN_READ_ONLY first. What needs a header fails on such a volume with
+/// WHAT IS THERE. Try it with ATREST_OPEN_READ_ONLY first. Functions that need a header fail on such a volume with
 /// ATREST_ERR_UNSUPPORTED_HEADER. A cipher that is too weak, AES in ECB, opens for reading only.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known or needs the feature `legacy`, and if the DEK is

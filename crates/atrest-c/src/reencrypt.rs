@@ -25,7 +25,7 @@ use atrest::{FormatOptions, SectorSize, Volume};
 /// A crash is recovered from by checksums of each sector: the device must write a sector as a whole or not at all, as disks and
 /// file systems do.
 pub const ATREST_RESILIENCE_CHECKSUM: u32 = 1;
-/// By a copy of what was there, with twice the writes.
+/// A crash is recovered from by a copy of the old data, with twice the writes.
 pub const ATREST_RESILIENCE_JOURNAL: u32 = 2;
 
 /// How a volume is re-encrypted.
@@ -105,7 +105,8 @@ pub unsafe extern "C" fn atrest_volume_begin_reencryption(
 /// ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED. If it is killed before it returns, call it again with the same arguments.
 ///
 /// Errors: ATREST_ERR_BUSY if the device has a header already; ATREST_ERR_DEVICE_NOT_BLANK for the device of the header;
-/// ATREST_ERR_INVALID_OPTION if what is on the device is larger than what is left for it; those of atrest_volume_format.
+/// ATREST_ERR_INVALID_OPTION if the content of the device is larger than the room that is left for it; those of
+/// atrest_volume_format.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_begin_encryption(
     device: *mut atrest_device,
@@ -134,8 +135,8 @@ pub unsafe extern "C" fn atrest_volume_begin_decryption(volume: *mut atrest_volu
 
 /// Begins to decrypt a volume whose header lies before the data, and to move the data to the start of the device. The header goes
 /// onto `beside`, a device of its own that must be blank; from then on the volume opens with it (`header` of
-/// atrest_open_options). What is before the data on the device is destroyed. At the end the last bytes of the device, as many
-/// as were before the data, are free. Otherwise as atrest_volume_begin_decryption. If it is killed before it returns, call it again,
+/// atrest_open_options). Everything before the data on the device is destroyed. At the end the last bytes of the device, as many as
+/// were before the data, are free. Otherwise as atrest_volume_begin_decryption. If it is killed before it returns, call it again,
 /// on the volume opened with the header on `beside`, if it doesn't open as before.
 ///
 /// Errors: ATREST_ERR_DEVICE_NOT_BLANK or ATREST_ERR_DEVICE_TOO_SMALL for `beside`; ATREST_ERR_INVALID_OPTION if a detached header
@@ -153,7 +154,7 @@ pub unsafe extern "C" fn atrest_volume_begin_decryption_beside(
     })
 }
 
-/// Lets a re-encryption go on that `cryptsetup reencrypt --resilience none` has begun: from now on with `resilience`,
+/// Lets a re-encryption that `cryptsetup reencrypt --resilience none` has begun go on, from now on with `resilience`,
 /// ATREST_RESILIENCE_*. Only you know whether it was stopped properly, by Ctrl+C or SIGTERM. If it was killed, a part that is done
 /// looks as if it were not: it reads as noise, and going on destroys it.
 ///
@@ -168,11 +169,11 @@ pub unsafe extern "C" fn atrest_volume_hazmat_resume_unprotected(
 }
 
 /// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Others read and write meanwhile, and wait
-/// only for what is in the zone. `progress`, which may be NULL, starts from ATREST_REENCRYPTION_PROGRESS_INIT. Without a
+/// only for sectors in the zone. `progress`, which may be NULL, starts from ATREST_REENCRYPTION_PROGRESS_INIT. Without a
 /// re-encryption nothing is done.
 ///
 /// Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY if another program has changed the header; ATREST_ERR_KEY_EXHAUSTED; the
-/// device's errors. What was being rewritten stays closed then, with ATREST_ERR_BUSY for who wants it, until a step succeeds.
+/// device's errors. Access to the zone that was being rewritten then fails with ATREST_ERR_BUSY until a step succeeds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_reencrypt_step(
     volume: *mut atrest_volume,
@@ -205,8 +206,8 @@ pub unsafe extern "C" fn atrest_volume_reencryption(
 }
 
 /// Changes the size of the data, while others read and write. 0 follows the device, after it was enlarged. Another size cuts off
-/// what is beyond it: before the device is made smaller, and after what is on the volume. The new size goes to `new_size`, which
-/// may be NULL. A vault's token records it.
+/// the data beyond it: shrink the content of the volume before this, and the device after it. The new size goes to `new_size`,
+/// which may be NULL. A vault's token records it.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION for no whole number of sectors, or more than the device has; ATREST_ERR_BUSY during a
 /// re-encryption; ATREST_ERR_READ_ONLY; the device's errors.

@@ -1,8 +1,8 @@
 //! TOKENS FOR PROGRAMS ON LIBCRYPTSETUP
 //!
 //! Programs on libcryptsetup open a volume by a token only if it names a keyslot, whose passphrase a plugin for that token
-//! finds. These make such a keyslot for the tokens of vaults, of type "atrest", and find its passphrase. It follows from the
-//! DEK: so whoever has a vault unwrap the DEK has it, and nobody else. docs/integrate/linux.md has the plugin.
+//! finds. These make such a keyslot for the tokens of vaults, of type "atrest", and find its passphrase. The passphrase
+//! follows from the DEK: only a caller whose vault unwraps the DEK can find it. docs/integrate/linux.md has the plugin.
 
 use core::ffi::{c_char, c_void};
 

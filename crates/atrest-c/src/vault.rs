@@ -56,7 +56,7 @@ pub struct atrest_unlock {
     pub passphrase_len: usize,
     /// The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
     pub key_file: *const c_char,
-    /// What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    /// The cost of trying a new vault's passphrase, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
     /// GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106); or after atrest_approved_only, PBKDF2 with
     /// SHA-256 and 600,000 iterations. Not looked at when a vault is opened.
     pub kdf_memory_kib: u32,
@@ -371,7 +371,7 @@ impl Vault {
     }
 }
 
-/// What a passphrase is to be stretched by, if that is said.
+/// The KDF for a passphrase, if `unlock` sets one.
 pub(crate) fn vault_kdf(unlock: &atrest_unlock) -> Result<Option<Kdf>> {
     match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes, unlock.kdf.is_null()) {
         (0, 0, 0, true) => Ok(None),
@@ -384,7 +384,7 @@ pub(crate) fn vault_kdf(unlock: &atrest_unlock) -> Result<Option<Kdf>> {
     }
 }
 
-/// The options of a new vault, as far as what opens it tells them.
+/// The options of a new vault, as far as `unlock` sets them.
 pub(crate) fn vault_options(unlock: &atrest_unlock) -> Result<VaultOptions> {
     Ok(vault_kdf(unlock)?.map_or_else(VaultOptions::new, |kdf| VaultOptions::new().kdf(kdf)))
 }

@@ -13,7 +13,7 @@ use crate::failure::{CallbackFailed, Failure, run};
 use crate::status::atrest_status;
 use crate::vault::atrest_vault;
 
-/// What a vault file says of itself, as atrest_vault_peek tells it. It and its texts are valid during the callback only.
+/// The properties of a vault file, as atrest_vault_peek reads them. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_vault_properties {
     /// The size of this struct in the running library.

@@ -105,8 +105,8 @@ pub unsafe extern "C" fn atrest_vault_directory_add(
 }
 
 /// Adds a vault of any kind under its own id, also while services use the directory. All sets use it as one caller: it
-/// can't tell them apart. What sets require of a vault is said by the caller: that it is in `region`, trusts `tenant`,
-/// and keeps what is deleted so that it can be recovered, and nobody can purge it meanwhile.
+/// can't tell them apart. The caller vouches for the properties that sets require: the vault is in `region`, trusts
+/// `tenant`, lets deleted keys be recovered, and lets nobody purge them meanwhile.
 ///
 /// `soft_delete` and `purge_protection` are 1 if that is true, otherwise 0. Errors: ATREST_ERR_RESOURCE_EXISTS if there
 /// is one with this id; ATREST_ERR_INVALID_OPTION for another number; ATREST_ERR_UNSUPPORTED for a directory of

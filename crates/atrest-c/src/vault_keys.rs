@@ -164,10 +164,10 @@ pub unsafe extern "C" fn atrest_vault_open_or_create(
     })
 }
 
-/// Gives a vault file the passphrase or root key file of `unlock` in place of what it has; the KDF is as for a new vault. The
-/// same passphrase with another KDF moves it from Argon2id to PBKDF2, or back. Keys, grants and the log stay, and so does what
-/// was wrapped. Other handles that have the file open, but clones of this one, are refused with ATREST_ERR_DAMAGED_VAULT until
-/// they open it anew. Killed at any instant, the vault opens by the old or by the new one.
+/// Gives a vault file the passphrase or root key file of `unlock` in place of its current one; the KDF is as for a new vault.
+/// The same passphrase with another KDF moves it from Argon2id to PBKDF2, or back. Keys, grants, the log and wrapped DEKs
+/// stay. Other handles that have the file open, but clones of this one, are refused with ATREST_ERR_DAMAGED_VAULT until they
+/// open it anew. Killed at any instant, the vault opens by the old or by the new one.
 ///
 /// A copy of the file from before opens by the old one, and holds the same keys: if somebody may have both, rotate the keys.
 ///
@@ -363,7 +363,7 @@ pub(crate) fn version_change(change: &atrest_version_change) -> Result<VersionCh
 
 pub(crate) type EachDeleted = unsafe extern "C" fn(*mut c_void, *const atrest_deleted_key) -> atrest_status;
 
-/// Passes what is deleted to C.
+/// Passes the deleted keys or secrets to C.
 pub(crate) fn tell_deleted(each: EachDeleted, user: *mut c_void, all: Vec<DeletedKey>) -> Result {
     for deleted in all {
         let key_name = CString::new(deleted.name).unwrap_or_default();

@@ -244,8 +244,8 @@ pub unsafe extern "C" fn atrest_vault_recover_secret(
     run(|| Ok(handle!(vault).file()?.recover_secret(text!(secret_name))?))
 }
 
-/// Destroys a deleted secret for good. ALL THAT ONLY ITS VALUES OPEN IS LOST. A new secret may take its name; its versions
-/// continue after the old ones.
+/// Destroys a deleted secret for good. EVERYTHING THAT ONLY ITS VALUES OPEN IS LOST. A new secret may take its name; its
+/// versions continue after the old ones.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_KEY if no deleted secret has the name; ATREST_ERR_PURGE_PROTECTED before its retention is over
 /// in a vault with purge protection.

@@ -1,8 +1,8 @@
 //! SEVERAL VAULTS AS ONE
 //!
-//! A volume may have a token for each of several vaults: any of them opens it alone, so that one that is down costs
-//! nothing. Or its DEK is split among n vaults, of which m open it together, so that one that is stolen opens nothing.
-//! docs/kms/quorum.md compares the two.
+//! A volume may have a token for each of several vaults: any of them opens it alone, so one vault may be down. Or its
+//! DEK is split among n vaults: any m of them open it together, so a stolen one opens nothing. docs/kms/quorum.md
+//! compares the two.
 
 use core::ffi::c_char;
 

@@ -30,7 +30,7 @@ use crate::vault::{Vault, atrest_vault};
 /// The most bytes of a secret that a callback gives.
 pub const ATREST_SECRET_MAX: usize = 16384;
 
-/// What a vault's URL doesn't hold.
+/// Options for opening a vault by its URL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_vault_url_options {
@@ -40,7 +40,7 @@ pub struct atrest_vault_url_options {
     pub user: *mut c_void,
     /// Writes a secret of at most `cap` bytes into `secret`, which the library wipes, and its length into `len`. `name` is
     /// that of the environment variable that would hold it, such as VAULT_TOKEN. Returns ATREST_OK; ATREST_ERR_NOT_FOUND
-    /// for what is to be looked up where it is otherwise; anything else is a failure. NULL for none.
+    /// to have the library look in the usual places; anything else is a failure. NULL for none.
     ///
     /// It may be called again while the vault is used, when that logs in again.
     pub secret: Option<
@@ -101,7 +101,7 @@ pub(crate) fn vault_options(options: *const atrest_vault_url_options) -> Result<
     Ok((given, release))
 }
 
-/// The same for whatever a URL names: the caller's secrets, the deadline, and what is to be called at the end.
+/// The same for any URL: the caller's secrets, the deadline, and the function to call at the end.
 pub(crate) fn url_options(
     options: *const atrest_vault_url_options,
 ) -> Result<(Option<Arc<Secrets>>, Option<Duration>, Release)> {

@@ -271,8 +271,8 @@ pub unsafe extern "C" fn atrest_volume_cipher(
     run(|| text_out!(cipher, cipher_cap, cipher_len).put(handle!(volume).cipher().name()))
 }
 
-/// What an attacker can do to a volume of such a cipher that AES-XTS with 64-bit sector numbers prevents; empty if there is
-/// nothing.
+/// The attack that the volume's cipher allows and AES-XTS with 64-bit sector numbers prevents, as a text; empty if there is
+/// none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_weakness(
     volume: *const atrest_volume,

@@ -28,7 +28,7 @@ pub const ATREST_FORMAT_OVERWRITE: u32 = 1;
 pub const ATREST_LUKS1: u32 = 1;
 /// LUKS2.
 pub const ATREST_LUKS2: u32 = 2;
-/// BitLocker, of Windows: what a header may be. atrest_volume_format_bitlocker makes such a volume.
+/// BitLocker, of Windows: only as the format of a header. atrest_volume_format_bitlocker makes such a volume.
 pub const ATREST_BITLOCKER: u32 = 3;
 
 /// Flag: write nothing at all, neither data nor a repair of the header.
@@ -45,8 +45,8 @@ pub const ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED: u32 = 8;
 pub const ATREST_OPEN_HAZMAT_REPAIR: u32 = 16;
 /// Flag: refuse if secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 pub const ATREST_OPEN_REQUIRE_LOCKED_MEMORY: u32 = 32;
-/// Flag: pass atrest_volume_discard on to the device. THAT TELLS WHOEVER SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how full
-/// the volume is and what file system it holds. A header's flag "allow-discards" has no effect: nothing authenticates it.
+/// Flag: pass atrest_volume_discard on to the device. THAT SHOWS ANYONE WHO SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how
+/// full the volume is and its kind of file system. A header's flag "allow-discards" has no effect: nothing authenticates it.
 pub const ATREST_OPEN_DISCARD: u32 = 64;
 /// Flag: a passphrase or a DEK opens a volume although no token of this library in it proves the header, as after another program
 /// has re-encrypted it. Remove the old token then, and add the vault again.
