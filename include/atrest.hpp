@@ -1,33 +1,33 @@
 // atrest.hpp - atrest for C++17 and later
 //
 // A layer over atrest.h, all of it in this header: handles that own, views of bytes, errors as exceptions or as
-// results, devices and vaults as classes. What a function does and how it fails stands in atrest.h, at the C function
-// of the same name; here stands only what C++ adds. Link with -latrest.
+// results, devices and vaults as classes. atrest.h documents what a function does and how it fails, at the C function
+// of the same name; this header documents only what C++ adds. Link with -latrest.
 //
 // ERRORS       As it comes, a function that fails throws atrest::error. With ATREST_NO_EXCEPTIONS defined before this
 //              header is included, or where the compiler has exceptions turned off (-fno-exceptions), it returns a
 //              result instead: atrest::result<T>, which is a T or an atrest::error. Where functions throw,
 //              atrest::result<T> is T itself, so that a declaration with it, and `return atrest::fail<T>(...)`, are
 //              right in both ways. Files of one program may differ; a handle goes from one to the other by release().
-// HANDLES      A handle owns what it stands for, can be moved but not copied, and frees it in the end. What can fail is
-//              a static function, not a constructor. A handle that was moved from, or made without arguments, is
-//              empty: calls on it fail with ATREST_ERR_NULL_ARGUMENT. get() is the pointer of C, for calls that shall
-//              be made in C; release() gives it away; a constructor takes it over.
+// HANDLES      A handle owns its object, can be moved but not copied, and frees the object in the end. A function that
+//              can fail is a static function, not a constructor. A handle that was moved from, or made without
+//              arguments, is empty: calls on it fail with ATREST_ERR_NULL_ARGUMENT. get() is the pointer of C, for
+//              calls that shall be made in C; release() gives it away; a constructor takes it over.
 // THREADS      As in C: any number of threads may use a handle at once, but moving, assigning and destroying it need it
 //              alone.
 // BYTES        const_bytes and mutable_bytes are a pointer and a length, made from vectors, arrays, spans, strings, or
-//              from the two. They don't own: what they show must live until the call returns.
+//              from the two. They don't own the bytes, which must live until the call returns.
 // TEXT         text and path take a const char * or a std::string. A std::string_view has no zero byte at its end, so
 //              it is not taken: make it a std::string. One with a zero byte inside is refused, never cut off.
-// OPTIONS      Classes such as format_options copy what they are given, except handles, and passphrases, whose copies
+// OPTIONS      Classes such as format_options copy their arguments, except handles, and passphrases, whose copies
 //              would be left behind in memory. Those must live until the call returns.
 // LISTS        A list of texts is a vector. Any other list calls a function with each entry, a struct of C that is
-//              valid during the call only. The function returns nothing, or a bool, of which false ends the list. What
-//              it throws arrives at whoever asked for the list.
-// SECRETS      The library wipes what it holds: DEKs, ciphers, volumes, vaults, and what it lends to a key_vault. This
-//              header copies no secret, so it wipes none: passphrases, keys that you bring, and keys that you ask for
-//              (dek::hazmat_bytes, vault::secret) are in your memory, and wiping them stays with you. What comes as a
-//              string or a vector is no secret.
+//              valid during the call only. The function returns nothing, or a bool: false ends the list. An exception
+//              that it throws reaches the caller who asked for the list.
+// SECRETS      The library wipes the secrets that it holds: DEKs, ciphers, volumes, vaults, and those that it lends to a
+//              key_vault. This header copies no secret, so it wipes none: passphrases, keys that you bring, and keys
+//              that you ask for (dek::hazmat_bytes, vault::secret) are in your memory, and you must wipe them. The
+//              strings and vectors that functions return hold no secrets.
 // COST         Each call is one call of C, inline, and a check of its status. On the way of the data (ciphers, read_at,
 //              write_at, sync) nothing is allocated or copied.
 
@@ -96,7 +96,7 @@ struct memory_protection {
     std::uint64_t locked = 0;
     std::uint64_t unlocked = 0;
 
-    // What this process has now.
+    // The current numbers of this process.
     [[nodiscard]] static memory_protection now() noexcept
     {
         memory_protection memory;
@@ -154,7 +154,7 @@ private:
     std::size_t len_ = 0;
 };
 
-// Bytes that are written. Made as const_bytes are, from what may be changed, and from arrays of char too.
+// Bytes that are written. Made as const_bytes are, from containers that may be changed, and from arrays of char too.
 class mutable_bytes {
 public:
     constexpr mutable_bytes() noexcept = default;
@@ -193,7 +193,7 @@ public:
 class text {
 public:
     text(const char *chars) noexcept : chars_(chars) {}
-    // What holds a zero byte is given on as what is no UTF-8, and so refused.
+    // A string with a zero byte inside is passed on as bytes that are no UTF-8, and so refused.
     text(const std::string &string) noexcept
         : chars_(string.find('\0') == std::string::npos ? string.c_str() : "\xff") {}
 
@@ -207,7 +207,7 @@ private:
 class path {
 public:
     path(const char *chars) noexcept : chars_(chars) {}
-    // What holds a zero byte is given on as NULL, and so refused.
+    // A string with a zero byte inside is passed on as NULL, and so refused.
     path(const std::string &string) noexcept
         : chars_(string.find('\0') == std::string::npos ? string.c_str() : nullptr) {}
     template <class P, class = std::enable_if_t<
@@ -223,7 +223,7 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // ERRORS
 
-// What went wrong.
+// The failure of a call.
 class error : public std::runtime_error {
 public:
     explicit error(atrest_status status, const std::string &message = {})
@@ -234,7 +234,7 @@ public:
     [[nodiscard]] atrest_status status() const noexcept { return status_; }
     // Its name, such as "ATREST_ERR_WRONG_KEY".
     [[nodiscard]] const char *name() const noexcept { return atrest_status_name(status_); }
-    // What atrest_last_error_message() said of it. what() is the name and the message.
+    // The text of atrest_last_error_message(). what() is the name and the message.
     [[nodiscard]] const char *message() const noexcept {
         const char *rest = what() + std::strlen(name());
         return *rest == 0 ? rest : rest + 2;
@@ -246,10 +246,10 @@ private:
 
 namespace parts {
 
-// The status of what failed, which mustn't be taken for success.
+// The status of a failure. ATREST_OK becomes ATREST_ERR_OTHER, so that it isn't taken for success.
 inline atrest_status failure(atrest_status status) noexcept { return status == ATREST_OK ? ATREST_ERR_OTHER : status; }
 
-// The same of a callback's failure, which goes to the message of the call that fails by it.
+// The same for a callback's failure, whose text becomes part of the message of the call that fails by it.
 inline atrest_status failure(const error &why) noexcept {
     atrest_set_callback_message(why.what());
     return failure(why.status());
@@ -261,7 +261,7 @@ inline namespace ATREST_DETAIL_WAY {
 
 #ifndef ATREST_NO_EXCEPTIONS
 
-// What a function returns: here a T, because a failure is thrown.
+// The type that a function returns: here a T, because a failure is thrown.
 template <class T> using result = T;
 
 // Fails: throws.
@@ -276,7 +276,7 @@ template <class T> [[noreturn]] ATREST_DETAIL_COLD T failed(atrest_status status
     throw error(status, atrest_last_error_message());
 }
 
-// What becomes of the caller's function, as a status; and what it returns.
+// Runs the caller's function, and returns its outcome as a status; take() also stores its value.
 template <class F> atrest_status status_of(F &&call) {
     call();
     return ATREST_OK;
@@ -290,7 +290,7 @@ template <class T, class F> atrest_status take(T &out, F &&call) {
 
 #else
 
-// What a function returns: a T, or why there is none. Whoever takes the one that isn't there ends the program.
+// The type that a function returns: a T, or an error. Taking the one that isn't there ends the program.
 template <class T> class [[nodiscard]] result {
 public:
     result(T value) noexcept : value_(std::move(value)) {}
@@ -316,7 +316,7 @@ private:
     std::optional<atrest::error> error_;
 };
 
-// Done, or why not.
+// Success, or an error.
 template <> class [[nodiscard]] result<void> {
 public:
     result() noexcept = default;
@@ -343,7 +343,7 @@ template <class T> ATREST_DETAIL_COLD result<T> failed(atrest_status status) {
     return error(status, atrest_last_error_message());
 }
 
-// What becomes of the caller's function, as a status; and what it returns.
+// Runs the caller's function, and returns its outcome as a status; take() also stores its value.
 template <class F> atrest_status status_of(F &&call) {
     const result<void> done = call();
     return done.ok() ? ATREST_OK : parts::failure(done.error());
@@ -360,7 +360,7 @@ template <class T, class F> atrest_status take(T &out, F &&call) {
 
 #endif
 
-// From here on nothing depends on how failures are told, but for `result` and `fail`.
+// From here on only `result` and `fail` depend on how failures are reported.
 
 // Fails with a status that says it all.
 template <class T = void> result<T> fail(atrest_status status) { return fail<T>(status, std::string()); }
@@ -544,7 +544,7 @@ template <class... Entry, class F, class Call> result<void> each(F &visit, Call 
     return visiting.end(call(&visitor<F>::template each<Entry...>, static_cast<void *>(&visiting)));
 }
 
-// What a list of texts holds.
+// The entries of a list of texts.
 template <class Call> result<std::vector<std::string>> texts_of(Call &&call) {
     std::vector<std::string> texts;
     auto add = [&](const char *text) { texts.emplace_back(text); };
@@ -558,7 +558,7 @@ template <class Call> result<std::vector<std::string>> texts_of(Call &&call) {
     return texts;
 }
 
-// The handle of an object of the caller's, which C releases. An object of which no handle comes ends here.
+// Makes a handle of the caller's object, which C releases. If that fails, the object is destroyed here.
 template <class H, class Object, class Callbacks, class From>
 result<H> object_of(std::unique_ptr<Object> object, Callbacks callbacks, void (*release)(void *), From from) {
     if (!object)
@@ -593,7 +593,7 @@ template <std::size_t N> [[nodiscard]] bool put(char (&place)[N], std::string_vi
     return true;
 }
 
-// Owns what a pointer of C stands for.
+// Owns the object behind a pointer of C.
 template <class C, void (*Free)(C *)> class handle {
 public:
     using c_type = C;
@@ -613,7 +613,7 @@ public:
     [[nodiscard]] C *get() const noexcept { return owned_; }
     // Gives the pointer away, to be freed by C. The handle is empty then.
     [[nodiscard]] C *release() noexcept { return std::exchange(owned_, nullptr); }
-    // Frees what there is, and takes over another.
+    // Frees the current object, and takes over another.
     void reset(C *owned = nullptr) noexcept { Free(std::exchange(owned_, owned)); }
     // Whether it isn't empty.
     [[nodiscard]] explicit operator bool() const noexcept { return owned_ != nullptr; }
@@ -730,7 +730,7 @@ enum class protected_by : std::uint32_t {
     platform_and_customer_keys = ATREST_PLATFORM_AND_CUSTOMER_KEYS,
 };
 
-// ATREST_LUKS1 and ATREST_LUKS2; and what is no LUKS, but a header says that it is.
+// ATREST_LUKS1 and ATREST_LUKS2, and ATREST_BITLOCKER, which only a header can be.
 enum class luks : std::uint32_t { luks1 = ATREST_LUKS1, luks2 = ATREST_LUKS2, bitlocker = ATREST_BITLOCKER };
 
 // ATREST_NUMBERING_*.
@@ -756,18 +756,18 @@ public:
     time_source() = default;
     time_source(const time_source &) = delete;
     time_source &operator=(const time_source &) = delete;
-    // Called when the clock and all that goes by it are freed.
+    // Called when the clock and everything that uses it are freed.
     virtual ~time_source() = default;
 
     // The time in seconds since 1970-01-01 UTC. Several threads may ask at once; it must be fast, and can't fail.
     [[nodiscard]] virtual std::uint64_t now() noexcept = 0;
 };
 
-// A clock of the caller's that also tells what leases count by beside the time, which could be put back. Give it to
-// clock::from_steady. Other clocks go by the operating system's.
+// A clock of the caller's that also tells an uptime. Leases count by it beside the time, which could be put back. Give
+// it to clock::from_steady. Other clocks take the operating system's uptime.
 class steady_time_source : public time_source {
 public:
-    // How long ago something was that doesn't change, in milliseconds. As now(), and it never goes back.
+    // The time since a fixed point, in milliseconds. As now(), and it never goes back.
     [[nodiscard]] virtual std::uint64_t uptime() noexcept = 0;
 };
 
@@ -783,7 +783,7 @@ struct time_source_calls {
 
 } // namespace detail
 
-// Where time comes from. What goes by a clock keeps it.
+// A source of time. Everything that uses a clock keeps it.
 class clock : public detail::handle<atrest_clock, atrest_clock_free> {
 public:
     using handle::handle;
@@ -792,7 +792,8 @@ public:
     [[nodiscard]] static result<clock> manual(std::uint64_t now) {
         return detail::handle_of<clock>([&](auto out) { return atrest_clock_manual(now, out); });
     }
-    // A clock of the caller's, which lives until this and all that goes by it are freed; if it fails, it ends at once.
+    // A clock of the caller's. It lives until this handle and everything that uses it are freed; if this fails, it is
+    // destroyed at once.
     [[nodiscard]] static result<clock> from(std::unique_ptr<time_source> source) {
         auto callbacks = detail::init<atrest_clock_callbacks>();
         return from(std::move(source), callbacks);
@@ -847,8 +848,8 @@ public:
     [[nodiscard]] std::string_view version() const noexcept { return c_->version; }
     // Where the wrapped bytes go, if they are to be made there: ATREST_WRAPPED_MAX bytes of room.
     [[nodiscard]] mutable_bytes room() const noexcept { return c_->bytes; }
-    // Tells what was done: the version of the key, how it wrapped, and the wrapped bytes, which are copied unless they
-    // are in room(). Fails with ATREST_ERR_LENGTH where it doesn't fit.
+    // Stores the result: the version of the key, the algorithm, and the wrapped bytes, which are copied unless they are
+    // in room(). Fails with ATREST_ERR_LENGTH if the version or the bytes don't fit.
     result<void> fill(std::string_view version, wrap_algorithm algorithm, const_bytes bytes) {
         if (bytes.size() > sizeof c_->bytes || !detail::put(c_->version, version))
             return fail<void>(ATREST_ERR_LENGTH);
@@ -863,7 +864,7 @@ private:
     atrest_wrapped_dek *c_;
 };
 
-// What a vault of the caller's says of a version of a key, as atrest_key_description.
+// A version of a key, as a vault of the caller's describes it. As atrest_key_description.
 struct key_description {
     std::string version;
     key_kind kind = key_kind::aes_256;
@@ -871,14 +872,13 @@ struct key_description {
     std::uint64_t not_before = 0, expires = 0, created = 0;
 };
 
-// A vault that the caller makes: the client of a key service, an HSM, or whatever else keeps keys. Give it to
-// vault::from.
+// A vault that the caller makes: the client of a key service, an HSM, or any other key store. Give it to vault::from.
 //
 // Its functions are called from any thread that uses the vault, several at once. They fail by throwing, or by returning
-// an error where functions return results. Nothing that they throw leaves the library: of an atrest::error its status
-// counts, std::bad_alloc is ATREST_ERR_NO_MEMORY, anything else ATREST_ERR_OTHER. Which statuses revoke a key, and
-// which count as an outage, stands at atrest_vault_callbacks. Of an outage whoever called the library learns the
-// status, but not the message.
+// an error where functions return results. Nothing that they throw leaves the library: an atrest::error counts by its
+// status, std::bad_alloc is ATREST_ERR_NO_MEMORY, anything else ATREST_ERR_OTHER. atrest_vault_callbacks says which
+// statuses revoke a key, and which count as an outage. After an outage the caller of the library learns the status, but
+// not the message.
 class key_vault {
 public:
     key_vault() = default;
@@ -889,12 +889,12 @@ public:
 
     // The id of the vault, the first part of its keys' URLs. Asked once, by vault::from.
     [[nodiscard]] virtual std::string id() const = 0;
-    // Wraps `dek` under the key `wrapped.key_name()`, and tells `wrapped`.
+    // Wraps `dek` under the key `wrapped.key_name()`, and fills `wrapped`.
     virtual result<void> wrap(const_bytes dek, wrapping &wrapped) = 0;
-    // Unwraps what wrap() made into `dek`, and returns how many bytes that are.
+    // Unwraps the output of wrap() into `dek`, and returns the number of bytes.
     virtual result<std::size_t> unwrap(const wrapped_dek &wrapped, mutable_bytes dek) = 0;
-    // What there is to say of a version of a key; if `version` is empty, of the one that wrap() would take. If this
-    // isn't overridden, the vault doesn't support it.
+    // Describes a version of a key, or the one that wrap() would use if `version` is empty. If this isn't overridden,
+    // the vault doesn't support it.
     virtual result<key_description> describe(const std::string &key_name, const std::string &version) {
         static_cast<void>(key_name), static_cast<void>(version);
         return fail<key_description>(ATREST_ERR_UNSUPPORTED);
@@ -942,7 +942,7 @@ struct key_vault_calls {
 // ---------------------------------------------------------------------------------------------------------------------
 // VAULTS
 
-// Secrets of the program's, for a vault that is opened by its URL.
+// The program's secrets, for a vault that is opened by its URL.
 class secret_source {
 public:
     secret_source() = default;
@@ -952,7 +952,7 @@ public:
     virtual ~secret_source() = default;
 
     // Writes a secret into `out`, which the library wipes, and returns its length. `name` is that of the environment
-    // variable that would hold it. Fails with ATREST_ERR_NOT_FOUND for what is to be looked up where it is otherwise.
+    // variable that would hold it. Fails with ATREST_ERR_NOT_FOUND to have the library look in the usual places.
     [[nodiscard]] virtual result<std::size_t> secret(const std::string &name, mutable_bytes out) = 0;
 };
 
@@ -969,7 +969,7 @@ struct secret_source_calls {
 
 } // namespace detail
 
-// A KDF and what it costs.
+// A KDF and its costs.
 class kdf {
 public:
     [[nodiscard]] static kdf pbkdf2(std::uint32_t iterations, hash_kind hash = hash_kind::sha256) noexcept {
@@ -1012,7 +1012,7 @@ private:
     atrest_kdf c_ = detail::init<atrest_kdf>();
 };
 
-// What opens a vault file.
+// The credential for a vault file.
 class unlock {
 public:
     // The passphrase isn't copied: it must live until the vault is open.
@@ -1027,7 +1027,7 @@ public:
         by.key_file_ = file.get();
         return by;
     }
-    // What a new vault's passphrase costs to try by Argon2id, in place of what was said before.
+    // The cost of trying a new vault's passphrase, by Argon2id. It replaces an earlier KDF.
     unlock &kdf(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
         c_.kdf_memory_kib = memory_kib;
         c_.kdf_passes = passes;
@@ -1035,7 +1035,7 @@ public:
         kdf_.reset();
         return *this;
     }
-    // What it is stretched by, in place of what was said before.
+    // The KDF of a new vault's passphrase. It replaces an earlier one.
     unlock &kdf(const atrest::kdf &kdf) noexcept {
         this->kdf(0, 0, 0);
         kdf_ = kdf;
@@ -1058,7 +1058,7 @@ private:
     std::optional<atrest::kdf> kdf_;
 };
 
-// How a vault file is made. As atrest_vault_options.
+// Options of a new vault file. As atrest_vault_options.
 class vault_options {
 public:
     vault_options &id(text id) { return id_ = id.get(), *this; }
@@ -1082,7 +1082,8 @@ private:
     detail::copied id_, region_, tenant_;
 };
 
-// What changes of a version of a key or of a secret: what is called here. Times are seconds since 1970-01-01 UTC; 0 is any, or never.
+// Changes of a version of a key or of a secret: each function called here adds one. Times are seconds since 1970-01-01 UTC; 0
+// is any, or never.
 class version_change {
 public:
     version_change &enabled(bool enabled) noexcept { return c_.enabled = enabled, changes(ATREST_CHANGE_ENABLED); }
@@ -1102,7 +1103,7 @@ private:
     atrest_version_change c_ = detail::init<atrest_version_change>();
 };
 
-// What vault::secret has read, but for the value. As atrest_read_secret.
+// The result of vault::secret without the value. As atrest_read_secret.
 struct read_secret {
     std::string version;
     std::vector<std::pair<std::string, std::string>> tags;
@@ -1129,7 +1130,7 @@ public:
         const atrest_unlock c = by.c();
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_open_file(file.get(), &c, out); });
     }
-    // Opens it, or makes it where there is none: of many who do this at once one makes it, and all get the same.
+    // Opens it, or makes one if there is none. If many do this at once, one makes it, and all open the same.
     [[nodiscard]] static result<vault> open_or_create(path file, const unlock &by, const vault_options &options = {}) {
         const atrest_unlock c = by.c();
         const atrest_vault_options c_options = options.c();
@@ -1158,13 +1159,15 @@ public:
     static result<void> generate_key_file(path file) {
         return detail::done(atrest_vault_generate_key_file(file.get()));
     }
-    // Gives the vault another passphrase or key file; its keys stay. Others that have the file open must open it anew.
+    // Gives the vault another passphrase or key file; its keys stay. Other handles that have the file open must open it
+    // anew.
     result<void> change_unlock(const unlock &by) {
         const atrest_unlock c = by.c();
         return detail::done(atrest_vault_change_unlock(get(), &c));
     }
 
-    // A vault of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
+    // A vault of the caller's. It lives until this handle and everything that uses it are freed; if this fails, it is
+    // destroyed at once.
     [[nodiscard]] static result<vault> from(std::unique_ptr<key_vault> keys) {
         auto callbacks = detail::init<atrest_vault_callbacks>();
         const std::string id = keys ? keys->id() : std::string();
@@ -1175,13 +1178,13 @@ public:
         return detail::object_of<vault>(std::move(keys), callbacks, detail::key_vault_calls::release,
                                         atrest_vault_from_callbacks);
     }
-    // Several vaults as one, any of which unwraps what it has wrapped; the first wraps. They stay the caller's.
+    // Several vaults as one: each unwraps its own wraps, and the first wraps. They stay the caller's.
     [[nodiscard]] static result<vault> any(const std::vector<const vault *> &vaults) {
         const std::vector<const atrest_vault *> c = handles(vaults);
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_any(c.data(), c.size(), out); });
     }
-    // Several vaults as one, so many of which together unwrap what it wraps; all wrap. `keys` are the names of their keys,
-    // where they aren't the quorum's. The library has it if it was built with the feature `quorum`.
+    // Several vaults as one: all wrap, and any `threshold` of them together unwrap. `keys` are the names of their keys,
+    // where they aren't the quorum's. It needs a library built with the feature `quorum`.
     [[nodiscard]] static result<vault> quorum(text id, std::size_t threshold, const std::vector<const vault *> &vaults,
                                               const std::vector<std::string> &keys = {}) {
         const std::vector<const atrest_vault *> c = handles(vaults);
@@ -1197,12 +1200,12 @@ public:
     [[nodiscard]] result<vault> clone() const {
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_clone(get(), out); });
     }
-    // Another handle of the same vault file, which goes by `time`.
+    // Another handle of the same vault file, with the clock `time`.
     [[nodiscard]] result<vault> with_clock(const clock &time) const {
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_with_clock(get(), time.get(), out); });
     }
 
-    // Another handle of the same vault file, whose log is archived by itself when it has so many bytes.
+    // Another handle of the same vault file, which archives its log once that has so many bytes.
     [[nodiscard]] result<vault> with_audit_rotation(std::uint64_t bytes) const {
         return detail::handle_of<vault>(
             [&](auto out) { return atrest_vault_with_audit_rotation(get(), bytes, out); });
@@ -1348,13 +1351,14 @@ public:
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_as_identity(get(), identity.get(), out); });
     }
 
-    // Calls `each` with an atrest_audit_entry. `head` is an earlier audit_head(), by way of which the log must go.
+    // Calls `each` with an atrest_audit_entry. `head` is an earlier audit_head(), whose entry the log must contain.
     template <class F> result<void> audit(F &&each) const { return audit(nullptr, each); }
     template <class F> result<void> audit(text head, F &&each) const {
         return detail::each<const atrest_audit_entry *>(
             each, [&](auto... visit) { return atrest_vault_audit(get(), head.get(), visit...); });
     }
-    // As audit, and goes on behind damage with what is proven there; the first damage is told after the last entry.
+    // As audit, but continues after damage with the entries that are proven there. The first damage is reported after
+    // the last entry.
     template <class F> result<void> audit_past_damage(F &&each) const { return audit_past_damage(nullptr, each); }
     template <class F> result<void> audit_past_damage(text head, F &&each) const {
         return detail::each<const atrest_audit_entry *>(
@@ -1369,7 +1373,7 @@ public:
     }
     result<void> archive_audit(path file) { return detail::done(atrest_vault_archive_audit(get(), file.get())); }
 
-    // Copies the file and its log to `to`, where they are a vault that the same unlock opens.
+    // Copies the file and its log to `to`. The copy is a vault that the same unlock opens.
     result<void> backup(path to) const { return detail::done(atrest_vault_backup(get(), to.get())); }
     // Calls `tell` with the atrest_vault_properties of a locked vault file, for which nothing but a checksum vouches.
     template <class F> static result<void> peek(path file, F &&tell) {
@@ -1390,7 +1394,7 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // DATA ENCRYPTION KEYS
 
-// Which DEK it is, in 32 bytes that give nobody the DEK.
+// Identifies a DEK: 32 bytes that reveal nothing about it.
 using fingerprint = std::array<std::uint8_t, 32>;
 
 // A data encryption key.
@@ -1430,7 +1434,7 @@ public:
     [[nodiscard]] result<dek_algorithm> algorithm() const {
         return detail::enum_of<dek_algorithm>([&](auto out) { return atrest_dek_algorithm(get(), out); });
     }
-    // Which DEK this is: to be kept apart from the disk, and compared.
+    // The fingerprint of this DEK: keep it apart from the disk, and compare it.
     [[nodiscard]] result<atrest::fingerprint> fingerprint() const {
         return detail::value_of<atrest::fingerprint>([&](auto out) { return atrest_dek_fingerprint(get(), out->data()); });
     }
@@ -1447,7 +1451,7 @@ public:
     }
 };
 
-// What a key of so many bytes is for a cipher in dm-crypt's notation.
+// The algorithm of a key of so many bytes for a cipher in dm-crypt's notation.
 [[nodiscard]] inline result<dek_algorithm> dek_algorithm_for_cipher(text cipher, std::size_t key_len) {
     return detail::enum_of<dek_algorithm>(
         [&](auto out) { return atrest_dek_algorithm_for_cipher(cipher.get(), key_len, out); });
@@ -1459,7 +1463,7 @@ public:
         [&](auto... out) { return atrest_envelope_key_url(envelope.data(), envelope.size(), out...); });
 }
 
-// Which rule of managed disks the last call of this thread broke, ATREST_RULE_*; 0 unless it failed by
+// The rule of managed disks that the last failed call of this thread broke, ATREST_RULE_*; 0 unless it failed with
 // ATREST_ERR_NOT_ALLOWED.
 [[nodiscard]] inline std::uint32_t last_rule() noexcept { return atrest_last_rule(); }
 
@@ -1470,7 +1474,7 @@ public:
 enum class log_level : std::uint32_t { error = ATREST_LOG_ERROR, warn = ATREST_LOG_WARN, info = ATREST_LOG_INFO };
 
 // Has `log` called for each event of `level` or worse, in this process; an empty function ends it. It may be called from any
-// thread, must not call this library, and what it throws is dropped. Not to be called from two threads at once.
+// thread, must not call this library, and its exceptions are dropped. Not to be called from two threads at once.
 inline result<void> set_log(std::function<void(log_level, const char *message)> log, log_level level = log_level::warn) {
     static std::function<void(log_level, const char *)> kept;
     // Once this returns nobody calls the function that is replaced.
@@ -1492,7 +1496,7 @@ inline result<void> set_log(std::function<void(log_level, const char *message)> 
 // ---------------------------------------------------------------------------------------------------------------------
 // SELF-TESTS, APPROVED ALGORITHMS, LIMITS OF KEYS
 
-// Tries every algorithm and kernel.
+// Tests every algorithm and kernel.
 inline result<void> self_test() { return detail::done(atrest_self_test()); }
 
 // Takes approved algorithms only, in this process from now on.
@@ -1718,7 +1722,7 @@ public:
 //
 // Its functions are called from any thread that uses the volume on it, several at once; they must not call that volume.
 // They fail as those of a key_vault do, and the call of the library ends with ATREST_ERR_CALLBACK_FAILED: its message
-// has the status, but not what was thrown.
+// has the status, but not the exception's text.
 class block_device {
 public:
     block_device() = default;
@@ -1731,28 +1735,28 @@ public:
     [[nodiscard]] virtual std::uint64_t size() const = 0;
     // Whether nothing can be written. Asked once, by device::from; then only read_at is called.
     [[nodiscard]] virtual bool read_only() const { return false; }
-    // What offsets, lengths and addresses must be multiples of: a power of two. Asked once, by device::from.
+    // The alignment of offsets, lengths and addresses: a power of two. Asked once, by device::from.
     [[nodiscard]] virtual std::size_t alignment() const { return 1; }
     // Fills `bytes` from `offset`; it stays below size().
     virtual result<void> read_at(std::uint64_t offset, mutable_bytes bytes) = 0;
     // Writes all of `bytes` at `offset`; it stays below size().
     virtual result<void> write_at(std::uint64_t offset, const_bytes bytes) = 0;
-    // Makes `len` bytes from `offset` zeros. By itself it can't, and they are written by write_at.
+    // Makes `len` bytes from `offset` zeros. If this isn't overridden, write_at writes them.
     virtual result<void> write_zeroes(std::uint64_t offset, std::uint64_t len) {
         static_cast<void>(offset), static_cast<void>(len);
         return fail(ATREST_ERR_UNSUPPORTED);
     }
-    // Hears that nobody needs `len` bytes from `offset`. By itself it does nothing.
+    // Discards `len` bytes from `offset`, which nobody needs. If this isn't overridden, nothing happens.
     virtual result<void> discard(std::uint64_t offset, std::uint64_t len) {
         static_cast<void>(offset), static_cast<void>(len);
         return result<void>();
     }
-    // Makes it larger, with zeros, or smaller: durably. By itself it keeps its size.
+    // Makes it larger, with zeros, or smaller: durably. If this isn't overridden, the device keeps its size.
     virtual result<void> set_size(std::uint64_t size) {
         static_cast<void>(size);
         return fail(ATREST_ERR_UNSUPPORTED);
     }
-    // Returns when all that was written is on stable storage.
+    // Returns when all written data is on stable storage.
     virtual result<void> sync() = 0;
 };
 
@@ -1790,7 +1794,7 @@ struct block_device_calls {
 
 } // namespace detail
 
-// What a volume lies on. The volume keeps it, so the handle may go as soon as the volume is there.
+// The place of a volume. The volume keeps it, so the handle may be freed as soon as the volume exists.
 class device : public detail::handle<atrest_device, atrest_device_free> {
 public:
     using handle::handle;
@@ -1806,7 +1810,8 @@ public:
         return detail::handle_of<device>([&](auto out) { return atrest_device_memory(size, out); });
     }
 
-    // A device of the caller's, which lives until this and every volume on it are freed; if it fails, it ends at once.
+    // A device of the caller's. It lives until this handle and every volume on it are freed; if this fails, it is
+    // destroyed at once.
     [[nodiscard]] static result<device> from(std::unique_ptr<block_device> below) {
         auto callbacks = detail::init<atrest_device_callbacks>();
         callbacks.size = below ? below->size() : 0;
@@ -1836,8 +1841,8 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // ENCRYPTED FILES
 
-// The prefix of an encrypted file: bytes, which go in front of the file as they are. What follows is under the cipher
-// that goes with it. ONE PREFIX, ONE FILE: atrest.h says why.
+// The prefix of an encrypted file: bytes, which go in front of the file as they are. The data that follows is under the
+// cipher that goes with it. ONE PREFIX, ONE FILE: atrest.h says why.
 namespace file_prefix {
 
 inline constexpr std::size_t size = ATREST_FILE_PREFIX_SIZE;
@@ -1889,7 +1894,7 @@ inline result<std::string> rotate_kek(device &file, const vault &keys, octets co
         [&](auto... out) { return atrest_file_prefix_key_url(prefix.data(), prefix.size(), out...); });
 }
 
-// Which DEK a file has.
+// The fingerprint of a file's DEK.
 [[nodiscard]] inline result<atrest::fingerprint> fingerprint(const vault &keys, octets prefix, octets context) {
     return detail::value_of<atrest::fingerprint>([&](auto out) {
         return atrest_file_prefix_fingerprint(keys.get(), prefix.data(), prefix.size(), context.data(), context.size(),
@@ -1902,8 +1907,8 @@ inline result<std::string> rotate_kek(device &file, const vault &keys, octets co
 // ---------------------------------------------------------------------------------------------------------------------
 // WAYS INTO A VOLUME
 
-// What opens a volume: a vault, a DEK, a passphrase or a key file. What it is made of must live until the volume is
-// open.
+// The credential for a volume: a vault, a DEK, a passphrase or a key file. The arguments that it was made from must
+// live until the volume is open.
 class credential {
 public:
     credential(const vault &keys) noexcept : credential(ATREST_CREDENTIAL_VAULT) { c_.vault = keys.get(); }
@@ -1947,7 +1952,7 @@ private:
     detail::copied key_file_, startup_key_;
 };
 
-// A way into a volume that is to be made: {vault, key name}, a passphrase or a key file. What it is made of must live
+// A new way into a volume: {vault, key name}, a passphrase or a key file. The arguments that it was made from must live
 // until the call returns.
 class protector {
 public:
@@ -1995,7 +2000,7 @@ private:
     detail::copied key_name_, key_file_, startup_key_;
 };
 
-// What a new keyslot is like. As atrest_keyslot_options.
+// Options for a new keyslot. As atrest_keyslot_options.
 class keyslot_options {
 public:
     keyslot_options &id(std::uint32_t id) noexcept { return c_.flags |= ATREST_KEYSLOT_ID, c_.id = id, *this; }
@@ -2067,7 +2072,7 @@ private:
     std::optional<keyslot_options> keyslot_;
 };
 
-// How to open a volume. As atrest_open_options. The device must live until the call returns.
+// Options for opening a volume. As atrest_open_options. The device must live until the call returns.
 class open_options {
 public:
     open_options &read_only() noexcept { return flag(ATREST_OPEN_READ_ONLY); }
@@ -2108,7 +2113,7 @@ private:
     std::optional<fingerprint> fingerprint_;
 };
 
-// How a BitLocker volume is made. As atrest_bitlocker_options.
+// Options for making a BitLocker volume. As atrest_bitlocker_options.
 class bitlocker_options {
 public:
     bitlocker_options &overwrite() noexcept { return c_.flags |= ATREST_FORMAT_OVERWRITE, *this; }
@@ -2130,7 +2135,7 @@ private:
     detail::copied description_;
 };
 
-// A new recovery password of BitLocker, written into the caller's memory, which wiping stays with.
+// Writes a new recovery password of BitLocker into the caller's memory. The caller must wipe it.
 inline result<void> generate_recovery_password(char (&password)[ATREST_RECOVERY_PASSWORD_SIZE]) {
     return detail::done(atrest_recovery_password_generate(password, sizeof password, nullptr));
 }
@@ -2188,7 +2193,7 @@ enum class resilience : std::uint32_t {
     journal = ATREST_RESILIENCE_JOURNAL,
 };
 
-// How a volume is re-encrypted. As atrest_reencrypt_options. The DEK must live until the call returns.
+// Options for re-encrypting a volume. As atrest_reencrypt_options. The DEK must live until the call returns.
 class reencrypt_options {
 public:
     reencrypt_options &algorithm(dek_algorithm algorithm) noexcept {
@@ -2215,13 +2220,13 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // VOLUMES
 
-// A run of bytes of a volume. What wasn't written reads as zeros.
+// A run of bytes of a volume. Unwritten bytes read as zeros.
 struct volume_extent {
     std::uint64_t len = 0;
     bool is_written = false;
 };
 
-// An encrypted device. IT DOES NOT SYNC IN THE END: call sync() first, or what was written last may not be on the disk.
+// An encrypted device. IT DOES NOT SYNC IN THE END: call sync() first, or the last writes may not be on the disk.
 class volume : public detail::handle<atrest_volume, atrest_volume_free> {
 public:
     using handle::handle;
@@ -2248,7 +2253,7 @@ public:
         return detail::handle_of<volume>(
             [&](auto out) { return atrest_volume_format_bitlocker(on.get(), &c, &c_options, out); });
     }
-    // NOTHING PROVES the key and the options: what is wrong with them reads as noise, and is destroyed by writes.
+    // NOTHING PROVES the key and the options: if they are wrong, reads give noise, and writes destroy the data.
     [[nodiscard]] static result<volume> hazmat_open_plain(const device &on, const dek &key,
                                                           const plain_options &options) {
         const atrest_plain_options c_options = options.c();
@@ -2352,7 +2357,8 @@ public:
         return detail::done(
             atrest_volume_begin_decryption_beside(get(), beside.get(), static_cast<std::uint32_t>(how)));
     }
-    // Lets a re-encryption that cryptsetup began with the resilience "none" go on with another. If that was killed, data is lost.
+    // Lets a re-encryption that cryptsetup began with the resilience "none" go on with another. If cryptsetup was killed, data
+    // is lost.
     result<void> hazmat_resume_unprotected(resilience how = resilience::checksum) {
         return detail::done(atrest_volume_hazmat_resume_unprotected(get(), static_cast<std::uint32_t>(how)));
     }
@@ -2422,7 +2428,7 @@ public:
     [[nodiscard]] result<std::string> cipher() const {
         return detail::text_of([&](auto... out) { return atrest_volume_cipher(get(), out...); });
     }
-    // What is weak about it; empty if nothing is.
+    // The weakness of the cipher; empty if it has none.
     [[nodiscard]] result<std::string> weakness() const {
         return detail::text_of([&](auto... out) { return atrest_volume_weakness(get(), out...); });
     }
@@ -2439,11 +2445,11 @@ public:
     [[nodiscard]] result<std::string> uuid() const {
         return detail::text_of([&](auto... out) { return atrest_volume_uuid(get(), out...); });
     }
-    // Records the size in bytes that the volume has now, and returns it.
+    // Records the current size of the volume in bytes, and returns it.
     result<std::uint64_t> record_size() {
         return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_record_size(get(), out); });
     }
-    // Which DEK the volume has. Compare it before the first read or write.
+    // The fingerprint of the volume's DEK. Compare it before the first read or write.
     [[nodiscard]] result<atrest::fingerprint> fingerprint() const {
         return detail::value_of<atrest::fingerprint>([&](auto out) { return atrest_volume_fingerprint(get(), out->data()); });
     }
@@ -2475,7 +2481,7 @@ public:
         return detail::done(atrest_hazmat_header_restore(on.get(), backup.data(), backup.size()));
     }
 
-    // Of BitLocker too.
+    // Also for BitLocker.
     [[nodiscard]] result<luks> version() const {
         return detail::enum_of<luks>([&](auto out) { return atrest_header_version(get(), out); });
     }
@@ -2500,7 +2506,7 @@ public:
     [[nodiscard]] result<std::uint64_t> keyslots_size() const {
         return detail::value_of<std::uint64_t>([&](auto out) { return atrest_header_keyslots_size(get(), out); });
     }
-    // Of LUKS2 alone.
+    // For LUKS2 only.
     [[nodiscard]] result<std::string> metadata_json() const {
         return detail::text_of([&](auto... out) { return atrest_header_metadata_json(get(), out...); });
     }
@@ -2509,7 +2515,7 @@ public:
     }
 
     result<void> repair() { return detail::done(atrest_header_repair(get())); }
-    // DESTROYS what stands where a copy of the header belongs.
+    // DESTROYS any data at the place of a copy of the header.
     result<void> hazmat_repair() { return detail::done(atrest_hazmat_header_repair(get())); }
     result<void> set_label(text label, text subsystem) {
         return detail::done(atrest_header_set_label(get(), label.get(), subsystem.get()));
@@ -2524,7 +2530,7 @@ public:
         return detail::value_of<std::uint32_t>(
             [&](auto id) { return atrest_header_import_token(get(), json.get(), id); });
     }
-    // The DEK that a credential gives: proof that it opens the volume, from the header alone.
+    // Unlocks the DEK with a credential, from the header alone: proof that it opens the volume.
     [[nodiscard]] result<dek> unlock(const credential &by, const open_options &options = {}) const {
         const atrest_credential c = by.c();
         const atrest_open_options how = options.c();
@@ -2563,8 +2569,9 @@ public:
     }
 };
 
-// The passphrase of the keyslot that volume::bind_tokens has made, by a token of a header of LUKS2, whose JSON and UUID another
-// program has read. The key that wraps the DEK must be `expected_key`, if it isn't NULL. Wiping it stays with the caller.
+// The passphrase of the keyslot that volume::bind_tokens has made, found by a token of a LUKS2 header whose JSON and UUID
+// another program has read. The key that wraps the DEK must be `expected_key`, if that isn't NULL. The caller must wipe the
+// passphrase.
 inline result<void> token_passphrase(const_bytes json, text uuid, std::uint32_t token, const vault &keys,
                                      std::array<std::uint8_t, ATREST_TOKEN_PASSPHRASE_LEN> &passphrase,
                                      text expected_key = nullptr) {
@@ -2578,7 +2585,7 @@ inline result<void> token_passphrase(const_bytes json, text uuid, std::uint32_t 
 // ---------------------------------------------------------------------------------------------------------------------
 // AZURE DISK ENCRYPTION
 
-// A version of a secret, less its value.
+// A version of a secret without its value.
 struct ade_secret {
     std::string version;
     // Names and values.
@@ -2586,7 +2593,7 @@ struct ade_secret {
 };
 
 // A vault with the passphrases of disks, that the caller makes: a client of Azure's key vaults. Give it to ade_vault::from.
-// What isn't overridden, the vault lacks. Its functions are called and fail as those of a key_vault.
+// The vault doesn't support functions that aren't overridden. Its functions are called and fail as those of a key_vault.
 class ade_store {
 public:
     ade_store() = default;
@@ -2597,8 +2604,8 @@ public:
 
     // "https://NAME.vault.azure.net". Asked once, by ade_vault::from.
     [[nodiscard]] virtual std::string id() const = 0;
-    // Finds a version of a secret, or the newest one if `version` is empty: writes its value into `value`, tells the rest in
-    // `found`, and returns how many bytes the value has.
+    // Finds a version of a secret, or the newest one if `version` is empty: writes its value into `value` and the rest into
+    // `found`, and returns the length of the value in bytes.
     virtual result<std::size_t> get(const std::string &name, const std::string &version, ade_secret &found,
                                     mutable_bytes value) {
         static_cast<void>(name), static_cast<void>(version), static_cast<void>(found), static_cast<void>(value);
@@ -2610,7 +2617,7 @@ public:
         static_cast<void>(name), static_cast<void>(value), static_cast<void>(tags);
         return fail<std::string>(ATREST_ERR_UNSUPPORTED);
     }
-    // Wraps a passphrase under the version and by the algorithm of `wrapped`, and tells it.
+    // Wraps a passphrase under the version and by the algorithm of `wrapped`, and fills it.
     virtual result<void> wrap(const_bytes passphrase, wrap_algorithm algorithm, wrapping &wrapped) {
         static_cast<void>(passphrase), static_cast<void>(algorithm), static_cast<void>(wrapped);
         return fail<void>(ATREST_ERR_UNSUPPORTED);
@@ -2704,7 +2711,7 @@ public:
                 return atrest_ade_vault_open_url(url.get(), options, out);
             });
     }
-    // One of the caller's, which lives until this is freed; if it fails, it ends at once.
+    // A vault of the caller's. It lives until this handle is freed; if this fails, it is destroyed at once.
     [[nodiscard]] static result<ade_vault> from(std::unique_ptr<ade_store> store) {
         auto callbacks = detail::init<atrest_ade_vault_callbacks>();
         const std::string id = store ? store->id() : std::string();
@@ -2718,7 +2725,7 @@ public:
     }
 };
 
-// A volume that was taken over, and what became of its ways in.
+// A volume that was taken over, and the ways in that this removed and left.
 struct ade_taken {
     volume opened;
     atrest_ade_taken_over ways{};
@@ -2785,14 +2792,14 @@ public:
         const atrest_keyslot_options slot = keyslot.c();
         return detail::done(atrest_ade_replace_token(&disk, vaults_.data(), vaults_.size(), &how, &slot));
     }
-    // The value of a secret for a passphrase, under the key of kek() if there is one. Wiping it stays with the caller.
+    // The value of a secret for a passphrase, under the key of kek() if there is one. The caller must wipe it.
     [[nodiscard]] result<std::size_t> seal(const_bytes passphrase, mutable_bytes value) const {
         return detail::value_of<std::size_t>([&](auto len) {
             return atrest_ade_seal_passphrase(passphrase.data(), passphrase.size(), kek_.get(), c_.kek_algorithm,
                                               vaults_.data(), vaults_.size(), value.data(), value.size(), len);
         });
     }
-    // A new passphrase. Wiping it stays with the caller.
+    // A new passphrase. The caller must wipe it.
     static result<void> generate_passphrase(std::array<std::uint8_t, ATREST_ADE_PASSPHRASE_LEN> &passphrase) {
         std::size_t len = 0;
         return detail::done(atrest_ade_generate_passphrase(passphrase.data(), passphrase.size(), &len));
@@ -2805,7 +2812,7 @@ private:
 };
 
 // The first passphrase of Azure Disk Encryption of a volume that has none. As atrest_ade_new_passphrase. The vaults that it asks
-// must live until a call returns.
+// must live until each call returns.
 class ade_new_passphrase {
 public:
     // The secret, without a version. Without it, the passphrase goes into a token.
@@ -2816,10 +2823,10 @@ public:
     // The tags of a secret.
     ade_new_passphrase &machine(text name) { return machine_ = name.get(), *this; }
     ade_new_passphrase &file(text name) { return file_ = name.get(), *this; }
-    // Those of a BitLocker volume.
+    // More tags, for a BitLocker volume.
     ade_new_passphrase &volume_letter(text letter) { return letter_ = letter.get(), *this; }
     ade_new_passphrase &volume_label(text label) { return label_ = label.get(), *this; }
-    // What a token names.
+    // The fields of a token.
     ade_new_passphrase &vault_url(text url) { return vault_ = url.get(), *this; }
     ade_new_passphrase &vault_resource(text id) { return resource_ = id.get(), *this; }
     ade_new_passphrase &attestation_url(text url) { return attestation_ = url.get(), *this; }
@@ -2867,7 +2874,7 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // CUSTOMERS' VAULTS
 
-// What a set demands of its vault, as atrest_vault_description.
+// The properties of a vault that sets require. As atrest_vault_description.
 struct vault_description {
     bool soft_delete = false, purge_protection = false;
     std::string region, tenant;
@@ -2883,10 +2890,10 @@ public:
     // Called when the directory and every service that uses it are freed.
     virtual ~vault_finder() = default;
 
-    // A handle of a vault, which asks it under `identity`, as vault::as_identity, clone and from make. Called each time
-    // that a vault is asked. Fails with ATREST_ERR_VAULT when there is no such vault.
+    // A handle of a vault that is accessed under `identity`: vault::as_identity, clone and from make such handles.
+    // Called each time that a vault is asked. Fails with ATREST_ERR_VAULT when there is no such vault.
     [[nodiscard]] virtual result<vault> open_vault(const std::string &vault_id, const std::string &identity) = 0;
-    // What there is to say of a vault.
+    // Describes a vault.
     [[nodiscard]] virtual result<vault_description> describe(const std::string &vault_id) = 0;
 };
 
@@ -2918,16 +2925,17 @@ struct vault_finder_calls {
 
 } // namespace detail
 
-// How a disk service reaches the vaults of customers. Services that use it keep it.
+// A directory by which a disk service reaches customers' vaults. Services that use it keep it.
 class vault_directory : public detail::handle<atrest_vault_directory, atrest_vault_directory_free> {
 public:
     using handle::handle;
 
-    // A directory of vaults, without any yet.
+    // An empty directory of vaults.
     [[nodiscard]] static result<vault_directory> of_files() {
         return detail::handle_of<vault_directory>([&](auto out) { return atrest_vault_directory_new(out); });
     }
-    // A directory of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
+    // A directory of the caller's. It lives until this handle and everything that uses it are freed; if this fails, it
+    // is destroyed at once.
     [[nodiscard]] static result<vault_directory> from(std::unique_ptr<vault_finder> finder) {
         auto callbacks = detail::init<atrest_vault_directory_callbacks>();
         callbacks.open_vault = detail::vault_finder_calls::open_vault;
@@ -2936,7 +2944,7 @@ public:
                                                   atrest_vault_directory_from_callbacks);
     }
 
-    // Adds a vault of any kind, which all sets use as one caller, with what sets require of it.
+    // Adds a vault of any kind, with the properties that sets require of it. All sets use it as one caller.
     result<void> add(const vault &keys, const vault_description &said) {
         return detail::done(atrest_vault_directory_add_described(get(), keys.get(), text(said.region).get(),
                                                                  text(said.tenant).get(), said.soft_delete,
@@ -2968,20 +2976,22 @@ public:
     [[nodiscard]] virtual result<device> create(const std::string &region, const std::string &id,
                                                 std::uint64_t size) = 0;
     [[nodiscard]] virtual result<device> open(const std::string &region, const std::string &id) = 0;
-    // That there is none is no failure. When it returns, the device must not come back.
+    // A missing device is no failure. After this returns, the device must not reappear.
     virtual result<void> remove(const std::string &region, const std::string &id) = 0;
-    // An existing plain image, for disk_service::import_disk to look at. Without these two, none is taken in.
+    // An existing plain image, for disk_service::import_disk to look at. Unless this and adopt_image are overridden, no
+    // image is taken in.
     [[nodiscard]] virtual result<device> open_image(const std::string &region, const std::string &image) {
         static_cast<void>(region), static_cast<void>(image);
         return fail<device>(ATREST_ERR_UNSUPPORTED);
     }
-    // Makes it the device of this id, of `size` bytes: what it holds, and zeros. It may be that device already.
+    // Makes the image the device of this id, and grows it with zeros to `size` bytes. It may be that device already.
     [[nodiscard]] virtual result<device> adopt_image(const std::string &region, const std::string &id,
                                                      const std::string &image, std::uint64_t size) {
         static_cast<void>(region), static_cast<void>(id), static_cast<void>(image), static_cast<void>(size);
         return fail<device>(ATREST_ERR_UNSUPPORTED);
     }
-    // The ids of all devices in a region that create() has made, for disk_service::orphans. By itself it can't tell.
+    // The ids of all devices in a region that create() has made, for disk_service::orphans, which fails unless this is
+    // overridden.
     [[nodiscard]] virtual result<std::vector<std::string>> list(const std::string &region) {
         static_cast<void>(region);
         return fail<std::vector<std::string>>(ATREST_ERR_UNSUPPORTED);
@@ -3031,12 +3041,12 @@ struct device_pool_calls {
 
 } // namespace detail
 
-// Where disks lie. Services that use it keep it.
+// The place of disks. Services that use it keep it.
 class disk_backend : public detail::handle<atrest_disk_backend, atrest_disk_backend_free> {
 public:
     using handle::handle;
 
-    // Files in one folder, which must be there.
+    // Files in one folder, which must exist.
     [[nodiscard]] static result<disk_backend> folder(path folder) {
         return detail::handle_of<disk_backend>([&](auto out) { return atrest_disk_backend_folder(folder.get(), out); });
     }
@@ -3044,7 +3054,8 @@ public:
     [[nodiscard]] static result<disk_backend> from_url(text url) {
         return detail::handle_of<disk_backend>([&](auto out) { return atrest_disk_backend_from_url(url.get(), out); });
     }
-    // A backend of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
+    // A backend of the caller's. It lives until this handle and everything that uses it are freed; if this fails, it is
+    // destroyed at once.
     [[nodiscard]] static result<disk_backend> from(std::unique_ptr<device_pool> pool) {
         auto callbacks = detail::init<atrest_disk_backend_callbacks>();
         callbacks.create = detail::device_pool_calls::create;
@@ -3061,9 +3072,10 @@ public:
 // ---------------------------------------------------------------------------------------------------------------------
 // WHAT A DISK SERVICE IS ASKED FOR
 
-// A function that is told how far something long is: of a copy, bytes; of a rotation, disks, snapshots and images. Made
-// from anything that can be called with both numbers, which must live until the call returns. It may be called from
-// several threads at once, which wait for it. What it throws arrives at whoever waits for the whole, when that is done.
+// A function that reports the progress of a long call: of a copy, bytes; of a rotation, disks, snapshots and images.
+// Made from anything that can be called with both numbers, which must live until the call returns. It may be called
+// from several threads at once, which wait for it. If it throws, the long call ends its work, and then throws the first
+// exception.
 class progress {
 public:
     progress() = default;
@@ -3084,12 +3096,12 @@ private:
 
 namespace detail {
 
-// Tells of progress for C, and keeps the first exception.
+// Reports progress for C, and keeps the first exception.
 class teller {
 public:
     explicit teller(const progress &told) noexcept : told_(told) {}
 
-    // What C gets as an atrest_progress.
+    // The callback for C, or NULL without a function.
     [[nodiscard]] atrest_progress c() const noexcept { return told_ ? call : nullptr; }
     void tell(std::uint64_t done, std::uint64_t total) noexcept {
 #if ATREST_DETAIL_CATCHES
@@ -3122,7 +3134,7 @@ private:
 #endif
 };
 
-// Makes a call that tells of progress.
+// Makes a call that reports progress.
 template <class Call> result<void> told(const progress &progress, Call &&call) {
     teller telling(progress);
     const atrest_status status = call(telling.c(), static_cast<void *>(&telling));
@@ -3130,7 +3142,7 @@ template <class Call> result<void> told(const progress &progress, Call &&call) {
     return done(status);
 }
 
-// Makes a call that tells of progress, and puts out how many keys were wrapped anew.
+// Makes a call that reports progress, and returns how many keys were wrapped anew.
 template <class Call> result<std::uint64_t> rewrapped(const progress &progress, Call &&call) {
     teller telling(progress);
     std::uint64_t out = 0;
@@ -3151,10 +3163,10 @@ inline std::vector<const char *> pointers(const std::vector<copied> &texts) {
 
 } // namespace detail
 
-// What a service is set up with. As atrest_disk_service_options. The handles must live until the service is open.
+// Options of a disk service. As atrest_disk_service_options. The handles must live until the service is open.
 class disk_service_options {
 public:
-    // Where disks lie, and the platform's vault and key.
+    // The place of disks, and the platform's vault and key.
     disk_service_options(const disk_backend &backend, const vault &platform, text platform_key) {
         c_.backend = backend.get();
         c_.platform = platform.get();
@@ -3188,7 +3200,7 @@ private:
     detail::copied platform_key_;
 };
 
-// A set that is to be made. As atrest_new_set; all but the last two are needed.
+// Options of a new set. As atrest_new_set; all but the last two are needed.
 class new_set {
 public:
     explicit new_set(text name) : name_(name.get()) {}
@@ -3217,7 +3229,7 @@ private:
     detail::copied name_, region_, subscription_, tenant_, key_url_;
 };
 
-// A disk that is to be made. As atrest_new_disk.
+// Options of a new disk. As atrest_new_disk.
 class new_disk {
 public:
     explicit new_disk(text name) : name_(name.get()) {}
@@ -3243,7 +3255,7 @@ private:
     detail::copied name_, region_, subscription_, set_;
 };
 
-// A snapshot that is to be made. As atrest_new_snapshot.
+// Options of a new snapshot. As atrest_new_snapshot.
 class new_snapshot {
 public:
     new_snapshot(text name, text disk) : name_(name.get()), disk_(disk.get()) {}
@@ -3264,7 +3276,7 @@ private:
     detail::copied name_, disk_, set_;
 };
 
-// An image that is to be made. As atrest_new_image.
+// Options of a new image. As atrest_new_image.
 class new_image {
 public:
     explicit new_image(text name) : name_(name.get()) {}
@@ -3296,8 +3308,8 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // OPEN DISKS
 
-// A managed disk that is open; see disk_service::open_disk. IT DOES NOT SYNC IN THE END: call sync() first, or what was
-// written last may not be on the disk. It may outlive its service.
+// A managed disk that is open; see disk_service::open_disk. IT DOES NOT SYNC IN THE END: call sync() first, or the last
+// writes may not be on the disk. It may outlive its service.
 class disk : public detail::handle<atrest_disk, atrest_disk_free> {
 public:
     using handle::handle;
@@ -3373,8 +3385,8 @@ public:
 // ---------------------------------------------------------------------------------------------------------------------
 // DISK SERVICE
 
-// Managed disks. What a function that ends in _json returns is the whole record, of which the struct that its namesake
-// returns has what a program decides by.
+// Managed disks. A function whose name ends in _json returns the whole record as text. The function of the same name
+// without it returns a struct of the fields that a program decides by.
 class disk_service : public detail::handle<atrest_disk_service, atrest_disk_service_free> {
 public:
     using handle::handle;
@@ -3387,7 +3399,7 @@ public:
 
     // A service on a store of a fleet; see fleet_store::open_service.
     result<void> renew_host_lease() const { return detail::done(atrest_disk_service_renew_host_lease(get())); }
-    // Closes a disk here, so that the host `to` opens it, and nobody else.
+    // Closes a disk here, so that only the host `to` can open it.
     result<void> hand_over(text disk, text to) const {
         return detail::done(atrest_disk_service_hand_over(get(), disk.get(), to.get()));
     }
@@ -3419,7 +3431,7 @@ public:
         });
     }
 
-    // The store: a backup to a new file, and a look through all of it, which returns what is wrong.
+    // The store: a backup to a new file, and a check of all of it, which returns the defects.
     result<void> backup(path to) const { return detail::done(atrest_disk_service_backup(get(), to.get())); }
     result<std::vector<std::string>> check(atrest_store_check &found) const {
         found = detail::init<atrest_store_check>();
@@ -3444,7 +3456,7 @@ public:
     [[nodiscard]] result<std::vector<std::string>> encryption_sets() const {
         return detail::texts_of([&](auto... visit) { return atrest_disk_service_encryption_sets(get(), visit...); });
     }
-    // Calls `each` with the resource and the name, a const char *, of what is in a set.
+    // Calls `each` with the kind and the name, a const char *, of each member of a set.
     template <class F> result<void> members(text set, F &&each) const {
         auto one = [&](std::uint32_t kind, const char *name) { return each(static_cast<resource>(kind), name); };
         return detail::each<std::uint32_t, const char *>(
@@ -3516,7 +3528,7 @@ public:
             return atrest_disk_service_list(get(), static_cast<std::uint32_t>(kind), visit...);
         });
     }
-    // The copies that an image is made of.
+    // The copies of an image.
     [[nodiscard]] result<std::vector<std::string>> list_image(text image) const {
         return detail::texts_of(
             [&](auto... visit) { return atrest_disk_service_list_image(get(), image.get(), visit...); });
@@ -3528,7 +3540,7 @@ public:
     result<void> mark_guest_encrypted(text disk) const {
         return detail::done(atrest_disk_service_mark_guest_encrypted(get(), disk.get()));
     }
-    // It gets larger while it is in use.
+    // Makes a disk larger while it is in use.
     result<void> resize_disk(text disk, std::uint64_t size) const {
         return detail::done(atrest_disk_service_resize_disk(get(), disk.get(), size));
     }
@@ -3624,13 +3636,13 @@ public:
 // ---------------------------------------------------------------------------------------------------------------------
 // CARE OF A STORE
 
-// Looks through a store that no service has open, and returns what is wrong. As atrest_store_check_file.
+// Checks a store that no service has open, and returns the defects. As atrest_store_check_file.
 inline result<std::vector<std::string>> check_store_file(path store, atrest_store_check &found) {
     found = detail::init<atrest_store_check>();
     return detail::texts_of([&](auto... visit) { return atrest_store_check_file(store.get(), visit..., &found); });
 }
 
-// What a store is rebuilt from. As atrest_rebuild_sources.
+// The sources for rebuilding a store. As atrest_rebuild_sources.
 class rebuild_sources {
 public:
     // Another device, and another old store.
@@ -3672,7 +3684,7 @@ result<void> rebuild_store(path store, const disk_service_options &options, cons
 // ---------------------------------------------------------------------------------------------------------------------
 // FLEETS OF MANY HOSTS
 
-// What a host that shares a store says of itself. As atrest_host_options.
+// Options of a host that shares a store. As atrest_host_options.
 class host_options {
 public:
     explicit host_options(text name) : name_(name.get()) {}
@@ -3693,7 +3705,7 @@ private:
     detail::copied name_;
 };
 
-// Where a service keeps its records: a file, or an engine that services of many hosts share.
+// The store of a service's records: a file, or an engine that services of many hosts share.
 class fleet_store : public detail::handle<atrest_fleet_store, atrest_fleet_store_free> {
 public:
     using handle::handle;
@@ -3704,7 +3716,7 @@ public:
         c.deadline_ms = deadline_ms;
         return detail::handle_of<fleet_store>([&](auto out) { return atrest_fleet_store_open_url(url.get(), &c, out); });
     }
-    // With a password of the program's, which is asked for now and never again.
+    // With the program's password, which is asked for now and never again.
     [[nodiscard]] static result<fleet_store> open_url(text url, std::unique_ptr<secret_source> secrets,
                                                       std::uint32_t deadline_ms = 0) {
         auto c = detail::init<atrest_vault_url_options>();
@@ -3719,7 +3731,7 @@ public:
     [[nodiscard]] result<bool> is_shared() const {
         return detail::enum_of<bool>([&](auto out) { return atrest_fleet_store_is_shared(get(), out); });
     }
-    // On a file the host's options don't count.
+    // For a file `host` is ignored.
     [[nodiscard]] result<disk_service> open_service(const host_options &host, const disk_service_options &options) const {
         const atrest_host_options c_host = host.c();
         const atrest_disk_service_options c = options.c();
@@ -3743,17 +3755,17 @@ public:
             return atrest_fleet_store_attachments(get(), id.get(), limit, visit...);
         });
     }
-    // Looks through the store, and returns what is wrong.
+    // Checks the store, and returns the defects.
     result<std::vector<std::string>> check(atrest_store_check &found) const {
         found = detail::init<atrest_store_check>();
         return detail::texts_of([&](auto... visit) { return atrest_fleet_store_check(get(), visit..., &found); });
     }
-    // Copies all records to another store, compares both, and returns how many there are. No service may have either open.
+    // Copies all records to another store, compares both, and returns their number. No service may have either open.
     result<std::uint64_t> copy_to(const fleet_store &to) const {
         return detail::value_of<std::uint64_t>(
             [&](auto out) { return atrest_fleet_store_copy(get(), to.get(), out); });
     }
-    // Makes a store usable again that was copied to another one. Not after a service has used the other one.
+    // Makes a store usable again after it was copied to another one. NOT after a service has used the other one.
     result<void> reopen_moved() const {
         return detail::done(atrest_fleet_store_reopen_moved(get()));
     }
