@@ -38,9 +38,9 @@ pub struct AdeArgs {
     managed: bool,
 }
 
-/// What the first token of a disk names, besides the key that wraps its passphrase.
+/// Fields of a disk's first token, besides the key that wraps its passphrase.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What a new token names")]
+#[command(next_help_heading = "Fields of a new token")]
 pub struct NewTokenArgs {
     /// The resource id of the key vault
     #[arg(long, value_name = "ID", requires = "token")]

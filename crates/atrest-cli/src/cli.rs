@@ -53,7 +53,7 @@ pub struct Globals {
     /// How progress is shown, on standard error
     #[arg(long, global = true, value_enum, default_value_t = Show::Auto, value_name = "HOW")]
     progress: Show,
-    /// Does what destroys something without asking
+    /// Destroys things without asking
     #[arg(long, short = 'y', global = true)]
     yes: bool,
 }

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::progress::Progress;
 use crate::stop;
 
-/// What a thread does at once: little enough to stay in its cache between reading and writing.
+/// The bytes that a thread handles at once: few enough to stay in its cache between reading and writing.
 const CHUNK: u64 = 1 << 20;
 const PAGE: usize = 4096;
 
@@ -25,7 +25,7 @@ pub fn for_parts(
     progress: &Progress,
     work: impl Fn(u64, &mut Room, usize) -> Result<()> + Sync,
 ) -> Result<()> {
-    // Not a list: who serves an image says how large it is.
+    // Not a list: an image's server names its size, which may be huge.
     let parts = Mutex::new(runs.iter().flat_map(|run| parts(*run)));
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
     let failed = AtomicBool::new(false);
@@ -58,7 +58,7 @@ pub fn for_parts(
 pub struct Room(Zeroizing<Vec<u8>>);
 
 impl Room {
-    /// So many bytes, whatever they hold.
+    /// So many bytes, with any content.
     pub fn take(&mut self, len: usize) -> &mut [u8] {
         if self.0.len() < len + PAGE {
             self.0 = Zeroizing::new(vec![0; len.max(CHUNK as usize) + PAGE]);
@@ -68,7 +68,7 @@ impl Room {
     }
 }
 
-/// The parts of a run. They begin at multiples of their size, whatever the run begins at.
+/// The parts of a run. They begin at multiples of their size, wherever the run begins.
 fn parts((start, end): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
     let mut at = start;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! What opens a volume, and what protects a new one, from the arguments.
+//! Credentials for volumes, and protectors for new ones, from the arguments.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::guard::{Guard, Guards};
 use crate::secrets::{self, Source};
 use crate::vaults::{UnlockVault, VaultArgs, only_key, open_as};
 
-/// What opens a volume. Without any of it, the terminal is asked for the passphrase.
+/// The credential for a volume. Without one, the terminal is asked for the passphrase.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What opens the volume")]
 pub struct CredentialArgs {
@@ -42,7 +42,7 @@ pub struct CredentialArgs {
     ade: AdeArgs,
 }
 
-/// What only BitLocker knows.
+/// Credentials that only BitLocker has.
 #[cfg(feature = "bitlocker")]
 #[derive(Debug, Args)]
 pub struct BitLockerArgs {
@@ -64,7 +64,7 @@ impl BitLockerArgs {
     }
 }
 
-/// What opens a volume, held.
+/// An owned credential for a volume.
 pub enum Opener {
     Vault(Arc<dyn KeyVault>),
     Passphrase(Secret),
@@ -76,7 +76,7 @@ pub enum Opener {
     StartupKey(PathBuf),
     #[cfg(feature = "bitlocker")]
     ClearKey,
-    /// What Azure Disk Encryption keeps for the disk.
+    /// The passphrase or startup key that Azure Disk Encryption keeps for the disk.
     #[cfg(feature = "kms")]
     Azure(DiskCredential),
 }
@@ -157,7 +157,7 @@ impl CredentialArgs {
         self.key_file.is_some() || self.passphrase_from.is_some()
     }
 
-    /// Refuses what doesn't open data without a header.
+    /// Refuses credentials that can't open data without a header.
     pub fn check_plain(&self) -> Result<()> {
         #[cfg(feature = "kms")]
         if self.ade.is_given() {
@@ -180,7 +180,7 @@ impl CredentialArgs {
         self.asks_besides()
     }
 
-    /// As [`asks`](Self::asks), whatever was said of Azure Disk Encryption.
+    /// As [`asks`](Self::asks), but ignores the options of Azure Disk Encryption.
     pub fn asks_besides(&self) -> bool {
         #[cfg(feature = "bitlocker")]
         {
@@ -209,7 +209,7 @@ fn passphrase_of(subject: &str) -> String {
     format!("passphrase of {subject}")
 }
 
-/// What protects a new volume. Without any of it, the terminal is asked for a new passphrase.
+/// The protector of a new volume. Without one, the terminal is asked for a new passphrase.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What protects it")]
 pub struct ProtectArgs {
@@ -263,7 +263,7 @@ pub struct NewProtectArgs {
     pub kdf: KdfArgs,
 }
 
-/// What was named of a vault's key, a key file and a passphrase.
+/// The vault's key, key file or passphrase that the arguments name.
 struct Named<'a> {
     vault: Option<&'a str>,
     identity: Option<&'a str>,
@@ -293,12 +293,13 @@ impl Named<'_> {
 }
 
 impl ProtectArgs {
-    /// What will protect something new.
+    /// The protector for something new.
     pub fn guard(&self) -> Result<Guard> {
         self.guard_of(true)
     }
 
-    /// What will protect a BitLocker volume: all that was asked for. Without any of it, the terminal is asked for a password.
+    /// The protectors of a new BitLocker volume: all that the arguments name. Without any, the terminal is asked for a
+    /// password.
     #[cfg(feature = "bitlocker")]
     pub fn guards(&self, new: &NewBitLockerArgs) -> Result<Guards> {
         let no_place = || {
@@ -324,7 +325,7 @@ impl ProtectArgs {
         Ok(guards)
     }
 
-    /// What protects something already, and opens it.
+    /// An existing protector, as the credential that opens the volume.
     pub fn guard_of_old(&self) -> Result<Guard> {
         self.guard_of(false)
     }
@@ -350,7 +351,7 @@ impl NewProtectArgs {
         self.is_any_given()
     }
 
-    /// Whether any of what all formats have was given.
+    /// Whether a protector that all formats have was given.
     fn is_any_given(&self) -> bool {
         self.new_vault.is_some() || self.new_key_file.is_some() || self.new_passphrase_from.is_some()
     }

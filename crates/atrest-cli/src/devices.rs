@@ -13,7 +13,7 @@ use crate::output::{shown, size};
 /// A device of any kind.
 pub type Device = Arc<dyn BlockDevice>;
 
-/// What a device is opened for.
+/// The access that a device is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Read,
@@ -46,7 +46,7 @@ pub fn size_of(device: &dyn BlockDevice) -> Result<u64> {
     device.size().about("asking for the size")
 }
 
-/// What is on a device, for the question whether it may be lost.
+/// Describes the content of a device, for the question whether it may be lost.
 pub fn content(device: &dyn BlockDevice) -> String {
     let len = device.size().map_or_else(|_| "data".into(), size);
     match Header::load(device) {
@@ -60,7 +60,7 @@ pub fn content(device: &dyn BlockDevice) -> String {
     }
 }
 
-/// What is in a file, for the question whether it may be replaced.
+/// Describes the content of a file, for the question whether it may be replaced.
 pub fn content_of_file(path: &Path) -> String {
     FileDevice::open_read_only(path).map_or_else(|_| "a file".into(), |device| content(&device))
 }

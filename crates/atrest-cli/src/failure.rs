@@ -119,7 +119,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What the library says to a programmer, and what a person at a shell does instead.
+/// Phrases of the library for a programmer, and their replacements for a person at a shell.
 const WORDS: [(&str, &str); 9] = [
     ("open it once for writing, which finishes that part", "`--resume` finishes that part, and goes on"),
     (
@@ -159,7 +159,7 @@ fn code_of_io(error: &io::Error) -> Code {
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::AlreadyExists => Code::Refused,
         ErrorKind::AddrInUse | ErrorKind::ResourceBusy => Code::Busy,
-        // Not the system's, but a name that is one of something else, such as a folder.
+        // Not an error of the system: the name is that of something else, such as a folder.
         ErrorKind::InvalidInput if error.raw_os_error().is_none() => Code::Usage,
         _ => Code::Io,
     }
@@ -205,7 +205,7 @@ fn code_of(error: &Error) -> Code {
         | Error::ForeignData(_)
         | Error::OlderHeader { .. }
         | Error::OlderDevice { .. }
-        // What lies on it was cut off. Where something is made, it is `no_room`.
+        // The content of the device was cut off. A device too small for something new is `no_room`.
         | Error::DeviceTooSmall { .. } => Code::Damaged,
         Error::Busy { .. } => Code::Busy,
         Error::Io { source, .. } => code_of_io(source),

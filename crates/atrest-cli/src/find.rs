@@ -16,14 +16,14 @@ use crate::failure::{About, Code, Failure, Result};
 /// No header with a vault's token is smaller than two copies of 16 KiB. Most files of `/proc` and `/sys` say that they are smaller.
 const SMALLEST: u64 = 32 << 10;
 
-/// What was found.
+/// The result of a search.
 #[derive(Default)]
 pub struct Search {
     /// In order.
     pub volumes: Vec<Found>,
-    /// What names a key of the vault, or may do so, and isn't for who asked: with the reason.
+    /// Files and devices that name a key of the vault, or may do so, but aren't volumes to move: with the reason.
     pub passed_over: Vec<(PathBuf, String)>,
-    /// What could not be looked at.
+    /// Paths that could not be read.
     pub failed: Vec<(PathBuf, Failure)>,
     seen: HashSet<(u64, u64)>,
 }
@@ -126,7 +126,8 @@ impl Search {
             Ok(Shown::Volume(what, uuid)) => {
                 let above = if is_block && !is_named { machine.above(found.rdev(), &uuid) } else { None };
                 match above {
-                    // A part of a mirror or a path of several: what is above it shows the same volume, and keeps all parts alike.
+                    // A part of a mirror or a path of several: the device above it shows the same volume, and keeps all parts
+                    // alike.
                     Some(above) => {
                         if let Ok(found) = fs::metadata(&above) {
                             self.look(above, &found, false, vault, machine);
@@ -157,7 +158,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What a file or a block device shows.
+/// The content of a file or a block device, as far as it concerns the search.
 enum Shown {
     /// Nothing of this vault.
     Nothing,
@@ -170,7 +171,7 @@ enum Shown {
 
 fn shown_by(path: &Path, vault: &str) -> Result<Shown> {
     let device = match FileDevice::open_read_only(path) {
-        // Who holds it may be about to change it; what it is can be told all the same.
+        // Its holder may be about to change it, but its kind can be read all the same.
         Err(Error::Busy { .. }) => FileDevice::from_file(File::open(path)?),
         // It has gone meanwhile.
         Err(Error::NotFound { .. }) => return Ok(Shown::Nothing),
@@ -304,7 +305,7 @@ mod tests {
         let number = |minor| rustix::fs::makedev(8, minor);
         assert_eq!(machine.above(number(0), &uuid("md0")), Some(dev.join("md0")));
         assert_eq!(machine.above(number(16), &uuid("md0")), Some(dev.join("md0")));
-        // What is above it is the plaintext.
+        // The device above it is the plaintext.
         assert_eq!(machine.above(number(32), &uuid("sdc")), None);
         assert_eq!(machine.above(number(48), &uuid("sdc")), None);
     }

@@ -1,4 +1,4 @@
-//! What protects a volume, held while it is made or changed.
+//! Protectors of a volume, held while it is made or changed.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::failure::Result;
 use crate::stop;
 use crate::stop::OnStop;
 
-/// What protects a volume, held.
+/// An owned protector of a volume.
 pub enum Guard {
     Vault(Arc<dyn KeyVault>, String),
     Passphrase(Secret),
@@ -35,7 +35,7 @@ impl Guard {
         }
     }
 
-    /// The other half: what opens a volume that this protects.
+    /// The credential that opens a volume that this protects.
     pub fn credential(&self) -> Credential<'_> {
         match self {
             Guard::Vault(vault, _) => Credential::Vault(&**vault),
@@ -49,7 +49,7 @@ impl Guard {
     }
 }
 
-/// All that protects a new volume, the first way in first.
+/// All protectors of a new volume, the first way in first.
 #[derive(Default)]
 pub struct Guards {
     all: Vec<Guard>,
@@ -98,8 +98,8 @@ impl Guards {
         &self.all[1..]
     }
 
-    /// Makes what depends on the files, which stay from here on unless `make` fails and `is_made` denies that it is there. No
-    /// signal removes them meanwhile.
+    /// Runs `make`, whose result depends on the files. They stay from here on, unless `make` fails and `is_made` denies that
+    /// the result is there. No signal removes them meanwhile.
     pub fn protecting<T>(
         &self,
         make: impl FnOnce() -> Result<T, atrest::Error>,

@@ -1,4 +1,4 @@
-//! The image that is to be encrypted: the raw bytes of a disk, or what qemu-nbd makes raw.
+//! The image that is to be encrypted: the raw bytes of a disk, or a container that qemu-nbd reads.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -44,7 +44,7 @@ impl Image {
         let (device, file, server): (Device, _, _) = match format {
             None | Some("raw") if is_nbd(name) => (open(name, Access::Read)?, None, None),
             None | Some("raw") => {
-                // Before it is opened, since a pipe waits for who writes to it.
+                // Before it is opened, since opening a pipe waits for a writer.
                 check_kind(Path::new(name))?;
                 let file = Arc::new(FileDevice::open_read_only(name)?);
                 if format.is_none() {
@@ -137,7 +137,7 @@ impl Server {
         let socket = folder.path().join("image.sock");
         let mut command = Command::new("qemu-nbd");
         command.args(["--read-only", "--persistent", "--shared=8", "--format", format, "--socket"]).arg(&socket);
-        // An absolute path: qemu takes what has a colon for a protocol.
+        // An absolute path: qemu takes a name with a colon for a protocol.
         command.arg("--").arg(fs::canonicalize(name).about(name)?).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.stderr(Stdio::inherit()).spawn();
         let child = child.map_err(|e| match e.kind() {

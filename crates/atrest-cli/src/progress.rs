@@ -41,7 +41,7 @@ enum How {
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 #[schemars(title = "progress")]
 pub struct Line {
-    /// What is done, such as `encrypting`.
+    /// The kind of work, such as `encrypting`.
     phase: &'static str,
     /// The bytes that are done.
     done: u64,

@@ -13,7 +13,7 @@ use crate::terminal;
 /// The most bytes of a secret, 8 MiB, as for keyslots.
 const MAX: usize = 8 << 20;
 
-/// What `--...passphrase-from` names.
+/// The source of a secret, as `--...passphrase-from` names it.
 #[derive(Debug, Clone)]
 pub enum Source {
     File(PathBuf),

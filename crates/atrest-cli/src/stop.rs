@@ -1,4 +1,4 @@
-//! What a signal does: Ctrl-C ends the program at once, and nothing half-made stays.
+//! Signals: Ctrl-C ends the program at once, and nothing half-made stays.
 //!
 //! A thread waits for signals. It removes what is [half-made](on_stop), and ends the program. Where stopping between two steps is
 //! better than stopping in one, a command [takes over](Gently) and looks at [`asked`].
@@ -75,7 +75,7 @@ impl Drop for Gently {
     }
 }
 
-/// What is done when a signal ends the program, as long as the [`OnStop`] lives.
+/// Registers `cleanup`, which runs when a signal ends the program while the [`OnStop`] lives.
 pub fn on_stop(cleanup: impl FnOnce() + Send + 'static) -> OnStop {
     add(&mut lock(), Box::new(cleanup))
 }

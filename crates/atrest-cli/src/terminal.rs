@@ -50,7 +50,7 @@ fn say(text: &str) -> Result<()> {
 }
 
 fn set(how: &Termios) {
-    // What can't be set stays as it is; a terminal that is gone needs nothing.
+    // On failure the settings stay as they are; a terminal that is gone needs nothing.
     let _ = tcsetattr(io::stdin(), OptionalActions::Flush, how);
 }
 

@@ -1,4 +1,4 @@
-//! Vaults, by path or URL, and what opens them.
+//! Vaults, by path or URL, and their credentials.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use clap::Args;
 use crate::failure::{About, Failure, Result};
 use crate::secrets::{self, Source};
 
-/// A vault and what opens it.
+/// A vault and its credential.
 #[derive(Debug, Args)]
 pub struct VaultArgs {
     /// The vault: the path of a vault file, or a URL such as awskms://REGION
@@ -33,7 +33,7 @@ pub struct FileArgs {
     pub unlock: UnlockVault,
 }
 
-/// What opens a vault file.
+/// The credential for a vault file.
 #[derive(Debug, Args)]
 pub struct UnlockVault {
     /// The root key file of the vault
@@ -44,7 +44,7 @@ pub struct UnlockVault {
     vault_passphrase_from: Option<Source>,
 }
 
-/// What opens a vault, held.
+/// An owned credential for a vault file.
 pub enum VaultKey {
     File(PathBuf),
     Passphrase(Secret),
@@ -64,7 +64,7 @@ impl UnlockVault {
         UnlockVault { vault_key_file, vault_passphrase_from }
     }
 
-    /// What opens the vault file; the terminal is asked if nothing else was given. `new`: for a new vault.
+    /// The credential for the vault file; the terminal is asked if no option names one. `new`: for a new vault.
     pub fn key(&self, new: bool) -> Result<VaultKey> {
         key(self.vault_key_file.as_deref(), self.vault_passphrase_from.as_ref(), "passphrase of the vault", new)
     }
@@ -109,7 +109,7 @@ impl UnlockVault {
     }
 }
 
-/// What opens a vault file, of the options that name it.
+/// Reads the credential for a vault file from the options that name it.
 pub fn key(file: Option<&Path>, from: Option<&Source>, what: &str, new: bool) -> Result<VaultKey> {
     match (file, from) {
         (Some(_), Some(_)) => Err(Failure::usage("give a root key file or a passphrase, not both")),
@@ -142,7 +142,7 @@ pub fn open_as(unlock: &UnlockVault, vault: &str, identity: Option<&str>) -> Res
     }
 }
 
-/// The name of the only key of a vault file, for who has named none.
+/// The name of the only key of a vault file, for a command that names none.
 pub fn only_key(unlock: &UnlockVault, vault: &str) -> Result<String> {
     let which = || Failure::usage("name the key of the vault by --key");
     if is_url(vault) && !vault.starts_with("file:") {

@@ -30,7 +30,7 @@ pub struct VolumeArgs {
     pub expect: ExpectArgs,
 }
 
-/// What is expected of a volume, and where its header is.
+/// The expectations of a volume, and the place of its header.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which volume it is")]
 pub struct ExpectArgs {
@@ -92,7 +92,7 @@ impl ExpectArgs {
 pub type AnyVolume = Volume<Device>;
 
 impl ExpectArgs {
-    /// Refuses what only a header can tell. The fingerprint of the key is known without one.
+    /// Refuses expectations that only a header can prove. The fingerprint of the key is known without one.
     fn check_plain(&self) -> Result<()> {
         let given = [
             ("--header", self.header.is_some()),
@@ -112,7 +112,7 @@ impl ExpectArgs {
 }
 
 impl VolumeArgs {
-    /// Refuses what data without a header doesn't have, before anything is asked for or opened.
+    /// Refuses options for which data without a header has no place, before anything is asked for or opened.
     fn check_plain(&self) -> Result<()> {
         self.expect.check_plain()?;
         self.credential.check_plain()
@@ -143,7 +143,8 @@ impl VolumeArgs {
         self.open_by(of_azure, self.credential.asks(), access, more)
     }
 
-    /// Opens the volume by this, or else by what was given, which is asked for again if the terminal `asks`.
+    /// Opens the volume by `given`, or else by the credential of the arguments, which is asked for again if the
+    /// terminal `asks`.
     fn open_by(
         &self,
         mut given: Option<Opener>,
@@ -176,7 +177,8 @@ impl VolumeArgs {
 
 #[cfg(feature = "kms")]
 impl VolumeArgs {
-    /// Opens the volume by what was given besides the place for what Azure Disk Encryption will open it by.
+    /// Opens the volume by the credential that was given beside the place of a future passphrase of Azure Disk
+    /// Encryption.
     pub fn open_beside_ade(&self, access: Access) -> Result<(AnyVolume, &AdeArgs)> {
         let ade = self.credential.ade_to_be();
         if !ade.is_given() {
@@ -186,7 +188,7 @@ impl VolumeArgs {
         Ok((volume, ade))
     }
 
-    /// What opens a disk of Azure Disk Encryption, if it is said where that is.
+    /// The credential of a disk of Azure Disk Encryption, if its place was given.
     fn of_azure(&self) -> Result<Option<Opener>> {
         let Some(ade) = self.credential.ade()? else { return Ok(None) };
         let mut disk = atrest_ade::Disk::new(devices::open(&self.device, Access::Read)?);
@@ -205,7 +207,7 @@ impl VolumeArgs {
     }
 }
 
-/// Tells of a cipher that protects less than it seems to.
+/// Warns of a cipher that protects less than it seems to.
 fn warn_of(volume: &AnyVolume, device: &str) {
     let cipher = volume.cipher();
     if let Some(weakness) = cipher.weakness() {

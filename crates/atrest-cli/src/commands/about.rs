@@ -1,4 +1,4 @@
-//! `version`, `schema`: what this program is.
+//! `version`, `schema`: this program and its results.
 
 use atrest::{Dek, DekAlgorithm, SectorSize, SectorUnit};
 use clap::Args;
@@ -25,7 +25,7 @@ pub struct Version {
     stores: Vec<String>,
     /// The kinds of stores for the records of a fleet, by the scheme of their URL.
     fleet_stores: Vec<String>,
-    /// What else was built in.
+    /// Other features of this build.
     features: Vec<&'static str>,
 }
 

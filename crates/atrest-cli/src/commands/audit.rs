@@ -105,7 +105,7 @@ impl Audit {
         let including: Option<AuditHead> = self.including.as_deref().map(str::parse).transpose()?;
         let vault = self.vault.open()?;
         if self.verify {
-            // The head first: what is written meanwhile isn't missing then.
+            // The head first: entries that are written meanwhile then aren't missing.
             let head = vault.audit_head()?;
             let entries = read(&vault, including, |_| Ok(()))?;
             return output.answer(&Checked { entries, head: head.to_string() });
@@ -149,7 +149,7 @@ fn read(
                 entries += 1;
                 each(entry)?;
             }
-            // What is proven after it is shown, too.
+            // Entries after the damage that are proven are shown, too.
             Err(e) => {
                 note(format_args!("{e:#}"));
                 damage = Some(e);

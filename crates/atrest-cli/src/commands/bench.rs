@@ -28,7 +28,7 @@ pub struct Bench {
 pub struct Measured {
     /// One core, 256 KiB in its cache.
     ciphers: Vec<Speed>,
-    /// What stretches a passphrase.
+    /// The key derivations of passphrases.
     kdfs: Vec<Cost>,
 }
 
@@ -48,7 +48,7 @@ struct Speed {
 #[derive(Serialize, JsonSchema)]
 struct Cost {
     kdf: &'static str,
-    /// What it does in 2 seconds, as for a new keyslot.
+    /// The costs that take 2 seconds, as for a new keyslot.
     in_two_seconds: String,
 }
 

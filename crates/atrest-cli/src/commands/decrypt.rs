@@ -33,7 +33,7 @@ pub struct Decrypt {
     /// Shows all that the device holds, although its map of written chunks is damaged
     #[arg(long)]
     ignore_written_map: bool,
-    /// Takes a device that is smaller than its volume was: what is beyond its end is lost
+    /// Takes a device that is smaller than its volume was: the data beyond its end is lost
     #[arg(long)]
     allow_truncated: bool,
     #[command(flatten)]

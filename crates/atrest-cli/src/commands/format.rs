@@ -27,13 +27,14 @@ use crate::volumes::{AnyVolume, fingerprint, sector_size};
 const HEADER: u64 = 16 << 20;
 /// The chunks of a map of written chunks.
 const CHUNK: u32 = 64 << 10;
-/// What a BitLocker volume takes at the end of its device for itself, as the library documents it; and its least size.
+/// The bytes that a BitLocker volume keeps for itself at the end of its device, as the library documents it; and its
+/// least size.
 const BITLOCKER: u64 = 268 << 10;
 const LEAST_BITLOCKER: u64 = (1 << 20) + 4096;
 
-/// What a new volume is like.
+/// Options for a new volume.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What the volume is like")]
+#[command(next_help_heading = "Properties of the volume")]
 pub struct FormatArgs {
     /// The sector size: 512, 1024, 2048 or 4096 bytes
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
@@ -114,7 +115,7 @@ impl FormatArgs {
         false
     }
 
-    /// What will protect the new volume.
+    /// The protectors of the new volume.
     pub fn guards(&self, protect: &ProtectArgs) -> Result<Guards> {
         #[cfg(feature = "bitlocker")]
         if self.bitlocker {
@@ -247,7 +248,7 @@ impl HeaderFile {
             return Ok(HeaderFile { partial: None, device: Some(device) });
         }
         let mut partial = Partial::at(path, yes, devices::content_of_file)?;
-        // Twice a bit for each chunk, and as much for what else the map needs.
+        // Twice a bit for each chunk, and as much for the rest of the map.
         let map =
             mapped.map_or(0, |data| (4 * data.div_ceil(u64::from(CHUNK) * 8)).next_multiple_of(1 << 20) + (2 << 20));
         let device = partial.make(|path| FileDevice::create(path, HEADER + map))?;
@@ -310,7 +311,7 @@ pub struct Format {
     /// Makes a new image file with so much room for data
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     size: Option<u64>,
-    /// Keeps a map of written chunks: what was never written reads as zeros. cryptsetup doesn't open such a volume
+    /// Keeps a map of written chunks: unwritten data reads as zeros. cryptsetup doesn't open such a volume
     #[arg(long)]
     sparse: bool,
     #[command(flatten)]
@@ -338,7 +339,7 @@ pub struct Formatted {
     key: Option<String>,
     /// The fingerprint of its data key. Keep it apart from the disk, and give it to --fingerprint.
     fingerprint: String,
-    /// What protects it, for people.
+    /// A description of its protector, for people.
     #[serde(skip)]
     protected_by: String,
 }
@@ -382,7 +383,7 @@ impl Answer for Formatted {
 }
 
 impl Formatted {
-    /// What has to be known of it.
+    /// Prints the lines that its owner needs.
     pub fn short(&self, out: &mut Text) {
         out.pair("protected by", &self.protected_by);
         out.pair("fingerprint", &self.fingerprint);

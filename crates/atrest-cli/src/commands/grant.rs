@@ -36,7 +36,7 @@ pub struct Grant {
     vault: InVault,
     /// The identity; without one, all grants are listed
     identity: Option<String>,
-    /// What it may do: get, wrapKey, unwrapKey [default: all]
+    /// The operations to allow: get, wrapKey, unwrapKey [default: all]
     #[arg(value_enum)]
     operations: Vec<Operation>,
 }
@@ -47,7 +47,7 @@ pub struct Revoke {
     vault: InVault,
     /// The identity
     identity: String,
-    /// What it may not do any more [default: anything]
+    /// The operations to take back [default: all]
     #[arg(value_enum)]
     operations: Vec<Operation>,
 }
@@ -61,7 +61,7 @@ pub struct Grants {
 #[derive(Serialize, JsonSchema)]
 struct Granted {
     identity: String,
-    /// Of `get`, `wrapKey` and `unwrapKey`.
+    /// A list of `get`, `wrapKey` and `unwrapKey`.
     operations: Vec<&'static str>,
 }
 

@@ -44,7 +44,7 @@ pub struct Restore {
     device: String,
     /// The file with the copy
     file: PathBuf,
-    /// Writes it over whatever is there: a damaged header, another volume's, data
+    /// Writes it over any content: a damaged header, another volume's, data
     #[arg(long)]
     force: bool,
 }
@@ -168,7 +168,7 @@ impl Erase {
         confirm(
             yes,
             &format!(
-                "All data of {} is lost, but to who has a copy of the header or the data key itself: {}.",
+                "All data of {} is lost, except to anyone with a copy of the header or the data key itself: {}.",
                 self.device,
                 devices::content(&device)
             ),

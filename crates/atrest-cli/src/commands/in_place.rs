@@ -21,7 +21,7 @@ use crate::stop::{self, Gently};
 use crate::units::parse_size;
 use crate::volumes::{AnyVolume, VolumeArgs, sector_size};
 
-/// What one step does at most, between two looks at signals.
+/// The most bytes of one step, between two looks at signals.
 const STEP: u64 = 64 << 20;
 
 /// Options of an encryption in place.

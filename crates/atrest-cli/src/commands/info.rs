@@ -1,4 +1,4 @@
-//! `info` and `check`: what a header says.
+//! `info` and `check`: the content of a header.
 
 use atrest::volume::{Header, Priority, TokenInfo};
 use clap::Args;
@@ -33,14 +33,14 @@ pub struct Shown {
     segments: Vec<Segment>,
     /// The ways in by a passphrase, key file and the like.
     keyslots: Vec<Keyslot>,
-    /// The ways in by a vault, and what other programs have put there.
+    /// The ways in by a vault, and the tokens of other programs.
     tokens: Vec<Token>,
-    /// What a reader must know to open it, such as `online-reencrypt-v2`.
+    /// The features that a reader must know to open it, such as `online-reencrypt-v2`.
     requirements: Vec<String>,
     flags: Vec<String>,
     /// Whether a copy of the header is damaged or behind.
     needs_repair: bool,
-    /// What opening it has proven; null without --unlock.
+    /// The facts that opening it has proven; null without --unlock.
     unlocked: Option<Unlocked>,
 }
 

@@ -95,7 +95,7 @@ impl Mount {
         if !session.guard.is_finished() {
             detach(&self.folder)?;
             let start = Instant::now();
-            // Who has the file open has it until then.
+            // A program that has the file open keeps it until then.
             while !session.guard.is_finished() && start.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(10));
             }

@@ -93,7 +93,7 @@ pub struct Protectors {
     device: String,
     keyslots: Vec<Keyslot>,
     tokens: Vec<Token>,
-    /// What was added, such as `keyslot:1`; null if nothing was.
+    /// The way in that was added, such as `keyslot:1`; null if none was.
     added: Option<String>,
 }
 
@@ -179,7 +179,7 @@ impl Command {
                 confirm(
                     yes,
                     &format!(
-                        "{} of {name} will be destroyed: whoever has nothing else can't open the volume any more.",
+                        "{} of {name} will be destroyed: anyone without another way in can't open the volume any more.",
                         named(protector)
                     ),
                 )?;

@@ -39,7 +39,7 @@ pub struct Rotate {
 #[derive(Serialize, JsonSchema)]
 pub struct Rotated {
     volumes: Vec<Moved>,
-    /// With --all: what stays as it is, though it names a key of the vault or has a header that can't be read.
+    /// With --all: paths that stay as they are, though they name a key of the vault or have an unreadable header.
     passed_over: Vec<PassedOver>,
 }
 
@@ -192,7 +192,7 @@ impl Moved {
     }
 }
 
-/// The versions that the vault wraps by, each of which it is asked for once.
+/// The version by which the vault wraps, for each key. The vault is asked once for each.
 struct Newest<'v> {
     vault: &'v dyn KeyVault,
     known: HashMap<String, Option<KeyId>>,

@@ -201,7 +201,7 @@ impl Command {
                 confirm(
                     yes,
                     &format!(
-                        "The secret {name:?} will be destroyed with all its versions. What only they open is lost for good."
+                        "The secret {name:?} will be destroyed with all its versions. Data that only they open is lost for good."
                     ),
                 )?;
                 vault.hazmat_purge_secret(&name)?;
@@ -221,7 +221,8 @@ impl Version {
     }
 }
 
-/// What isn't there isn't found; a key that isn't there can't be used, and the library speaks of keys.
+/// The failure for a secret that isn't there: not found. The library reports a missing key, which is one that can't be
+/// used.
 fn missing(error: Error, name: &str, version: Option<&str>) -> Failure {
     let Error::KeyRefused { reason: KeyRefusal::Missing, .. } = error else { return error.into() };
     let version = version.map_or_else(String::new, |version| format!(" of version {version}"));

@@ -41,7 +41,7 @@ pub struct Serve {
     /// Refuses writes
     #[arg(long)]
     read_only: bool,
-    /// Passes discards on to the device, which shows whoever sees it which blocks are free
+    /// Passes discards on to the device, which shows anyone who sees it which blocks are free
     #[arg(long)]
     discard: bool,
     #[command(flatten)]

@@ -207,7 +207,7 @@ pub struct Verified {
     path: String,
     /// The number of keys.
     keys: u64,
-    /// The number of entries of the audit log, all of which follow from each other.
+    /// The number of entries of the audit log. Each one continues from the one before.
     audit_entries: u64,
     /// The bytes of torn lines at the end of the log, left by killed processes.
     torn_bytes: u64,
@@ -232,7 +232,7 @@ impl Answer for Verified {
 pub struct Done {
     /// The file.
     path: String,
-    /// What was done.
+    /// A description of the change.
     done: &'static str,
 }
 

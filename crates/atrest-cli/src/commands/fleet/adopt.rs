@@ -38,10 +38,10 @@ pub struct Adopt {
     /// Orders a new data key, and moves the data to it
     #[arg(long)]
     reencrypt: bool,
-    /// What opens it now: a key file, of which every byte is the passphrase
+    /// The key file that opens it now: every byte of it is the passphrase
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// What opens it now: where its passphrase comes from, file:PATH, fd:NUMBER, command:COMMAND or prompt
+    /// Where the passphrase that opens it now comes from: file:PATH, fd:NUMBER, command:COMMAND or prompt
     #[arg(long, value_name = "SOURCE", value_parser = secrets::parse, conflicts_with = "key_file")]
     passphrase_from: Option<Source>,
     #[cfg(feature = "kms")]
@@ -101,7 +101,7 @@ impl Adopt {
         format!("`atrest fleet disk rekey {} --resume` goes on", quoted(&self.name))
     }
 
-    /// Says what goes on with what is there already.
+    /// Adds how to go on from the state that is there already.
     fn failed(&self, service: &DiskService, error: Error) -> Failure {
         let exists = matches!(error, Error::ResourceExists(_));
         let failure = Failure::from(error);
@@ -127,7 +127,7 @@ impl Adopt {
         service.resource(&ResourceName::disk(&self.name)).ok().filter(|disk| self.is_begun(disk))
     }
 
-    /// What opens a disk of Azure Disk Encryption, if it is said where that is.
+    /// The credential of a disk of Azure Disk Encryption, if its place was given.
     #[cfg(feature = "kms")]
     fn of_azure(&self, service: &DiskService, disks: &str) -> Result<Option<Opener>> {
         use crate::failure::About;

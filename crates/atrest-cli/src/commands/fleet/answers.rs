@@ -1,4 +1,4 @@
-//! What `fleet` answers with.
+//! The answers of `fleet`.
 
 use atrest::managed::{DiskService, Resource, ResourceName};
 use schemars::JsonSchema;
@@ -26,7 +26,7 @@ impl Answer for Rotated {
 #[derive(Serialize, JsonSchema)]
 pub struct Checked {
     pub sound: bool,
-    /// What is wrong.
+    /// The defects.
     pub faults: Vec<String>,
 }
 

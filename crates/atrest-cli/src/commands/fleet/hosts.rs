@@ -35,9 +35,9 @@ struct Host {
     lease_seconds: f64,
     /// How often it was renewed.
     renewals: u64,
-    /// For how long that number was seen to stand still, at most for as long as was watched.
+    /// How long that number was seen unchanged, at most the time of watching.
     still_seconds: f64,
-    /// `unknown`, `live`, `ran-out`, `lost` or `unreadable`. Only who watches for longer than a lease can tell.
+    /// `unknown`, `live`, `ran-out`, `lost` or `unreadable`. It is known only after watching for longer than a lease.
     state: &'static str,
 }
 
@@ -84,7 +84,7 @@ pub struct ListAttachments {
     /// The most devices to list
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Lists only what this host has open, or is to get
+    /// Lists only the devices that this host has open, or is to get
     #[arg(long, value_name = "NAME")]
     of: Option<String>,
 }
@@ -93,7 +93,7 @@ pub struct ListAttachments {
 #[derive(Serialize, JsonSchema)]
 pub struct Attachments {
     attachments: Vec<Attachment>,
-    /// What `--after` takes for the devices that follow; null at the end.
+    /// The value of `--after` for the devices that follow; null at the end.
     next: Option<String>,
 }
 
@@ -101,7 +101,7 @@ pub struct Attachments {
 struct Attachment {
     /// The device's id.
     id: String,
-    /// `disk`, `snapshot` or `image`; null for what is being made or removed.
+    /// `disk`, `snapshot` or `image`; null while that is being made or removed.
     kind: Option<&'static str>,
     name: Option<String>,
     /// The host that has it open; null while nobody has.
@@ -112,7 +112,7 @@ struct Attachment {
     state: &'static str,
     /// The host that is to get it, while it is handed over.
     promised: Option<String>,
-    /// It was taken from a host that was lost, and its header doesn't keep that one out yet.
+    /// It was taken from a lost host, and its header doesn't keep that host out yet.
     unfenced: bool,
     /// Why its record can't be read.
     fault: Option<String>,

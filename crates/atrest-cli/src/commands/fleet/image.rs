@@ -51,7 +51,7 @@ struct Image {
     /// How many disks it has.
     disks: usize,
     regions: Vec<String>,
-    /// Of the copies in one region, in bytes.
+    /// The size of the copies in one region, in bytes.
     size: u64,
     /// Seconds since 1970-01-01 UTC.
     created: u64,
@@ -136,7 +136,7 @@ impl Create {
         let sizes = self.disk.iter().map(|disk| Ok(service.resource(&ResourceName::disk(disk))?.size));
         let total = sizes.sum::<Result<u64>>()? * self.to.len() as u64;
         let progress = Progress::new(show, "copying", total);
-        // What is told of is one copy; they are made one after the other.
+        // The library reports one copy at a time; they are made one after the other.
         let (before, last) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         service.create_image(&new, &|copy| {
             if copy.done < last.get() {

@@ -1,4 +1,4 @@
-//! `fleet`: encryption sets, managed disks, snapshots, images, and the report of what protects each.
+//! `fleet`: encryption sets, managed disks, snapshots, images, and the report on the protection of each.
 
 mod adopt;
 mod answers;
@@ -87,7 +87,7 @@ enum Command {
     Image(image::Command),
     /// Reports what protects each disk and snapshot, and whether it is as configured
     Report,
-    /// Moves all that is under the platform's key to its newest version
+    /// Moves everything under the platform's key to its newest version
     RotatePlatform,
     /// Lists the hosts that share the store, with the states of their leases
     Hosts(hosts::ListHosts),
@@ -138,7 +138,7 @@ impl Fleet {
 }
 
 impl Command {
-    /// Whether it is a step for who has no store yet. For all others, a store that isn't there is a wrong path.
+    /// Whether the command may come before there is a store. For all others, a store that isn't there is a wrong path.
     fn may_be_the_first(&self) -> bool {
         match self {
             Command::Set(command) => matches!(command, set::Command::Create(_)),
@@ -162,7 +162,7 @@ impl Place {
                 vaults.add_file(vault.clone())?;
                 Arc::new(vault)
             }
-            // Of another kind.
+            // A vault of another kind.
             Err(e) if e.code == Code::Usage => self.unlock.open(name)?,
             Err(e) => return Err(e),
         };

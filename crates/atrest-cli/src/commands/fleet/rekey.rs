@@ -19,10 +19,10 @@ const STEP: u64 = 16 << 20;
 pub struct Rekey {
     /// The name of the disk
     name: String,
-    /// Goes on with what was stopped or killed
+    /// Goes on with a rekey that was stopped or killed
     #[arg(long)]
     resume: bool,
-    /// Withdraws what was ordered and has not begun; what has begun pauses until --resume, and has to be finished
+    /// Withdraws an order that has not begun; one that has begun pauses until --resume, and has to be finished
     #[arg(long, conflicts_with_all = ["resume", "at_most"])]
     cancel: bool,
     /// Rewrites at most so much now; --resume goes on

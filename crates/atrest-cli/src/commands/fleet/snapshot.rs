@@ -26,7 +26,7 @@ pub struct Create {
     /// The disk
     #[arg(long, value_name = "NAME")]
     disk: String,
-    /// Keeps only what was written since the one before
+    /// Keeps only the changes since the one before
     #[arg(long)]
     incremental: bool,
     /// The encryption set, if it isn't the disk's

@@ -21,7 +21,7 @@ pub enum Command {
     Backup(Backup),
     /// Checks the store without a vault: a file that no service has open, or a store that hosts share
     Check,
-    /// Makes a store usable again whose records were copied to another one, which nobody has used since; and checks it
+    /// Makes a store usable again after a copy to another one that nobody has used since, and checks it
     Reopen,
 }
 
@@ -29,7 +29,7 @@ pub enum Command {
 pub struct Copy {
     /// The store to copy from: a file's path, or a URL
     from: String,
-    /// The store to copy to, which is empty, or has what an earlier attempt left
+    /// The store to copy to: empty, or with the remains of an earlier attempt
     to: String,
 }
 
@@ -57,7 +57,7 @@ impl Answer for Copied {
 pub fn named(text: &str) -> Result<FleetStore> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     let is_url = scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+');
-    // What begins as a URL may have a name of its own as a file.
+    // A name that begins like a URL may be a file's.
     if !is_url || Path::new(text).exists() {
         return Ok(FleetStore::File(text.into()));
     }
@@ -101,7 +101,7 @@ impl Command {
     }
 }
 
-/// What a check has found.
+/// Prints the result of a check.
 pub fn checked(check: atrest::managed::StoreCheck, output: Output) -> Result<()> {
     let is_sound = check.is_sound();
     output.answer(&Checked { sound: is_sound, faults: check.defects })?;
