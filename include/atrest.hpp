@@ -416,7 +416,7 @@ template <class H, class F> result<H> handle_of(F &&call) {
     return H(out);
 }
 
-// The text that a function puts out, whatever its length.
+// The text that a function puts out, of any length.
 template <class F> result<std::string> text_of(F &&call) {
     std::string out(63, '\0');
     for (;;) {
@@ -440,7 +440,7 @@ template <class F> result<std::string> url_of(F &&call) {
     return std::string(url);
 }
 
-// The bytes that a function puts out, whatever their number; `room` is a good guess.
+// The bytes that a function puts out, of any number; `room` is a good guess.
 template <class F> result<std::vector<std::uint8_t>> bytes_of(std::size_t room, F &&call) {
     std::vector<std::uint8_t> out(room);
     for (;;) {
@@ -471,7 +471,7 @@ private:
     std::string bytes_;
 };
 
-// Runs what C has called back. Nothing is thrown across C: an exception becomes a status.
+// Runs a callback of C. Nothing is thrown across C: an exception becomes a status.
 template <class F> atrest_status guarded(F &&call) noexcept {
 #if ATREST_DETAIL_CATCHES
     try {
@@ -599,7 +599,7 @@ public:
     using c_type = C;
 
     handle() noexcept = default;
-    // Takes over what C made.
+    // Takes over an object that C made.
     explicit handle(C *owned) noexcept : owned_(owned) {}
     handle(handle &&other) noexcept : owned_(other.release()) {}
     handle &operator=(handle &&other) noexcept {
@@ -1522,7 +1522,7 @@ struct approval {
     kind is = kind::approved;
     std::string text; // for people
 
-    // An observation of what this thread does.
+    // An observation of this thread.
     static result<void> reset() { return detail::done(atrest_approval_reset()); }
     [[nodiscard]] static result<approval> since_reset();
 };
@@ -1658,7 +1658,7 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // STREAM CIPHER
 
-// The nonce of a stream: what its counter starts from.
+// The nonce of a stream: the start of its counter.
 using nonce = std::array<std::uint8_t, ATREST_NONCE_SIZE>;
 
 // AES-256-CTR over a stream of bytes. ONE KEY, ONE FILE: atrest.h says why.

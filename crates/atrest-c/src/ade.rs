@@ -9,7 +9,7 @@
 //! Where the comments below say 'passphrase' and 'keyslot', a BitLocker volume has a startup key and a protector, unless they say
 //! more.
 //!
-//! `vaults` are those that may be asked; requests go to no other, whatever a tag or a token says. All but
+//! `vaults` are those that may be asked; requests go to no other vault, even if a tag or a token names one. All but
 //! atrest_ade_generate_passphrase fail with ATREST_ERR_NOT_THIS_VAULT if the secret or the key is in another one, and with the
 //! vaults' errors: ATREST_ERR_NO_SUCH_KEY and the like name a secret or a key, ATREST_ERR_UNWRAP_FAILED is for a passphrase that
 //! the key didn't wrap. Without the feature `ade` of the library's build they fail with ATREST_ERR_UNSUPPORTED.
@@ -87,7 +87,7 @@ pub struct atrest_ade_taken_over {
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
 unsafe impl SizedStruct for atrest_ade_taken_over {}
 
-/// The first passphrase of ADE of a volume that has none: where it goes, and what is said there.
+/// The first passphrase of ADE of a volume that has none: the place for it, and the fields that go there with it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_ade_new_passphrase {
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn atrest_ade_open(
 /// Brings a disk under the key `key_name` of `vault`, and opens it by that. `flags` is 0 or ATREST_ADE_REENCRYPT. `options` is
 /// as in atrest_ade_open. The removed and remaining ways in go to `done`, which may be NULL.
 ///
-/// The order makes it safe to kill at any instant, and to call again, which does what is left: the disk gets a token for the
+/// The order makes it safe to kill at any instant, and to call again, which does the rest: the disk gets a token for the
 /// vault's key; it is opened anew by the vault alone, and must have the same DEK; if asked for, it is re-encrypted; only then
 /// the keyslots that the passphrase opens and the tokens of ADE are removed. A call after a kill needs the passphrase too:
 /// delete its secret when neither the disk nor its snapshots need it.
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn atrest_ade_take_over(
 /// must name it from then on.
 ///
 /// `disk.secret_url` names the version that the disk has now. The secret gets the new passphrase before the disk does, and the
-/// old keyslot goes when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version
+/// old keyslot goes when the disk has been opened by the vault's answer. Killed at any instant, the disk opens by the version
 /// before, or the newest, or both: call it again with the same URL then, and no third version is made. `options` is as in
 /// atrest_ade_open; `keyslot`, the options of the new keyslot, may be NULL.
 ///
@@ -244,9 +244,9 @@ pub unsafe extern "C" fn atrest_ade_replace_token(
 /// secret's version into `url`, which has room for ATREST_ADE_URL_SIZE bytes: the settings of the virtual machine must name it.
 /// The other ways into the volume stay. `keyslot` may be NULL.
 ///
-/// The secret is in the vault before the volume has the keyslot, which is proven by what the vault gives back. Killed at any
-/// instant, the volume opens as before; call it again with the same arguments then, and no second version is made: the secret's tag
-/// VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
+/// The secret is in the vault before the volume has the keyslot, which is proven with the passphrase that the vault returns. Killed
+/// at any instant, the volume opens as before; call it again with the same arguments then, and no second version is made: the
+/// secret's tag VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
 ///
 /// Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS for a secret that is there
 /// with other tags, which may be another disk's; ATREST_ERR_INVALID_OPTION for no URL, or one with a version, and for a file name

@@ -391,7 +391,7 @@ mod callbacks {
         Some(tags)
     }
 
-    /// A text up to its zero byte, and what follows.
+    /// A text up to its zero byte, and the bytes after it.
     fn text(bytes: &[u8]) -> Option<(String, &[u8])> {
         let text = CStr::from_bytes_until_nul(bytes).ok()?;
         Some((text.to_str().ok()?.to_owned(), &bytes[text.count_bytes() + 1..]))

@@ -7,8 +7,8 @@
 //!
 //! atrest_volume_add_protector, atrest_volume_change_keyslot and atrest_volume_remove_keyslot change the protectors, of
 //! which the first is number 0; when one is removed, those behind it get the number before. atrest_header_keyslots lists
-//! them: `kind` says what opens each, such as "password", "recovery password", "startup key", "clear key" or "TPM and
-//! PIN". atrest_header_segments lists the data: "crypt", "linear" for what isn't encrypted yet, and "hidden" for the
+//! them: `kind` is its kind, such as "password", "recovery password", "startup key", "clear key" or "TPM and PIN".
+//! atrest_header_segments lists the data: "crypt", "linear" for data that isn't encrypted yet, and "hidden" for the
 //! metadata, which reads as zeros. Such a header has no backup of its own; an image of the volume has it.
 //!
 //! All of it needs a library built with the feature `bitlocker`. Without it, these functions and credentials fail with
@@ -60,8 +60,8 @@ unsafe impl SizedStruct for atrest_bitlocker_options {}
 /// atrest_volume_add_protector. `options` may be NULL.
 ///
 /// The volume's own places lie in the last 268 KiB of the device, and atrest_volume_size leaves them out. MAKE THE FILE SYSTEM
-/// NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is written to them. The
-/// data area isn't written, and reads as noise until it is.
+/// NO LARGER: another program that opens the volume shows zeros there, and some programs lose the data that is written there.
+/// The data area isn't written, and reads as noise until it is.
 ///
 /// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB and 4 KiB;
 /// ATREST_ERR_INVALID_OPTION, also for a vault, which BitLocker has no place for, and for a passphrase that isn't UTF-8;

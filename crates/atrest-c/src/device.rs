@@ -73,8 +73,8 @@ unsafe impl SizedStruct for atrest_device_callbacks {
     ];
 }
 
-/// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
-/// respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
+/// Opens a file or block device and holds it: a second open, by any process that respects flock(), gives
+/// ATREST_ERR_BUSY. `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
 ///
 /// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO, also where there is no direct I/O; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 #[unsafe(no_mangle)]

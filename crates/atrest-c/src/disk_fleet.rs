@@ -2,7 +2,8 @@
 //!
 //! Services of many hosts share a store in PostgreSQL or etcd. A disk, snapshot or image is open on one host at a time. Calls
 //! that need its device work there; on another host they fail with ATREST_ERR_BUSY. Each host has a lease, which a thread of its
-//! service renews; once it has run out, I/O fails, and the next host takes over. docs/fleet.md says what holds, and for how long.
+//! service renews; once it has run out, I/O fails, and the next host takes over. docs/fleet.md has the guarantees, and their
+//! times.
 //!
 //! A store is named by a URL. Each kind but the file is a feature of the library's build. No URL has a password: that comes from a
 //! callback, from the environment, or from the file of `password-file=FILE` behind a `?`. docs/cli.md has the other parts.
@@ -233,7 +234,7 @@ pub unsafe extern "C" fn atrest_disk_service_hand_over(
 }
 
 /// Calls `each` for every host that has a service on the store, or had one that didn't end well, in the order of their names. The store
-/// tells no times: call it again with the same handle, and the states tell what was seen in between. `each` returns ATREST_OK to
+/// tells no times: call it again with the same handle, and the states tell the changes in between. `each` returns ATREST_OK to
 /// continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION for a file; ATREST_ERR_IO.

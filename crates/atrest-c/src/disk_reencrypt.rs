@@ -134,8 +134,8 @@ pub unsafe extern "C" fn atrest_disk_service_reencrypt_step(
 }
 
 /// Withdraws an order that has not begun, because a vault or a device failed, or the process was killed: of
-/// atrest_disk_service_rekey_disk, after which the disk keeps its DEK, or of atrest_disk_service_import_disk, after which there is no
-/// disk and the image is what it was. One that has begun has to be finished; it pauses for as long as nobody calls
+/// atrest_disk_service_rekey_disk, after which the disk keeps its DEK, or of atrest_disk_service_import_disk, after which there is
+/// no disk and the image is unchanged. One that has begun has to be finished; it pauses for as long as nobody calls
 /// atrest_disk_service_reencrypt_step. An import has begun once its image is the disk's device.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION if it has begun, if nothing is ordered, or if the order came with

@@ -153,8 +153,8 @@ pub unsafe extern "C" fn atrest_volume_begin_write(
     })
 }
 
-/// As atrest_volume_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
-/// what the caller is to write.
+/// As atrest_volume_begin_write, of `sectors` that must not be changed, such as a guest's memory. The caller is to write
+/// `ciphertext`, which has `len` bytes, too.
 ///
 /// Errors: those of atrest_volume_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
 #[unsafe(no_mangle)]
@@ -270,8 +270,8 @@ pub unsafe extern "C" fn atrest_disk_begin_write(
     })
 }
 
-/// As atrest_disk_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
-/// what the caller is to write.
+/// As atrest_disk_begin_write, of `sectors` that must not be changed, such as a guest's memory. The caller is to write
+/// `ciphertext`, which has `len` bytes, too.
 ///
 /// Errors: those of atrest_disk_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
 #[unsafe(no_mangle)]

@@ -6,8 +6,8 @@
 //! overwrite data in place and choose the numbering of sectors. A file of one sort doesn't open as the other.
 //!
 //! Make a new prefix for each new file. For a stream, also make one for each file that is truncated or reused. Never
-//! copy a prefix to another file: see STREAM CIPHER for what two contents under one key give away. Opening detects a
-//! wrong key, another context or a damaged prefix. It doesn't detect damage to the data.
+//! copy a prefix to another file: STREAM CIPHER says why two contents under one key leak. Opening detects a wrong key,
+//! another context or a damaged prefix. It doesn't detect damage to the data.
 
 use core::ffi::{c_char, c_void};
 

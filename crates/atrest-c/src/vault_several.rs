@@ -12,8 +12,8 @@ use crate::failure::{Result, run};
 use crate::status::atrest_status;
 use crate::vault::{Vault, atrest_vault};
 
-/// Makes one vault of `count` vaults: it unwraps what any of them has wrapped, and wraps by the first. One that fails to
-/// answer isn't asked again for a while, at most a minute. Add tokens for the others by atrest_volume_add_protector.
+/// Makes one vault of `count` vaults: each of them unwraps its own wraps, and the first wraps. One that fails to answer
+/// isn't asked again for a while, at most a minute. Add tokens for the others by atrest_volume_add_protector.
 ///
 /// The handles stay the caller's. Errors: ATREST_ERR_INVALID_OPTION for none, or the same vault twice.
 #[unsafe(no_mangle)]
@@ -31,9 +31,8 @@ pub unsafe extern "C" fn atrest_vault_any(
     })
 }
 
-/// Makes one vault of `count` vaults, at most 16, any `threshold` of which together unwrap what it wraps, at least 2;
-/// fewer learn nothing. `id` is its own id, by which it knows what it has wrapped, such as quorum:board. To wrap takes
-/// all of them.
+/// Makes one vault of `count` vaults, at most 16, of which any `threshold`, at least 2, unwrap together; fewer learn
+/// nothing. `id` is its own id, by which it knows its wraps, such as quorum:board. To wrap takes all of them.
 ///
 /// `key_names` has the name of the key in each vault, or NULL where it is the same as the quorum's; it may be NULL as a
 /// whole. The handles stay the caller's.

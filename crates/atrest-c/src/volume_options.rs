@@ -100,10 +100,10 @@ pub struct atrest_format_options {
     /// The most bytes of data that the map of written chunks shall have room for, if the device is to grow. 0 is the size of
     /// the device.
     pub written_map_for: u64,
-    /// The size in bytes of the chunks of a map of written chunks: a power of two from 4 KiB to 1 MiB; 64 KiB suit most. What
-    /// was never written reads as zeros then, and a copy may skip it (atrest_volume_extent). The first write to a chunk writes
-    /// all of it, and WHAT WAS FIRST WRITTEN AND NOT SYNCED READS AS ZEROS when the volume is opened again. Other programs
-    /// refuse the volume, and so does re-encryption. 0 is no map.
+    /// The size in bytes of the chunks of a map of written chunks: a power of two from 4 KiB to 1 MiB; 64 KiB suit most.
+    /// Unwritten data then reads as zeros, and a copy may skip it (atrest_volume_extent). The first write to a chunk writes
+    /// all of it, and A FIRST WRITE THAT WAS NOT SYNCED READS AS ZEROS when the volume is opened again. Other programs refuse
+    /// the volume, and so does re-encryption. 0 is no map.
     pub written_chunk_size: u32,
 }
 
