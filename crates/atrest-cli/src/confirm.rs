@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Result};
 use crate::terminal;
 
-/// Goes on if `--yes` was given, or if somebody at the terminal says so. `lost` says what will be lost.
+/// Goes on if `--yes` was given, or if somebody at the terminal says so. `lost` names the loss.
 pub fn confirm(yes: bool, lost: &str) -> Result<()> {
     if yes {
         return Ok(());

@@ -81,7 +81,7 @@ fn parts((start, end): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
 /// How much is written before the disk is made to begin with it.
 const BEHIND: u64 = 128 << 20;
 
-/// Has the disk write what was written so far, again and again, while `work` writes more: otherwise it would idle until the
+/// Has the disk flush the data written so far, again and again, while `work` writes more: otherwise it would idle until the
 /// sync at the end, which then would wait for all of it.
 ///
 /// The system tells of a failed write once. So an error of `flush` is the error of the whole: a later sync knows nothing of it.

@@ -105,7 +105,7 @@ impl Opener {
 }
 
 impl CredentialArgs {
-    /// Reads what was given.
+    /// Reads the credential that was given.
     pub fn opener(&self, subject: &str) -> Result<Opener> {
         #[cfg(feature = "bitlocker")]
         {

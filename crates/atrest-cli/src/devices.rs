@@ -1,4 +1,4 @@
-//! Devices, by path or URL, and what lies on them.
+//! Devices, by path or URL, and their content.
 
 use std::path::Path;
 use std::sync::Arc;

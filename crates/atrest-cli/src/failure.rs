@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 
 use atrest::{Error, KeyRefusal};
 
-/// The result of what a command does.
+/// The result of a command.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// The exit statuses, besides 0. `docs/cli.md` documents them.
@@ -53,7 +53,7 @@ impl Failure {
         Self::new(Code::Interrupted, text)
     }
 
-    /// Adds what to do.
+    /// Adds advice.
     pub fn hint(mut self, hint: &str) -> Self {
         self.text = format!("{}: {hint}", self.text);
         self

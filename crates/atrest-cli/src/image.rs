@@ -39,7 +39,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens an image; `format` is what qemu calls a container that is to be read through qemu-nbd.
+    /// Opens an image; `format` is qemu's name of a container that is to be read through qemu-nbd.
     pub fn open(name: &str, format: Option<&str>) -> Result<Self> {
         let (device, file, server): (Device, _, _) = match format {
             None | Some("raw") if is_nbd(name) => (open(name, Access::Read)?, None, None),

@@ -54,7 +54,7 @@ impl Partial {
         Ok(Partial { place: place.into(), path, on_stop: None, replaces })
     }
 
-    /// Removes what a killed run has left; another run's is held by a lock.
+    /// Removes the remains of a killed run; another run holds its file by a lock.
     fn clear(path: &Path, yes: bool) -> Result<()> {
         let file = match File::open(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -110,7 +110,7 @@ fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // This file system can't; what was there before was looked at.
+            // This file system can't; the earlier content was looked at.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
             renamed => return Ok(renamed?),
         }
@@ -118,7 +118,7 @@ fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Makes what was made or renamed at `path` last.
+/// Makes a new or renamed file at `path` durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()

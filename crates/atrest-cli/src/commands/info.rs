@@ -47,7 +47,7 @@ pub struct Shown {
 #[derive(Serialize, JsonSchema)]
 struct Segment {
     id: u32,
-    /// `crypt`, or `linear` for what is not encrypted.
+    /// `crypt`, or `linear` for data that is not encrypted.
     kind: String,
     /// The first byte on the device.
     offset: u64,

@@ -105,7 +105,7 @@ pub struct Expire {
     at: String,
 }
 
-/// A key with its versions: `key show`, and what changes one.
+/// A key with its versions: `key show`, and the commands that change one.
 #[derive(Serialize, JsonSchema)]
 pub struct Key {
     name: String,

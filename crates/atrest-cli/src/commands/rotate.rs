@@ -97,7 +97,7 @@ impl Rotate {
         for (path, why) in search.passed_over {
             answer.passed_over.push(PassedOver { device: path.display().to_string(), why });
         }
-        // A volume is finished, and what was done is told.
+        // After a signal the current volume is finished, and the results are printed.
         let gently = Gently::new();
         for found in search.volumes {
             if stop::asked() {

@@ -358,7 +358,7 @@ impl ChangeUnlock {
     }
 }
 
-/// `--vault` and what opens it, for commands about something else in it.
+/// `--vault` and its credential, for commands about something else in it.
 #[derive(Args)]
 pub struct InVault {
     /// The vault file

@@ -136,7 +136,7 @@ impl Adopt {
             return Ok(None);
         }
         let backend = atrest_stores::backend(disks)?;
-        // The place of the disks knows what an image is: a file, or one of a pool.
+        // The place of the disks knows the kind of an image: a file, or one of a pool.
         let device = match (backend.open_image(&self.region, &self.image), self.begun(service)) {
             // A call that was killed has moved it.
             (Err(Error::NotFound { .. }), Some(disk)) => backend.open(&disk.region, &disk.id)?,

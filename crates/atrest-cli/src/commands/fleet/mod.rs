@@ -218,7 +218,7 @@ pub struct Report {
 #[derive(Serialize, JsonSchema)]
 struct Reported {
     resource: Thing,
-    /// `finished`, or what is not as configured.
+    /// `finished`, or the difference from the configuration.
     status: serde_json::Value,
     /// Why its header can't be read.
     fault: Option<String>,
