@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 /// A buffer for data in the clear, aligned for direct I/O, and wiped when it goes.
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
-    /// Where the aligned part begins.
+    /// The start of the aligned part.
     start: usize,
     /// As much of that was given out. The rest was never touched, and costs no memory.
     used: usize,

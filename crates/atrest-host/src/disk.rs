@@ -1,4 +1,4 @@
-//! What is served: a disk in the clear, as a machine sees it.
+//! The interface of a served disk: plaintext, as a machine sees it.
 
 use atrest::managed::OpenDisk;
 use atrest::volume::VolumeExtent;
@@ -6,7 +6,7 @@ use atrest::{BlockDevice, Error, Result, Volume};
 
 use crate::DiskQueue;
 
-/// A disk in the clear, as a machine sees it. Offsets and lengths are in bytes, and multiples of the sector size.
+/// A disk of plaintext, as a machine sees it. Offsets and lengths are in bytes, and multiples of the sector size.
 ///
 /// A server checks what a client asks for against [`size`](Self::size) and [`sector_size`](Self::sector_size) before it calls.
 /// Methods are called from many threads at once.
@@ -14,7 +14,7 @@ pub trait Disk: Send + Sync {
     /// The size in bytes.
     fn size(&self) -> u64;
 
-    /// The sector size in bytes: what a machine sees as the disk's logical blocks.
+    /// The sector size in bytes, which a machine sees as the disk's logical block size.
     fn sector_size(&self) -> u32;
 
     /// Whether writes are refused.
@@ -33,15 +33,15 @@ pub trait Disk: Send + Sync {
     /// Any: the machine gets an I/O error.
     fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
 
-    /// Writes `sectors` at `offset`. What `sectors` holds afterwards is not defined, since they are encrypted where they lie.
+    /// Writes `sectors` at `offset`. The contents of `sectors` are undefined afterwards, since they are encrypted in place.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at). A part may have been written.
     fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
 
     /// Whether [`read_at`](Self::read_at) and [`write_from`](Self::write_from) may be given memory that a machine changes
-    /// meanwhile, so that nothing is copied: the disk decides nothing by what `sectors` hold, and ciphertext may be seen in them
-    /// for a moment.
+    /// meanwhile, so that nothing is copied. The disk then makes no decision by the contents of `sectors`, and ciphertext may
+    /// be visible in them for a moment.
     fn takes_shared_memory(&self) -> bool {
         false
     }
@@ -61,8 +61,8 @@ pub trait Disk: Send + Sync {
     /// As [`write_at`](Self::write_at).
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()>;
 
-    /// What was written of `len` bytes from `offset`, in order, as far as `most` extents tell. What wasn't reads as zeros. By
-    /// itself all counts as written.
+    /// The written extents of `len` bytes from `offset`, in order, `most` of them at most. Unwritten extents read as zeros. The
+    /// default reports the whole range as written.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
@@ -71,7 +71,7 @@ pub trait Disk: Send + Sync {
         Ok(vec![VolumeExtent { range: offset..offset + len, is_written: true }])
     }
 
-    /// Says that nobody needs `len` bytes from `offset`.
+    /// Declares `len` bytes from `offset` unused.
     ///
     /// # Errors
     /// As [`write_at`](Self::write_at).
@@ -80,10 +80,10 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
-    /// Returns when all that was written before is on stable storage.
+    /// Returns when all earlier writes are on stable storage.
     ///
     /// # Errors
-    /// As [`read_at`](Self::read_at). What was written since the last flush may be lost.
+    /// As [`read_at`](Self::read_at). Writes since the last flush may be lost.
     fn flush(&self) -> Result<()>;
 
     /// A queue for a thread that has many requests under way. `None`, as by itself: each is done by a call. A server that makes use of
@@ -187,7 +187,7 @@ impl<D: BlockDevice> Disk for Volume<D> {
     }
 }
 
-/// **A device in the clear**: what a machine writes lies on it as it is. It is there to compare with, in tests and benches.
+/// **A device without encryption**: data lies on it as a machine writes it. It is for comparison in tests and benches.
 pub struct HazmatPlain<D>(pub D);
 
 impl<D: BlockDevice> Disk for HazmatPlain<D> {

@@ -10,15 +10,15 @@ use crate::cache::{Cache, CacheKeeper, CacheOptions, CachePlace};
 use crate::nbd;
 use crate::vhost_user;
 
-/// Talks NBD with a client that sends these bytes, whatever it gets, and returns that.
+/// Talks NBD with a client that sends these bytes whatever it receives, and returns the bytes it received.
 pub fn nbd(disk: &dyn Disk, sent: &[u8]) -> Vec<u8> {
     let mut got = Vec::new();
     nbd::converse(disk, sent, &mut got);
     got
 }
 
-/// Does the request of a guest whose first descriptor is `head` of the table at the address 0. Returns how many bytes of the
-/// guest's memory were written, if the request was one.
+/// Executes the request of a guest whose first descriptor is `head` of the table at the address 0. Returns the number of bytes
+/// written to the guest's memory, if the chain was a request.
 pub fn request(disk: &dyn Disk, memory: &GuestMemoryMmap, queue_size: u16, head: u16) -> Option<u32> {
     vhost_user::execute(disk, memory, GuestAddress(0), queue_size, head)
 }

@@ -23,10 +23,10 @@ use crate::{Cache, Disk};
 /// As much of an image is copied at once.
 const PIECE: usize = 1 << 20;
 
-/// The region and the subscription of temporary disks, which have none.
+/// The region and the subscription recorded for temporary disks, which have neither.
 const LOCAL: &str = "host";
 
-/// What a host needs beside its service.
+/// Options of a host, beside its service.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -61,7 +61,7 @@ impl HostOptions {
     }
 }
 
-/// What a temporary disk is to be.
+/// Options of a temporary disk.
 #[derive(Debug, Clone)]
 pub struct NewTemporary {
     name: String,
@@ -72,8 +72,8 @@ pub struct NewTemporary {
 }
 
 impl NewTemporary {
-    /// A disk of `size` bytes in sectors of 512 bytes. Its DEK is fresh, and is in this process's locked memory alone: the disk
-    /// is gone when the machine stops, and when the process ends, in whatever way.
+    /// A disk of `size` bytes in sectors of 512 bytes. Its DEK is fresh, and only in this process's locked memory: the disk is
+    /// gone when the machine stops, and when the process ends for any reason.
     pub fn new(name: impl Into<String>, size: u64) -> Self {
         NewTemporary { name: name.into(), size, sector_size: SectorSize::B512, kept: false, image: None }
     }
@@ -99,7 +99,7 @@ impl NewTemporary {
     }
 }
 
-/// What is attached to a machine.
+/// A disk that is attached to a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attachment {
@@ -113,8 +113,8 @@ pub struct Attachment {
     pub suspended: bool,
 }
 
-/// A host of virtual machines. Disks that are attached are encrypted here (53): what leaves the host for the storage, and what
-/// lies on its own disks, is ciphertext. No CPU of a guest takes part in it (59).
+/// A host of virtual machines. Attached disks are encrypted here (53): all data that leaves the host for the storage, and all
+/// that lies on its own disks, is ciphertext. No CPU of a guest takes part in it (59).
 pub struct Host {
     service: Arc<DiskService>,
     /// The disks that a machine has while it runs: a service of its own, in the host's folder, under the platform's key.
@@ -204,12 +204,12 @@ impl Host {
         &self.service
     }
 
-    /// Attaches a disk of the service to a machine, and serves it. Its name is what the machine sees as its serial number, as
-    /// far as 20 bytes go. The disk's record says from now on that it is encrypted at the host.
+    /// Attaches a disk of the service to a machine, and serves it. The machine sees the first 20 bytes of its name as its
+    /// serial number. The disk's record says from now on that it is encrypted at the host.
     ///
     /// # Errors
     /// [`Error::NotAllowed`] for a disk that was ever encrypted in the guest (56); [`Error::Busy`] if it is attached already;
-    /// those of [`DiskService::open_disk`] and [`Serve::serve`].
+    /// errors of [`DiskService::open_disk`] and [`Serve::serve`].
     pub fn attach(&self, machine: &str, disk: &str, serve: &dyn Serve) -> Result<()> {
         self.attach_managed(machine, disk, serve, false, None)
     }
@@ -222,20 +222,20 @@ impl Host {
         self.attach_managed(machine, disk, serve, true, None)
     }
 
-    /// As [`attach`](Self::attach), with a cache in the host's folder, under a key that comes from the disk's (53). What an
-    /// earlier process left in the disk's write-back cache is written to the disk first.
+    /// As [`attach`](Self::attach), with a cache in the host's folder, under a key derived from the disk's (53). Blocks that an
+    /// earlier process left in the disk's write-back cache are written to the disk first.
     ///
     /// # Errors
-    /// As [`attach`](Self::attach); those of [`Cache::of`].
+    /// As [`attach`](Self::attach); errors of [`Cache::of`].
     pub fn attach_cached(&self, machine: &str, disk: &str, cache: &CacheOptions, serve: &dyn Serve) -> Result<()> {
         self.attach_managed(machine, disk, serve, false, Some(cache))
     }
 
-    /// Writes to a disk what its write-back cache has for it. Snapshots, images and copies of its service do so by themselves; a
-    /// copy of the storage by other means needs this.
+    /// Writes to a disk all blocks that its write-back cache holds for it. Snapshots, images and copies of its service do so
+    /// themselves; a copy of the storage by other means needs this call.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`] if the machine has no such disk; those of [`Cache::drain`].
+    /// [`Error::NoSuchResource`] if the machine has no such disk; errors of [`Cache::drain`].
     pub fn drain(&self, machine: &str, disk: &str) -> Result<()> {
         let machines = self.machines();
         let slot = machines.get(machine).and_then(|disks| disks.get(disk));
@@ -288,12 +288,13 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a temporary disk for a machine, under the platform's key or a key that nobody has (53), and serves it. It is gone
-    /// when it is detached or the machine stops. One that was kept when the process ended is attached again as it was.
+    /// Makes a temporary disk for a machine, under the platform's key or an ephemeral key that is stored nowhere (53), and
+    /// serves it. It is gone when it is detached or the machine stops. One that was kept when the process ended is attached
+    /// again unchanged.
     ///
     /// # Errors
     /// [`Error::Busy`] if the machine has a disk of this name; [`Error::InvalidOption`] for an image that is larger than the
-    /// disk; [`Error::Io`]; those of [`DiskService::create_disk`] and [`Serve::serve`].
+    /// disk; [`Error::Io`]; errors of [`DiskService::create_disk`] and [`Serve::serve`].
     pub fn attach_temporary(&self, machine: &str, new: &NewTemporary, serve: &dyn Serve) -> Result<()> {
         let place = self.take_place(machine, &new.name, None)?;
         let (disk, kind): (Arc<dyn Disk>, _) = if new.kept {
@@ -341,10 +342,10 @@ impl Host {
         Ok(Place { host: self, machine, disk, filled: false })
     }
 
-    /// Ends serving a disk, once the requests that are under way are done. A temporary one is gone then.
+    /// Stops serving a disk, once the requests under way are done. A temporary disk is then gone.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`] if the machine has no such disk; [`Error::Busy`] while it is being attached; those of
+    /// [`Error::NoSuchResource`] if the machine has no such disk; [`Error::Busy`] while it is being attached; errors of
     /// [`DiskService::delete`].
     pub fn detach(&self, machine: &str, disk: &str) -> Result<()> {
         let mut machines = self.machines();
@@ -353,16 +354,16 @@ impl Host {
         let busy = || Error::Busy { what: format!("the disk {disk}, which is being attached,") };
         let attached = slot.attached.take().ok_or_else(busy)?;
         drop(machines);
-        // The place is given up once nobody serves it any more.
+        // The place is given up once the disk is no longer served.
         let _place = Place { host: self, machine, disk, filled: false };
         self.end(machine, disk, attached)
     }
 
-    /// Detaches all disks of a machine, which has stopped. Its temporary disks are gone then, also those that were kept when an
-    /// earlier process ended and weren't attached since.
+    /// Detaches all disks of a machine, which has stopped. Its temporary disks are then gone, including those that were kept
+    /// when an earlier process ended and weren't attached since.
     ///
     /// # Errors
-    /// The first one of [`detach`](Self::detach); all are detached all the same.
+    /// The first error of [`detach`](Self::detach); the other disks are detached all the same.
     pub fn stop(&self, machine: &str) -> Result<()> {
         let disks: Vec<String> =
             self.machines().get(machine).into_iter().flat_map(|disks| disks.keys().cloned()).collect();
@@ -376,7 +377,7 @@ impl Host {
         let Attached { served, kind } = attached;
         served.stop();
         match kind {
-            // What waits in a cache goes to the disk. If that can't be had, it stays for the next attachment.
+            // Waiting writes of a cache go to the disk. If the disk can't be reached, they stay for the next attachment.
             Kind::Managed { cache: Some(cache), .. } => cache.detach(),
             Kind::KeptTemporary(open) => {
                 drop(open);
@@ -386,7 +387,7 @@ impl Host {
         }
     }
 
-    /// What is attached, by machine and disk.
+    /// The attached disks, by machine and disk.
     pub fn attachments(&self) -> Vec<Attachment> {
         let machines = self.machines();
         let all =
@@ -402,13 +403,13 @@ impl Host {
         .collect()
     }
 
-    /// Wipes the keys that may not be used any more: [`DiskService::maintain`] for the host's own service. Only a caller who
+    /// Wipes the keys that may not be used any more: [`DiskService::maintain`] for the host's own service. Only a caller that
     /// turned [`HostOptions::maintenance`] off needs it.
     pub fn maintain(&self) {
         self.local.maintain();
     }
 
-    /// What is in the map is attached, whatever panicked while it was locked.
+    /// The map is valid even if a thread panicked while it was locked.
     fn machines(&self) -> MutexGuard<'_, Machines> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -432,7 +433,7 @@ fn fill(disk: &impl Disk, image: Option<&Path>) -> Result<()> {
     let mut buffer = Buffer::new(PIECE);
     for at in (0..len).step_by(PIECE) {
         let now = (len - at).min(PIECE as u64) as usize;
-        // The last sector may be longer than what is left of the image. It ends with zeros then.
+        // The last sector may be longer than the rest of the image. It is padded with zeros.
         let sectors = buffer.of(now.next_multiple_of(disk.sector_size() as usize));
         sectors[now..].fill(0);
         file.read_exact_at(&mut sectors[..now], at).map_err(failed)?;

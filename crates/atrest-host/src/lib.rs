@@ -1,6 +1,6 @@
 //! Encryption at host: disks of [`atrest`], served to virtual machines.
 //!
-//! A guest sees a plain disk. What leaves the host is ciphertext.
+//! A guest sees a plain disk. All data that leaves the host is ciphertext.
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 

@@ -4,10 +4,10 @@ use std::os::fd::BorrowedFd;
 
 use atrest::Result;
 
-/// A queue of a disk's, for one thread that has many requests under way and waits for none of them: what
-/// [`Disk::queue`](crate::Disk::queue) gives. Offsets and lengths are as those of [`Disk`](crate::Disk).
+/// A queue of a disk, returned by [`Disk::queue`](crate::Disk::queue). One thread uses it to keep many requests under way
+/// without waiting for any of them. Offsets and lengths are as those of [`Disk`](crate::Disk).
 ///
-/// Requests are done in any order. When it is dropped, it waits for those that are under way.
+/// Requests finish in any order. Dropping the queue waits for those under way.
 pub trait DiskQueue {
     /// The most bytes of one request.
     fn most(&self) -> usize;
@@ -27,8 +27,8 @@ pub trait DiskQueue {
     /// Any: it has not begun then, and the same by [`Disk::write_at`](crate::Disk::write_at) may succeed.
     fn write(&mut self, offset: u64, len: usize, tag: u64, fill: &mut dyn FnMut(&mut [u8])) -> Result<()>;
 
-    /// Waits until `least` requests are done, or as many as there are, and calls `each` with the tags of all that are done and
-    /// with what was read, or nothing of a write. With 0 it doesn't wait. Returns how many were done.
+    /// Waits until `least` requests are done, or all if fewer are under way, and calls `each` with the tag of each finished
+    /// request and the data it read (empty for a write). With 0 it doesn't wait. Returns the number of finished requests.
     ///
     /// # Errors
     /// [`Error::Io`](atrest::Error::Io) if the system doesn't take the requests. They stay under way.

@@ -1,4 +1,4 @@
-//! What all ways to serve a disk have in common.
+//! Parts shared by all ways to serve a disk.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub trait Serve {
 
 /// A disk that is being served, until this is dropped: then connections end, after the requests that are under way.
 pub struct Served {
-    /// What its drop ends.
+    /// The server, which ends when it is dropped.
     pub(crate) server: Box<dyn Send + Sync>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) device: Option<PathBuf>,

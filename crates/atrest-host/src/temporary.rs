@@ -7,7 +7,7 @@ use atrest::{BlockDevice, Dek, DekAlgorithm, Error, FileDevice, Result, SectorCi
 use crate::Disk;
 use crate::disk::io;
 
-/// A temporary disk. Its file has no name: when this goes, or the process is killed, nothing is left of it.
+/// A temporary disk. Its file has no name: nothing is left of it when this is dropped, or the process is killed.
 pub(crate) struct TemporaryDisk {
     file: FileDevice,
     cipher: Box<SectorCipher>,
@@ -63,7 +63,7 @@ impl Disk for TemporaryDisk {
         Ok(())
     }
 
-    /// Nothing of it outlives the process, so that there is nothing to make durable.
+    /// Nothing of it outlives the process, so there is nothing to make durable.
     fn flush(&self) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Disks on files and block devices whose requests are under way together, by Linux's `io_uring`.
+//! Disks on files and block devices with many requests under way at once, by Linux's `io_uring`.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -12,10 +12,11 @@ use crate::{Disk, DiskQueue};
 /// The most bytes of one request to the device. Longer ones of a guest's are several.
 const MOST: usize = 128 << 10;
 
-/// A [`Volume`](atrest::Volume) or an [`OpenDisk`](atrest::managed::OpenDisk) on a local file or block device, whose requests are
-/// under way together: the thread of a queue of [`VhostUser`](crate::VhostUser) gives them to the kernel, and doesn't wait for them.
-/// It is for devices that are read and written past the page cache ([`FileDevice::direct_io`](atrest::FileDevice::direct_io)), where
-/// one request at a time leaves the device idle. What is in the page cache is served as fast without it.
+/// A [`Volume`](atrest::Volume) or an [`OpenDisk`](atrest::managed::OpenDisk) on a local file or block device, with many
+/// requests under way at once: the thread of a queue of [`VhostUser`](crate::VhostUser) submits them to the kernel, and doesn't
+/// wait for them. It is for devices that are read and written past the page cache
+/// ([`FileDevice::direct_io`](atrest::FileDevice::direct_io)), where one request at a time leaves the device idle. Data in the
+/// page cache is served as fast without it.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -30,8 +31,8 @@ const MOST: usize = 128 << 10;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// While a disk is being re-encrypted, its requests are done one after the other, as without this. Where the kernel has no ring
-/// for this process, they are done when they begin.
+/// While a disk is being re-encrypted, its requests are done one after the other, as without this. If the kernel gives this
+/// process no ring, each request is done at once when it begins.
 #[derive(Debug)]
 pub struct Uring<D> {
     disk: D,
@@ -40,8 +41,8 @@ pub struct Uring<D> {
 }
 
 impl<D: Disk + Sectors> Uring<D> {
-    /// `file` is what the disk lies on: a clone of [`FileDevice::file`](atrest::FileDevice::file), or for a managed disk the file
-    /// or block device that its backend opens for it, opened in the same way.
+    /// `file` is the file that the disk lies on: a clone of [`FileDevice::file`](atrest::FileDevice::file), or for a managed
+    /// disk the file or block device that its backend opens for it, opened in the same way.
     pub fn new(disk: D, file: File) -> Self {
         Uring { disk, file, depth: 64 }
     }

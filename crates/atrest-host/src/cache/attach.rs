@@ -1,4 +1,4 @@
-//! Attaching a cache: first what the last one has goes to the disk, and then a new one begins, under a new salt.
+//! Attaching a cache: the writes left in the last one go to the disk first, then a new one begins under a new salt.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ impl Attaching<'_> {
         file::wipe(&*device, &self.place).map_err(|e| io(format!("wiping the host cache {name}"), e))
     }
 
-    /// Writes to the disk what a cache of this disk has for it.
+    /// Writes to the disk the blocks that a cache of this disk holds for it.
     fn settle(&self, header: &Header, journal: &Journal<'_>, known: &KnownCache, name: &str) -> Result<()> {
         let is_last = match known {
             KnownCache::NotKept => true,

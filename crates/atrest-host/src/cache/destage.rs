@@ -1,8 +1,8 @@
 //! From a write-back cache to the disk.
 //!
-//! The order: blocks to the disk; a flush of the disk; where a block was left out since there is a newer one, a sync of the
-//! cache's file, so that the newer one is durable; a mark that the journal begins later; a sync of it. Only then may the slots
-//! be used again. Whenever that is cut off, the journal still has what the disk may lack.
+//! The order: write the blocks to the disk; flush the disk; if a block was left out because a newer one exists, sync the
+//! cache's file so that the newer one is durable; mark that the journal begins later; sync the mark. Only then may the slots be
+//! used again. If this is cut off at any point, the journal still holds everything the disk may lack.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -50,7 +50,7 @@ impl Inner {
         if end == 0 {
             return Ok(false);
         }
-        // What lies beyond the end of a disk that was made smaller is nobody's any more.
+        // Blocks beyond the end of a disk that was made smaller no longer belong to it.
         let size = self.disk.size();
         blocks.retain(|found| (found.place.block + 1) * BLOCK as u64 <= size);
         blocks.sort_unstable_by_key(|found| found.place.block);
@@ -74,7 +74,7 @@ impl Inner {
             if !state.retiring {
                 return Err(failed);
             }
-            // The file is given up; what it says doesn't matter if it can be made unreadable.
+            // The file is given up; its contents don't matter if it can be made unreadable.
             state.unmarked = true;
         }
         state.tail = end;
@@ -85,7 +85,7 @@ impl Inner {
         Ok(true)
     }
 
-    /// Flushes the disk for somebody else than the guest. If that fails, the guest's next flush does, too: the disk tells it once.
+    /// Flushes the disk for a caller other than the guest. If that fails, the guest's next flush fails, too: the disk reports it once.
     pub(super) fn flush_disk(&self) -> Result<()> {
         self.disk.flush().inspect_err(|_| {
             if self.direct.load(Ordering::Acquire) {
@@ -107,7 +107,7 @@ impl Inner {
         self.sync_file()
     }
 
-    /// Writes to the disk what the cache has of these blocks, and drops them.
+    /// Writes to the disk the cache's versions of these blocks, and drops them.
     pub(super) fn settle(&self, blocks: &Range<u64>) -> Result<(), Failed> {
         loop {
             let mut state = self.state();
@@ -169,7 +169,7 @@ impl Inner {
     fn forget(&self) -> Result<()> {
         self.drain()?;
         if self.mode == CacheMode::WriteBack {
-            // Nobody takes the file for the last one then, whatever it says.
+            // After this, the file is never taken for the last one, whatever it holds.
             self.keeper.note_cache(None)?;
         }
         if let Err(error) = self.wipe() {

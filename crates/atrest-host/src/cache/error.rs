@@ -1,15 +1,15 @@
-//! What is wrong with a cache's file.
+//! Faults of a cache's file.
 
 use std::fmt;
 use std::io;
 
 use atrest::Error;
 
-/// What is wrong with the file of a cache. It is the source of an [`Error::Io`]: see [`of`](Self::of).
+/// A fault of a cache's file. It is the source of an [`Error::Io`]: see [`of`](Self::of).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// The file holds something that is no cache.
+    /// The file isn't a cache.
     NotACache,
     /// The cache is of another disk, or its header is damaged.
     Foreign,
@@ -19,13 +19,13 @@ pub enum CacheError {
     Missing,
     /// Acknowledged writes in the cache are damaged.
     Damaged {
-        /// The offset on the disk, in bytes; `None` if the damage is in the journal, which says what there was.
+        /// The offset on the disk, in bytes; `None` if the damage is in the journal, which lists the cached writes.
         offset: Option<u64>,
     },
 }
 
 impl CacheError {
-    /// What is wrong with a cache's file, if that is what an error is about.
+    /// The fault of a cache's file inside an error, if the error has one.
     pub fn of(error: &Error) -> Option<&CacheError> {
         match error {
             Error::Io { source, .. } => source.get_ref()?.downcast_ref(),

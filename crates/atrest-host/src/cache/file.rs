@@ -26,7 +26,7 @@ pub(super) fn name(place: &CachePlace) -> String {
     }
 }
 
-/// Opens what is there, if anything is.
+/// Opens an existing cache file, if there is one.
 pub(super) fn open(place: &CachePlace) -> Result<Option<Arc<dyn BlockDevice>>> {
     match place {
         CachePlace::Device(device) if device.alignment().get() > 1 => {
@@ -56,7 +56,7 @@ pub(super) fn is_blank(device: &dyn BlockDevice) -> io::Result<bool> {
     Ok(start.chunks(BLOCK).all(|block| *block == [0; BLOCK][..block.len()]))
 }
 
-/// Overwrites what the keys of a cache were derived with, durably, and removes its file.
+/// Overwrites the material that the keys of a cache were derived from, durably, and removes its file.
 pub(super) fn wipe(device: &dyn BlockDevice, place: &CachePlace) -> io::Result<()> {
     let path = match place {
         CachePlace::File(path) => Some(path.as_path()),

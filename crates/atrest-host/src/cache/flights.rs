@@ -1,8 +1,8 @@
-//! What is under way, so that operations on the same blocks don't cross.
+//! Operations under way, tracked so that those on the same blocks don't cross.
 
 use std::ops::Range;
 
-/// What somebody does with blocks.
+/// What an operation does with its blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Reads them from the disk, to put them into the cache.
@@ -25,7 +25,7 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// Whether somebody changes some of these blocks.
+    /// Whether a write to some of these blocks is under way.
     pub(super) fn is_written(&self, blocks: &Range<u64>) -> bool {
         self.flights.iter().any(|flight| flight.kind == Kind::Write && overlap(&flight.blocks, blocks))
     }
@@ -33,7 +33,7 @@ impl Flights {
     /// Begins a flight. A write must not begin while another changes the same blocks.
     pub(super) fn begin(&mut self, kind: Kind, blocks: Range<u64>) -> u64 {
         let spoiled = match kind {
-            // What it reads may be older than what the write leaves.
+            // It may read older data than the write leaves.
             Kind::Fill => self.is_written(&blocks),
             Kind::Write => {
                 let fills = self.flights.iter_mut().filter(|flight| flight.kind == Kind::Fill);

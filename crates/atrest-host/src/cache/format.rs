@@ -12,7 +12,7 @@ use super::keys::{Keys, MAC, Place, TAG};
 /// The size of a block.
 pub(super) const BLOCK: usize = 4096;
 
-/// What a device writes whole or not at all.
+/// The unit that a device writes atomically, in bytes.
 pub(super) const SECTOR: usize = 512;
 
 const MAGIC: &[u8; 8] = b"atrestHC";
@@ -24,12 +24,12 @@ const VERSION: u16 = 1;
 pub(super) const ENTRIES: usize = (SECTOR - MAC - 24) / ENTRY;
 const ENTRY: usize = 40;
 
-/// Where everything lies.
+/// The layout of a cache's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// How many blocks it holds.
     pub(super) slots: u32,
-    /// How many sectors the journal has; none if the cache never has what the disk lacks.
+    /// The number of sectors of the journal; 0 for a cache that never holds data the disk lacks.
     pub(super) journal: u32,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Header {
     pub(super) salt: [u8; 32],
 }
 
-/// What lies where a header belongs.
+/// The contents of a header's place.
 pub(super) enum Found {
     /// The header of a cache that was detached.
     Wiped,
@@ -78,7 +78,7 @@ pub(super) enum Found {
     Header(Box<Unproven>),
 }
 
-/// A header whose MAC wasn't looked at yet.
+/// A header whose MAC hasn't been checked yet.
 pub(super) struct Unproven {
     pub(super) header: Header,
     bytes: [u8; SECTOR],
@@ -110,7 +110,7 @@ impl Header {
         bytes
     }
 
-    /// What is left of a header when the salt is forgotten.
+    /// The bytes that replace a header when its salt is forgotten.
     pub(super) fn wiped() -> [u8; BLOCK] {
         let mut bytes = [0; BLOCK];
         bytes[..8].copy_from_slice(MAGIC);

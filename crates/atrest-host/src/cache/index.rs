@@ -1,7 +1,7 @@
-//! Which block lies in which slot: 48 bytes a slot, and up to 8 more for finding it.
+//! The index of blocks to slots: 48 bytes a slot, and up to 8 more for lookup.
 //!
-//! Slots are given to other blocks in the order of a clock's hand (GCLOCK): a block that is read again survives up to three
-//! turns of the hand, and one that is read once, as in a scan, none.
+//! Slots are reused in the order of a clock's hand (GCLOCK): a block that is read again survives up to three turns of the hand;
+//! one that is read once, as in a scan, survives none.
 
 use std::ops::Range;
 
@@ -15,11 +15,11 @@ const MOST_USES: u8 = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It holds nothing that can be found.
+    /// It holds no block that can be found.
     Unlinked,
     /// It holds a block.
     Linked,
-    /// Somebody writes into it.
+    /// It is being written.
     Busy,
 }
 
@@ -27,7 +27,7 @@ enum State {
 struct Slot {
     block: u64,
     generation: u64,
-    /// The record of the journal that tells of it. Nobody writes into it while the disk may lack that record.
+    /// The journal's record of it. The slot isn't overwritten while the disk may lack that record.
     record: u64,
     tag: [u8; TAG],
     /// The next slot whose block has the same hash.
@@ -41,7 +41,7 @@ struct Slot {
 pub(super) struct Found {
     pub(super) place: Place,
     pub(super) tag: [u8; TAG],
-    /// The record that tells of it; 0 if none does.
+    /// The journal's record of it; 0 if there is none.
     pub(super) record: u64,
 }
 
@@ -77,7 +77,7 @@ impl Index {
         self.slot_of(block).is_some()
     }
 
-    /// Takes a slot that nothing before the record `tail` needs, to write into. What it held can't be found any more.
+    /// Takes a slot to write into that no record from `tail` on needs. Its old block can't be found any more.
     pub(super) fn take(&mut self, block: u64, tail: u64) -> Option<Place> {
         let count = self.slots.len() as u32;
         for _ in 0..u64::from(count) * (u64::from(MOST_USES) + 1) {
@@ -101,7 +101,7 @@ impl Index {
         None
     }
 
-    /// Gives back a slot that was taken, with nothing in it.
+    /// Gives back a slot that was taken, empty.
     pub(super) fn give_back(&mut self, slot: u32) {
         let held = &mut self.slots[slot as usize];
         (held.state, held.record) = (State::Unlinked, 0);
@@ -137,7 +137,7 @@ impl Index {
         }
     }
 
-    /// What a slot holds for a record, and whether it is the newest of its block.
+    /// The block that a slot holds for a record, if it is still linked under that record.
     pub(super) fn of_record(&self, slot: u32, record: u64) -> Option<Found> {
         let held = &self.slots[slot as usize];
         (held.state == State::Linked && held.record == record).then_some(Found {
@@ -147,7 +147,7 @@ impl Index {
         })
     }
 
-    /// The block of a slot that a record tells of, be it the newest or not.
+    /// The block of a slot that a record names, whether it is the newest or not.
     pub(super) fn block_of(&self, slot: u32) -> u64 {
         self.slots[slot as usize].block
     }

@@ -1,4 +1,4 @@
-//! What all modes share: the index, reads, and what is under way.
+//! Parts shared by all modes: the index, reads, and operations under way.
 
 use std::collections::VecDeque;
 use std::io;
@@ -42,7 +42,7 @@ pub(super) struct Inner {
     pub(super) flushing: Mutex<()>,
     /// Locked while blocks are written to the disk: never an older one over a newer.
     pub(super) destaging: Mutex<()>,
-    /// Read-locked while the disk is changed past the cache, and write-locked while it gets nothing: for a snapshot.
+    /// Read-locked while the disk is written past the cache; write-locked while a snapshot needs the disk to receive nothing.
     pub(super) passing: RwLock<()>,
     /// Locked while the cache is given up.
     pub(super) retiring: Mutex<()>,
@@ -67,9 +67,9 @@ pub(super) struct State {
     pub(super) wiped: bool,
     /// It takes no more, since it is being given up.
     pub(super) retiring: bool,
-    /// A flush of the disk has failed, which somebody else than the guest had asked for, and the disk had got something itself.
+    /// A flush of the disk has failed that a caller other than the guest asked for, and the disk had received writes itself.
     pub(super) unflushed: bool,
-    /// A sync of the file has failed. What was written before may be lost, and a later sync says nothing of it.
+    /// A sync of the file has failed. Earlier writes may be lost, and a later sync doesn't report it.
     pub(super) broken: bool,
     /// The file couldn't be told how far the disk is.
     pub(super) unmarked: bool,
@@ -95,7 +95,7 @@ impl Drop for Flight<'_> {
     }
 }
 
-/// What the index says of a block.
+/// The result of looking up a block in the index.
 enum Look<'a> {
     Hit(Found),
     /// So many blocks aren't there. They may be kept if there is a flight.
@@ -157,7 +157,7 @@ impl Inner {
         self.keyring.get(&*self.keeper)
     }
 
-    /// Begins to change blocks, once nobody else does.
+    /// Begins to change blocks, once no other write to them is under way.
     pub(super) fn begin_write(&self, blocks: &Range<u64>) -> Flight<'_> {
         let mut state = self.state();
         while state.flights.is_written(blocks) {
@@ -205,7 +205,7 @@ impl Inner {
         }
         let most = last.min(block + 4 * PIECE as u64);
         let end = (block + 1..most).find(|&next| state.index.has(next)).unwrap_or(most);
-        // Registered before the disk is read, so that what a write leaves meanwhile isn't taken for what was read.
+        // Registered before the disk is read, so that the fill notices a write that comes meanwhile and doesn't keep older data.
         let id = state.flights.begin(Kind::Fill, block..end);
         Look::Miss(end - block, Some(Flight { inner: self, id }))
     }
@@ -230,7 +230,7 @@ impl Inner {
             return Ok(true);
         }
         let mut state = self.state();
-        // Somebody may have taken the slot for another block meanwhile.
+        // The slot may have been taken for another block meanwhile.
         if !state.is_on || state.index.find(found.place.block).is_none_or(|now| now.place != found.place) {
             return Ok(false);
         }
@@ -254,7 +254,7 @@ impl Inner {
         }
     }
 
-    /// Keeps what was read from the disk, as far as it is whole blocks and there is room.
+    /// Keeps data that was read from the disk, as far as it is whole blocks and there is room.
     fn keep(&self, flight: &Flight<'_>, offset: u64, sectors: &[u8]) {
         let (first, bytes) = whole(offset, sectors);
         for (piece, bytes) in bytes.chunks(PIECE * BLOCK).enumerate() {
@@ -317,7 +317,7 @@ impl Inner {
             .ok()
     }
 
-    /// The file fails. A cache that has nothing that the disk lacks is given up.
+    /// Handles a failure of the file. A cache that holds nothing the disk lacks is given up.
     fn fail(&self, error: &io::Error) {
         let mut state = self.state();
         if self.mode != CacheMode::WriteBack && state.is_on {

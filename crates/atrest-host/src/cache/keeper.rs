@@ -1,4 +1,4 @@
-//! What a cache needs of its disk beside the data: a secret, whether it may be used, and a note that survives the host.
+//! What a cache needs of its disk beside the data: a secret, permission to use it, and a note that survives the host.
 
 use std::sync::{Arc, Weak};
 
@@ -10,9 +10,9 @@ use super::derive::expand;
 /// The write-back cache that is known to hold writes which the disk lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KnownCache {
-    /// Nobody keeps a note of it. An older copy of a cache's file is then taken for the last one.
+    /// No note is kept. An older copy of a cache's file is then taken for the last one.
     NotKept,
-    /// There is none.
+    /// There is no such cache.
     None,
     /// The one with this id.
     Id(String),
@@ -44,8 +44,7 @@ pub trait CacheKeeper: Send + Sync {
     /// Any: the cache can't be attached, or not be detached yet.
     fn note_cache(&self, id: Option<&str>) -> Result<()>;
 
-    /// Says that this write-back cache is there, so that a snapshot of the disk has it settle its writes first. By itself nobody
-    /// is told.
+    /// Announces this write-back cache, so that a snapshot of the disk has it settle its writes first. The default does nothing.
     fn announce(&self, cache: Weak<dyn WriteBack>) {
         let _ = cache;
     }

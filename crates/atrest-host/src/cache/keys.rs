@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use super::derive::expand;
 use super::keeper::CacheKeeper;
 
-/// What a cache asks its disk's keeper for.
+/// The label under which a cache asks its disk's keeper for its secret.
 const LABEL: &str = "host cache";
 
 /// The length of a block's tag.
@@ -21,7 +21,7 @@ pub(super) const TAG: usize = 16;
 /// The length of a MAC over a header, a mark or a journal's sector.
 pub(super) const MAC: usize = 32;
 
-/// Where an encrypted block belongs. A generation is used once, so that no two blocks share a tweak.
+/// The place of an encrypted block. A generation is used once, so that no two blocks share a tweak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) block: u64,

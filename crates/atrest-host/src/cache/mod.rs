@@ -11,45 +11,44 @@
 //! | [`WriteThrough`](CacheMode::WriteThrough) | the disk has it | the disk is flushed |
 //! | [`WriteBack`](CacheMode::WriteBack) | the cache's file has its blocks, and then a record of the journal that tells of them | the file is synced, and marked so; the disk is flushed first if it has got something itself |
 //!
-//! So a write-back cache loses no answered write when the process is killed, and no flushed one when power is lost: it is in the
-//! file or on the disk. What waits goes to the disk after a while ([`CacheOptions::destage_after`]), or when half of
-//! what may wait does, and when the cache is detached. At each of these writes the process may be killed. The
-//! order is in `destage.rs`. A sector of 512 bytes of the file is taken to be written whole or not at all.
+//! So a write-back cache loses no answered write when the process is killed, and no flushed one when power is lost: it is in
+//! the file or on the disk. Waiting writes go to the disk after a while ([`CacheOptions::destage_after`]), when they fill half
+//! of the space they may use, and when the cache is detached. The process may be killed at each of these writes: `destage.rs`
+//! has the order. A sector of 512 bytes of the file is assumed to be written whole or not at all.
 //!
-//! Until then the disk lacks it. A snapshot or a copy of a managed disk has the cache write what waits first, and holds it back
-//! from the disk for an instant, so that it has what was answered before; while the cache isn't attached, it is refused. **A copy
-//! that is made by other means needs a [`drain`](Cache::drain) before**. A disk that is made smaller, or re-encrypted under
-//! another DEK, is to be detached from its cache before.
+//! Until then the disk lacks these writes. A snapshot or a copy of a managed disk has the cache write them first, and holds the
+//! cache back from the disk for an instant, so that it contains every write that was answered before. While the cache isn't
+//! attached, it is refused. **A copy made by other means needs a [`drain`](Cache::drain) before**. Detach a disk from its cache
+//! before you make the disk smaller, or re-encrypt it under another DEK.
 //!
-//! When a cache is attached, it first writes to the disk what the last one had for it, and then begins empty, under a new
-//! salt: what lay on the local file before can be used no more.
+//! A cache that is attached first writes to the disk the blocks that the last one held for it. Then it begins empty, under a
+//! new salt: earlier contents of the local file can't be used any more.
 //!
 //! # What an attacker who has the file can do
 //!
 //! The keys are derived from the disk's DEK and from a random salt in the file (`docs/formats.md`). Without the DEK nothing can
-//! be read. When the cache is detached, the salt is overwritten, and the file removed: then the DEK doesn't help either.
-//! Each block is bound to its place on the disk, to its slot and to a generation that never comes again; the tags that prove it
-//! are in memory, and those of waiting blocks in the journal, whose records have a MAC and a number. A block that isn't what
-//! was written there is read from the disk, or told of as [`CacheError::Damaged`] where the disk lacks it. The
-//! cache of another disk is [`Foreign`](CacheError::Foreign). An older cache of this disk is
-//! [`NotTheLast`](CacheError::NotTheLast), and one that is gone [`Missing`](CacheError::Missing), since the service's store
-//! has the id of the last one ([`CacheKeeper`]).
+//! be read. When the cache is detached, the salt is overwritten, and the file removed: then the DEK doesn't help either. Each
+//! block is bound to its place on the disk, to its slot and to a generation that never comes again. The tags that prove it are
+//! in memory; those of waiting blocks are in the journal, whose records have a MAC and a number. A block that fails its check
+//! is read from the disk, or reported as [`CacheError::Damaged`] where the disk lacks it. The cache of another disk is
+//! [`Foreign`](CacheError::Foreign). An older cache of this disk is [`NotTheLast`](CacheError::NotTheLast), and one that is
+//! gone [`Missing`](CacheError::Missing), since the service's store has the id of the last one ([`CacheKeeper`]).
 //!
-//! What remains: after a crash, an earlier state of the *same* cache's file can't be told from the last one: one that was put back
-//! as a whole, or that damage to the newest mark and to later records makes. It would bring back what waited then, and lose
-//! later writes. And where no note of the last cache is kept ([`KnownCache::NotKept`]), a file that was made zeros, or that begins
-//! like the file of a detached cache, is taken for an empty one.
+//! Two attacks remain. After a crash, an earlier state of the *same* cache's file can't be told from the last one, whether the
+//! file was put back as a whole, or its newest mark and later records were damaged. It would bring back the writes that waited
+//! then, and lose later ones. And where no note of the last cache is kept ([`KnownCache::NotKept`]), a file of zeros, or one
+//! that begins like the file of a detached cache, is taken for an empty one.
 //!
 //! # When the disk's key may not be used
 //!
-//! The cache answers nothing from then on ([`Error::DiskSuspended`]), and its keys are wiped
-//! from memory with the disk's DEK. What waits stays in the file, encrypted. It goes on when the key may be used again; and a
-//! cache that is detached or lost meanwhile leaves its file for the next attachment.
+//! The cache answers nothing from then on ([`Error::DiskSuspended`]), and its keys are wiped from memory with the disk's DEK.
+//! Waiting writes stay in the file, encrypted. The cache continues when the key may be used again; if it is detached or lost
+//! meanwhile, its file stays for the next attachment.
 //!
 //! # When the local file fails
 //!
-//! Caches that have nothing which the disk lacks are given up, and their disks go on without. A write-back cache first writes to
-//! the disk all that waits. If that can't be read any more, writes and flushes fail.
+//! A cache that holds nothing the disk lacks is given up, and its disk goes on without. A write-back cache first writes all
+//! waiting blocks to the disk. If they can't be read any more, writes and flushes fail.
 
 mod attach;
 mod derive;
@@ -97,11 +96,12 @@ impl Cache {
     /// The most bytes of memory that it takes for each 4096 bytes of the cache.
     pub const BYTES_PER_BLOCK: usize = 64;
 
-    /// Attaches a cache to a disk. What the last write-back cache at this place has for the disk is written to it first.
+    /// Attaches a cache to a disk. Blocks that the last write-back cache at this place holds for the disk are written to it first.
     ///
     /// # Errors
-    /// [`Error::Io`] with a [`CacheError`] inside, where acknowledged writes would be lost, or something that is no cache; and
-    /// for a local file that fails. [`Error::InvalidOption`] for a size that is too small. Those of the disk.
+    /// [`Error::Io`] with a [`CacheError`] inside, where acknowledged writes would be lost, or where the place holds something
+    /// other than a cache; [`Error::Io`] for a local file that fails. [`Error::InvalidOption`] for a size that is too small.
+    /// Errors of the disk.
     pub fn attach(
         disk: Arc<dyn Disk>,
         keeper: Arc<dyn CacheKeeper>,
@@ -115,7 +115,7 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Without the thread that writes to the disk what waits: writers that need room do.
+    /// Attaches without the thread that writes waiting blocks to the disk: writers that need room do it.
     pub(crate) fn attach_idle(
         disk: Arc<dyn Disk>,
         keeper: Arc<dyn CacheKeeper>,
@@ -160,10 +160,10 @@ impl Cache {
         self.inner.keyring.is_held()
     }
 
-    /// Writes to the disk what it lacked when this was called, and flushes it.
+    /// Writes to the disk all blocks that it lacked at the time of the call, and flushes it.
     ///
     /// # Errors
-    /// Those of the disk, and of a local file that can't be read.
+    /// Errors of the disk, and of a local file that can't be read.
     pub fn drain(&self) -> Result<()> {
         if self.inner.mode == CacheMode::WriteBack && self.inner.state().is_on {
             self.inner.drain().or_else(|failed| self.inner.go_on_without(failed))?;
@@ -171,12 +171,12 @@ impl Cache {
         self.inner.flush_disk()
     }
 
-    /// Writes to the disk what waits, overwrites the salt, and removes the file. Afterwards the disk goes on without a cache.
+    /// Writes all waiting blocks to the disk, overwrites the salt, and removes the file. Afterwards the disk goes on without a cache.
     ///
     /// # Errors
-    /// As [`drain`](Self::drain): what waits stays in the file then, and the cache goes on. Drop it to leave that for the next
-    /// attachment. [`Error::Io`] if the file couldn't be wiped: then the disk has all, and goes on without a
-    /// cache; detaching it again tries that again.
+    /// As [`drain`](Self::drain): waiting blocks then stay in the file, and the cache goes on. Drop it to leave them for the
+    /// next attachment. [`Error::Io`] if the file couldn't be wiped: then the disk has all data, and goes on without a cache;
+    /// detaching again retries the wipe.
     pub fn detach(&self) -> Result<()> {
         self.inner.retire()?;
         self.inner.wipe()
@@ -259,7 +259,7 @@ impl Cache {
     }
 }
 
-/// The thread that writes to the disk what waits.
+/// The thread that writes waiting blocks to the disk.
 struct Destager {
     thread: JoinHandle<()>,
     bell: Arc<Bell>,
@@ -323,7 +323,7 @@ impl Inner {
         self.state().pending.len() > self.most_dirty / 2
     }
 
-    /// Writes to the disk what waits now, or so much that a quarter of what may wait is left.
+    /// Writes to the disk all blocks that wait now, or enough of them to leave a quarter of the waiting room in use.
     fn destage_in_background(&self, full: bool, stopped: impl Fn() -> bool) {
         let end = *lock(&self.journal);
         let wanted = || {

@@ -1,4 +1,4 @@
-//! What a cache is to do, and where.
+//! Options of a cache: its mode and its place.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use atrest::BlockDevice;
 
 use super::format::BLOCK;
 
-/// What a cache does with writes.
+/// How a cache treats writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheMode {
-    /// Writes go to the disk, and what the cache had of these blocks is dropped: for data that is read more than written.
+    /// Writes go to the disk, and the cache drops its copies of these blocks: for data that is read more than written.
     ReadOnly,
     /// Writes go to the disk and to the cache. A write is done when the disk has it.
     WriteThrough,
@@ -21,7 +21,7 @@ pub enum CacheMode {
     WriteBack,
 }
 
-/// Where a cache lies.
+/// The place of a cache.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum CachePlace {
@@ -69,15 +69,15 @@ impl CacheOptions {
         self
     }
 
-    /// Takes what the file's write-back cache has for the disk, although it is not the one that the service's store names.
-    /// **An older copy writes old data over new.** It is there for a store that was lost, or restored from a backup.
+    /// Accepts the file's write-back cache, and writes it to the disk, although it isn't the one that the service's store
+    /// names. **An older copy writes old data over new.** Use it when the store was lost, or restored from a backup.
     pub fn hazmat_adopt(mut self, adopt: bool) -> Self {
         self.adopt = adopt;
         self
     }
 
-    /// Goes on where acknowledged writes are in a cache that is missing, foreign, not the last, or damaged. What is intact in
-    /// this disk's last cache is written to the disk. **The other writes are lost.**
+    /// Continues although acknowledged writes are in a cache that is missing, foreign, not the last, or damaged. Intact blocks
+    /// of this disk's last cache are written to the disk. **The other writes are lost.**
     pub fn hazmat_give_up(mut self, give_up: bool) -> Self {
         self.give_up = give_up;
         self

@@ -1,4 +1,4 @@
-//! What a write-back cache has for its disk after a crash.
+//! The writes that a write-back cache holds for its disk after a crash.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::Disk;
 use crate::buffer::Buffer;
 use crate::disk::io;
 
-/// What the journal in a cache's file tells.
+/// The journal in a cache's file, as read.
 pub(super) struct Journal<'a> {
     device: &'a dyn BlockDevice,
     keys: &'a Keys,
     layout: Layout,
     name: &'a str,
-    /// What was written to each block, the oldest first, with the numbers of the records.
+    /// The writes to each block, the oldest first, with the numbers of their records.
     blocks: BTreeMap<u64, Vec<(u64, Written)>>,
     /// The mark that counts.
     mark: Mark,
@@ -66,8 +66,8 @@ impl<'a> Journal<'a> {
         self.blocks.is_empty() && !self.is_cut
     }
 
-    /// Writes to the disk what it may lack, and flushes it. To do it twice does no harm. Returns how many blocks there were,
-    /// and how many were lost.
+    /// Writes to the disk all blocks that it may lack, and flushes it. Repeating it does no harm. Returns the number of blocks,
+    /// and the number lost.
     ///
     /// # Errors
     /// [`CacheError::Damaged`], unless the damaged writes are to be given up.
@@ -99,7 +99,7 @@ impl<'a> Journal<'a> {
         Ok((done, lost))
     }
 
-    /// Says in the file that the disk lacks nothing any more.
+    /// Marks in the file that the disk lacks nothing any more.
     pub(super) fn end(&self) -> Result<()> {
         let end = self.end.max(self.mark.durable);
         let mark = Mark { number: self.mark.number + 1, tail: end, durable: end };
@@ -108,8 +108,8 @@ impl<'a> Journal<'a> {
         marked.map_err(|e| io(format!("writing the host cache {}", self.name), e))
     }
 
-    /// Reads the newest version of a block that is intact. `Some(false)` if an acknowledged one is lost, and none is
-    /// there; `None` if none was ever acknowledged.
+    /// Reads the newest intact version of a block. `Some(false)` if an acknowledged version is lost and no intact one is left;
+    /// `None` if none was ever acknowledged.
     fn newest(&self, versions: &[(u64, Written)], block: &mut [u8], give_up: bool) -> Result<Option<bool>> {
         let mut lost = None;
         for (record, Written { place, tag }) in versions.iter().rev() {
@@ -121,7 +121,7 @@ impl<'a> Journal<'a> {
             if read.is_ok() && self.keys.open(*place, tag, block)? {
                 return Ok(Some(true));
             }
-            // A newer write may be torn: nobody has flushed it.
+            // A newer write may be torn: no flush has covered it.
             if *record < self.mark.durable {
                 lost = Some(false);
                 if !give_up {

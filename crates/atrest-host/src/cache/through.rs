@@ -1,4 +1,4 @@
-//! Writes of caches that never have what the disk lacks.
+//! Writes of caches that never hold data the disk lacks.
 
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ impl Inner {
         written
     }
 
-    /// Changes a range of the disk otherwise. The cache has nothing of it afterwards.
+    /// Changes a range of the disk by other means than a write. The cache holds nothing of it afterwards.
     pub(super) fn change_through(&self, range: Range<u64>, act: impl FnOnce() -> Result<()>) -> Result<()> {
         check(&*self.disk, range.start, range.end - range.start)?;
         let blocks = touched(range.start, range.end - range.start);

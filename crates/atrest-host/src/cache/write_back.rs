@@ -1,7 +1,7 @@
 //! Writes of a write-back cache: into the cache's file first.
 //!
-//! The order, for each write: the blocks into slots that nobody needs; then the record of the journal that tells of them;
-//! then the answer. For each flush: a sync of the file; then a mark that says so; then the answer.
+//! The order for each write: write the blocks into free slots; write the journal's record of them; answer. For each flush: sync
+//! the file; write a mark that says so; answer.
 
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -71,7 +71,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Changes a range of the disk itself. The cache has nothing of it afterwards.
+    /// Changes a range of the disk itself. The cache holds nothing of it afterwards.
     pub(super) fn change_back(&self, range: Range<u64>, act: impl FnOnce() -> Result<()>) -> Result<()> {
         check(&*self.disk, range.start, range.end - range.start)?;
         let blocks = touched(range.start, range.end - range.start);
@@ -85,7 +85,7 @@ impl Inner {
         changed
     }
 
-    /// Makes durable what was written, in the cache's file or on the disk.
+    /// Makes earlier writes durable, in the cache's file or on the disk.
     pub(super) fn flush_back(&self) -> Result<()> {
         let mut state = self.state();
         if std::mem::take(&mut state.unflushed) {
@@ -113,7 +113,7 @@ impl Inner {
         flushed.or_else(|failed| self.go_on_without(failed))
     }
 
-    /// Writes to the disk itself, where the journal has nothing of the range that could be written over it later.
+    /// Writes to the disk itself. The journal must hold nothing of the range that could be written over it later.
     fn write_direct(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let _passing = self.passing.read().unwrap_or_else(PoisonError::into_inner);
         let written = self.disk.write_at(offset, sectors);
@@ -121,7 +121,7 @@ impl Inner {
         written
     }
 
-    /// Where it was the cache that failed, writes what it has to the disk, and gives it up.
+    /// If the cache is what failed, writes its blocks to the disk and gives it up. Other errors are returned.
     pub(super) fn go_on_without(&self, failed: Failed) -> Result<()> {
         match failed {
             Failed::Other(error) => Err(error),
@@ -166,8 +166,8 @@ impl Inner {
         Err(failed)
     }
 
-    /// So many of the reserved blocks are written, or won't be. Who gives up the cache waits for that, and not for the whole
-    /// write: the rest of it may wait for the end of the cache.
+    /// Counts reserved blocks as used: written, or never to be. Giving up the cache waits for this count, and not for the whole
+    /// write: the rest of the write may wait for the end of the cache.
     fn use_up(&self, state: &mut State, count: usize) {
         state.reserved -= count;
         self.changed.notify_all();
@@ -228,7 +228,7 @@ impl Inner {
             return Ok(());
         }
         self.sync_file()?;
-        // The mark itself needn't be durable: without it, more of the journal is taken for what may be torn.
+        // The mark itself needn't be durable: without it, more of the journal counts as possibly torn.
         self.mark(keys, |mark| mark.durable = next)
     }
 

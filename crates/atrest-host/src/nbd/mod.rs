@@ -29,8 +29,8 @@ use transmission::Transmission;
 /// How long a handshake may take between two messages.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How much may be on its way to a client, in bytes: some replies of 256 KiB, of which the system's default has room for less than one.
-/// A thread that can't send its reply whole sleeps meanwhile, and has to be woken.
+/// Bytes that may be on their way to a client: several replies of 256 KiB. The system's default has room for less than one, and
+/// a thread that can't send its reply whole sleeps and has to be woken.
 const ROOM: usize = 1 << 20;
 
 /// Serves a disk by NBD. Its id is the name of the export, and the empty name is another one for it.
@@ -56,13 +56,13 @@ enum Place {
 }
 
 impl Nbd {
-    /// At a Unix socket, made with access for this user alone. A socket that nobody listens at any more is replaced.
+    /// At a Unix socket, accessible to this user alone. A stale socket that no server listens at is replaced.
     pub fn unix(socket: impl Into<PathBuf>) -> Self {
         Nbd { place: Place::Unix(socket.into()), connections: 16, parallel: 16 }
     }
 
-    /// **At a TCP address, in the clear**: who sees the network sees the data, and who reaches the address has the disk. It is for
-    /// a network that nobody else is in, such as the loopback of a network namespace.
+    /// **At a TCP address, without TLS**: anyone who sees the network can read the data, and anyone who reaches the address can
+    /// use the disk. It is for a private network, such as the loopback of a network namespace.
     pub fn hazmat_tcp(address: impl Into<String>) -> Self {
         Nbd { place: Place::HazmatTcp(address.into()), ..Self::unix("") }
     }
@@ -104,7 +104,7 @@ impl Serve for Nbd {
                 log::warn!("a client of the disk {name} is cut off: {error}");
             }
         })?;
-        // A client sees another size when it connects again. There is no message for it.
+        // A client sees another size when it reconnects. NBD has no message for it.
         Ok(Served { server: Box::new(server), address, device: None, resized: Box::new(|| ()) })
     }
 }
@@ -167,7 +167,7 @@ impl Write for Plain<'_> {
     }
 }
 
-/// Talks to a client that sends bytes without looking at what it gets.
+/// Talks to a client that sends bytes without looking at the replies.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn converse(disk: &dyn Disk, sent: &[u8], got: &mut Vec<u8>) {
     struct Blind<'a>(&'a [u8], &'a mut Vec<u8>);

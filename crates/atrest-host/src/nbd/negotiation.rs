@@ -1,4 +1,4 @@
-//! The handshake: a client chooses an export, and what its replies look like.
+//! The handshake: a client chooses an export, and the form of its replies.
 
 use std::io::{self, Read, Write};
 
@@ -12,7 +12,7 @@ const MAX_OPTION: u32 = 64 << 10;
 /// The most options of a client. One more ends the connection.
 const MAX_OPTIONS: usize = 256;
 
-/// What was agreed on.
+/// The result of the handshake.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Agreed {
     /// Whether replies to reads have chunks.
@@ -31,7 +31,7 @@ pub(super) enum Ended {
     Gone,
 }
 
-/// What the handshake is about.
+/// The export that a handshake offers.
 pub(super) struct Export<'a> {
     pub(super) disk: &'a dyn Disk,
     pub(super) name: &'a str,
@@ -76,7 +76,7 @@ pub(super) fn greet(stream: &mut (impl Read + Write)) -> io::Result<bool> {
     Ok(flags & u32::from(NO_ZEROES) != 0)
 }
 
-/// Does what a client's options say, until requests follow.
+/// Handles a client's options until requests follow.
 pub(super) fn negotiate(stream: &mut (impl Read + Write), export: &Export<'_>, no_zeroes: bool) -> io::Result<Ended> {
     let mut agreed = Agreed::default();
     for _ in 0..MAX_OPTIONS {
@@ -112,7 +112,7 @@ pub(super) fn negotiate(stream: &mut (impl Read + Write), export: &Export<'_>, n
                 answer.ack()?;
             }
             OPT_EXPORT_NAME => {
-                // There is no way to say no.
+                // This option has no way to refuse.
                 let known = std::str::from_utf8(&data).is_ok_and(|name| export.is(name));
                 if export.requires_tls || !known {
                     return Err(invalid("a client asks for a disk in a way that can't be answered"));

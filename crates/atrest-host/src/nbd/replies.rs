@@ -21,13 +21,13 @@ impl<W: Write> Replies<W> {
         Replies { stream, held: Zeroizing::new(Vec::with_capacity(MOST)), holds: false }
     }
 
-    /// Says whether replies are held back from now on. Whoever says so has to say that they aren't any more before it waits for the
-    /// client: the next reply takes those with it that were held back.
+    /// Sets whether replies are held back from now on. A caller that sets it must clear it before it waits for the client: the
+    /// next reply then goes out with those held back.
     pub(super) fn hold(&mut self, holds: bool) {
         self.holds = holds;
     }
 
-    /// Sends what was held back.
+    /// Sends the replies that were held back.
     pub(super) fn release(&mut self) -> io::Result<()> {
         self.holds = false;
         if self.held.is_empty() { Ok(()) } else { self.send(&[]) }
@@ -43,7 +43,7 @@ impl<W: Write> Replies<W> {
         self.send(parts)
     }
 
-    /// Writes what was held back and all parts, in as few calls as the stream takes.
+    /// Writes the held-back replies and all parts, in as few calls as the stream takes.
     fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         let mut slices: [IoSlice<'_>; 4] = [const { &[] as &[u8] }; 4].map(IoSlice::new);
         slices[0] = IoSlice::new(&self.held);
@@ -84,7 +84,7 @@ mod tests {
         replies.release().unwrap();
         replies.reply(&[b"f"]).unwrap();
         assert_eq!(replies.stream, b"abcdef");
-        // What is too long is sent, with what was before it.
+        // A reply that is too long to hold is sent, with those before it.
         replies.hold(true);
         replies.reply(&[b"g"]).unwrap();
         replies.reply(&[&[b'h'; MOST]]).unwrap();

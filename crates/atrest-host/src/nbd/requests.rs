@@ -14,7 +14,7 @@ const AHEAD: usize = 16 << 10;
 pub(super) struct Requests<R> {
     stream: R,
     ahead: Buffer,
-    /// What was read ahead, and not taken yet.
+    /// Bytes that were read ahead, and not taken yet.
     left: Range<usize>,
     /// The last call got all that it had room for, so that more may be there.
     was_full: bool,
@@ -30,11 +30,11 @@ impl<R: Read> Requests<R> {
         !self.left.is_empty() || self.was_full
     }
 
-    /// Whether the next request is here as a whole, with its data, so that nobody waits for it.
+    /// Whether the next request is here as a whole, with its data, so that reading it doesn't wait.
     pub(super) fn has_whole(&mut self) -> bool {
         let left = &self.ahead.of(AHEAD)[self.left.clone()];
         let Some(Ok(header)) = left.get(..Request::LEN).map(TryInto::try_into) else { return false };
-        // One that is none is found out when it is read.
+        // A header that is no request is found out when it is read.
         let data = Request::parse(header).filter(|request| request.kind == WRITE).map_or(0, |request| request.len);
         left.len() - Request::LEN >= data as usize
     }

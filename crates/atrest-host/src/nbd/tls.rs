@@ -1,7 +1,7 @@
 //! NBD by TLS (the option `STARTTLS` of the specification), with certificates on both sides.
 //!
-//! Requests are read and replies written by different threads at once. The state of the connection is behind a lock, which
-//! nobody holds while they wait for the socket.
+//! Requests are read and replies written by different threads at once. The state of the connection is behind a lock, which no
+//! thread holds while it waits for the socket.
 
 use core::ops::Range;
 use std::io::{self, Read, Write};
@@ -19,9 +19,9 @@ use crate::socket::Stream;
 /// As much is read from the socket at once: a little more than the longest record.
 const RECORD: usize = 17 << 10;
 
-/// The certificates of a server, and those of whom it lets in.
+/// The certificates of a server, and those of the CAs whose clients it accepts.
 ///
-/// What passes through a connection is for a while in buffers of the crate `rustls` that nobody wipes.
+/// Data that passes through a connection stays for a while in buffers of the crate `rustls` that aren't wiped.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -34,8 +34,8 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// The server's certificate with those above it, and its key, each a file in PEM; and the certificates of those who sign
-    /// clients' certificates. A client without such a certificate isn't let in.
+    /// The server's certificate chain, its key, and the certificates of the CAs that sign clients' certificates, each a PEM
+    /// file. A client without such a certificate is refused.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a file that isn't what it should be; [`Error::Io`].
@@ -66,7 +66,7 @@ impl Tls {
         let mut connection = ServerConnection::new(self.config.clone()).map_err(io::Error::other)?;
         let mut both = stream;
         while connection.is_handshaking() {
-            // What comes behind the handshake stays in the connection until it is asked for.
+            // Data behind the handshake stays in the connection until it is read.
             connection.complete_io(&mut both)?;
         }
         let connection = Arc::new(Mutex::new(connection));
@@ -89,7 +89,7 @@ pub(super) struct Encrypted<'a> {
     connection: Arc<Mutex<ServerConnection>>,
     /// Held while records are sent, so that they come in the order of their numbers.
     turn: Arc<Mutex<()>>,
-    /// What was read from the socket, and which part of it the connection has not taken yet.
+    /// Bytes read from the socket, and the part of them that the connection has not taken yet.
     buffer: Vec<u8>,
     received: Range<usize>,
 }
@@ -105,7 +105,7 @@ impl<'a> Encrypted<'a> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what the connection has to send.
+    /// Sends the connection's pending output.
     fn send(&self) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut records = Vec::new();

@@ -21,7 +21,7 @@ use crate::Disk;
 use crate::buffer::Buffer;
 use crate::socket::is_gone;
 
-/// The most that is read or written at once. What is longer is served in pieces.
+/// The most bytes read or written at once. Longer requests are served in pieces.
 const PIECE: usize = 1 << 20;
 
 /// Requests that take less are not worth waking another thread for.
@@ -142,8 +142,8 @@ impl<'a, R: Read + Send, W: Write + Send> Transmission<'a, R, W> {
         }
     }
 
-    /// Reads the next request, and what is to be written into `buffer`. `None`: there will be no more. The second of the pair
-    /// says how a request went whose data were too long for the buffer, or wrong: they are gone already.
+    /// Reads the next request, and the data of a write into `buffer`. `None`: there will be no more. The second of the pair is
+    /// the outcome of a request whose data were too long for the buffer, or wrong: they were read already.
     fn next(&self, stream: &mut Requests<R>, buffer: &mut Buffer) -> io::Result<Option<(Request, Option<Outcome>)>> {
         let mut header = [0; Request::LEN];
         stream.read_exact(&mut header)?;
@@ -269,7 +269,7 @@ impl<'a, R: Read + Send, W: Write + Send> Transmission<'a, R, W> {
         Ok(())
     }
 
-    /// A read in pieces, whose reply has no way to say that a later piece failed: then the connection ends.
+    /// A read in pieces. Its reply can't say that a later piece failed: the connection then ends.
     fn long_read(&self, request: &Request, buffer: &mut Buffer) -> io::Result<()> {
         let mut replies: Option<MutexGuard<'_, Replies<W>>> = None;
         for (at, len) in pieces(request.len) {
@@ -328,7 +328,7 @@ const MAX_EXTENTS: usize = 4096;
 /// How a request went: the number of its error.
 type Outcome = std::result::Result<(), u32>;
 
-/// What a client is told of a failure. The log has the rest.
+/// The error number that a client gets for a failure. The log has the rest.
 fn failed(result: Result<()>) -> Outcome {
     result.map_err(|error| {
         log::warn!("a client's request failed: {error:#}");
@@ -344,12 +344,12 @@ fn pieces(len: u32) -> impl Iterator<Item = (u64, usize)> {
     (0..len).step_by(PIECE).map(move |at| (u64::from(at), PIECE.min((len - at) as usize)))
 }
 
-/// Reads what nobody needs.
+/// Reads data and drops it.
 fn discard(stream: &mut Requests<impl Read>, len: u32, buffer: &mut Buffer) -> io::Result<()> {
     pieces(len).try_for_each(|(_, len)| stream.read_exact(buffer.of(len)))
 }
 
-/// A thread that panicked is told of by the scope. What it held is no longer used then: the connection ends.
+/// The scope reports a thread that panicked. The locked data is no longer used then: the connection ends.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

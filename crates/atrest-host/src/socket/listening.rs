@@ -49,7 +49,7 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Listener::Unix(_, path) = self {
-            // Nobody is hurt by a socket that stays: the next server replaces it.
+            // A leftover socket does no harm: the next server replaces it.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -91,7 +91,7 @@ impl Listening {
     }
 }
 
-/// Binds with mode 0600: on Linux the socket's file gets the mode of the socket, which nobody can have opened before.
+/// Binds with mode 0600: on Linux the socket's file gets the mode of the socket, so that no other user can open it before.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -101,7 +101,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Removes a socket that nobody listens at, as a server that was killed leaves behind.
+/// Removes a stale socket, as a killed server leaves behind.
 fn remove_stale(path: &Path) -> Result<()> {
     let failed = |e| io(format!("listening at {}", path.display()), e);
     let found = std::fs::symlink_metadata(path).map_err(failed)?;

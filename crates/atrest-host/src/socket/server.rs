@@ -15,7 +15,7 @@ use super::listening::Listening;
 use super::stream::Stream;
 use crate::disk::io;
 
-/// Serves clients until it is dropped. Then it ends their connections, and waits for what is under way.
+/// Serves clients until it is dropped. Then it ends their connections, and waits for requests under way.
 pub(crate) struct Server {
     clients: Arc<Clients>,
     thread: Option<JoinHandle<()>>,
@@ -68,7 +68,7 @@ impl Drop for Server {
     }
 }
 
-/// Who is connected.
+/// The connected clients.
 struct Clients {
     most: usize,
     wake: OwnedFd,
@@ -76,14 +76,14 @@ struct Clients {
     open: Mutex<HashMap<u64, Stream>>,
 }
 
-/// One who is connected, as long as this lives.
+/// A connected client, as long as this lives.
 struct Client {
     clients: Arc<Clients>,
     number: u64,
 }
 
 impl Clients {
-    /// Waits until somebody knocks and there is room. Returns `false` once the server stops.
+    /// Waits until a client knocks and there is room. Returns `false` once the server stops.
     fn wait(&self, listening: &Listening) -> bool {
         let of_listener = if self.is_full() { PollFlags::empty() } else { PollFlags::IN };
         let mut events = [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&listening.listener, of_listener)];
@@ -136,7 +136,7 @@ impl Clients {
         self.open().values().for_each(Stream::shutdown);
     }
 
-    /// A map of connections is right whatever panicked while it was locked.
+    /// The map of connections is valid even if a thread panicked while it was locked.
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Stream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

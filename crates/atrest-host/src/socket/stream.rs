@@ -19,8 +19,8 @@ impl Stream {
         })
     }
 
-    /// Asks for room for as many bytes that were sent and not taken yet. The system gives what its limit allows. By TCP it finds out by
-    /// itself how many are worth it, unless it is asked.
+    /// Asks for buffer room for `bytes` that were sent and not received yet. The system grants what its limit allows. TCP finds
+    /// the right size itself, unless it is asked.
     pub(crate) fn ask_for_room(&self, bytes: usize) {
         if let Stream::Unix(stream) = self {
             // All goes on with less.
@@ -28,7 +28,7 @@ impl Stream {
         }
     }
 
-    /// Ends both directions. Whoever reads or writes is woken.
+    /// Ends both directions, and wakes pending reads and writes.
     pub(crate) fn shutdown(&self) {
         // It fails where the client is gone already.
         let _ = match self {

@@ -1,7 +1,7 @@
 //! ublk: a disk of this machine, `/dev/ublkbN`, whose requests the kernel hands to this process.
 //!
 //! The control commands and the queues are those of the crate `libublk`. Data is copied between the kernel's pages and a buffer
-//! of ours (`UBLK_F_USER_COPY`), so that nobody else changes what is encrypted.
+//! of ours (`UBLK_F_USER_COPY`), so that data doesn't change while it is encrypted.
 
 mod pages;
 mod request;
@@ -25,7 +25,7 @@ use request::Executor;
 /// The most bytes of one request.
 const MAX_REQUEST: u32 = 512 << 10;
 const DEPTH: u16 = 64;
-/// What a discard is made of, in bytes.
+/// The granularity of discards, in bytes.
 const BLOCK: u32 = 4096;
 /// The most sectors of 512 bytes of one discard, or of zeroes.
 const MAX_ZEROED: u32 = 1 << 20;
@@ -91,7 +91,7 @@ impl Serve for Ublk {
         let (ublk, name) = (self.clone(), id.to_owned());
         let thread = Builder::new().name(id.into()).spawn(move || {
             if let Err(error) = run(&ublk, &name, &disk, &begun, &ordered) {
-                // Nobody listens any more if it had begun.
+                // No receiver is left if it had begun.
                 let _ = begun.send(Err(failed(error)));
             }
         });
@@ -109,7 +109,7 @@ impl Serve for Ublk {
         let of_size = orders.clone();
         let resized = move || {
             if let Some(orders) = &*of_size.lock().unwrap_or_else(PoisonError::into_inner) {
-                // If the thread has ended, there is nobody to tell.
+                // If the thread has ended, the message has no receiver.
                 let _ = orders.send(Resized);
             }
         };
@@ -123,7 +123,7 @@ struct Resized;
 
 /// A block device, until this is dropped.
 struct Device {
-    /// To the thread that has the device. It stops the device when there is nobody any more to give orders.
+    /// Sends orders to the thread that has the device. The thread stops the device when all senders are gone.
     orders: Arc<Mutex<Option<Sender<Resized>>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -138,8 +138,8 @@ impl Drop for Device {
     }
 }
 
-/// Serves until nobody gives orders any more. `begun` is told the path of the device. The control and its rings are this thread's, so
-/// that nothing has to be opened when the device is to be stopped; and the number is nobody else's until then.
+/// Serves until all senders of orders are gone. `begun` receives the path of the device. The control and its rings belong to
+/// this thread, so that stopping the device has to open nothing, and the number stays taken until then.
 fn run(
     ublk: &Ublk,
     name: &str,
@@ -147,7 +147,7 @@ fn run(
     begun: &Sender<Result<PathBuf>>,
     orders: &Receiver<Resized>,
 ) -> Result<(), UblkError> {
-    // Dropped last: that deletes the device, which waits for all who have it open.
+    // Dropped last: that deletes the device, which waits until all have closed it.
     let control = ublk.control()?;
     let describe = |device: &mut UblkDev| {
         describe(device, &**disk);
@@ -170,14 +170,14 @@ fn run(
         control.set_thread_affinity(number, thread);
     }
     control.start_dev(&device)?;
-    // Whoever waits for it is there until it is told.
+    // The receiver waits until it has this message.
     let _ = begun.send(Ok(control.get_bdev_path().into()));
     for Resized in orders {
         if let Err(e) = control.update_size(disk.size()) {
             log::warn!("the kernel was not told of a disk's new size, which needs Linux 6.16: {e}");
         }
     }
-    // One that somebody else has stopped has no requests any more, and its queues have ended.
+    // A device that another process has stopped has no requests any more, and its queues have ended.
     if let Err(e) = control.kill_dev()
         && threads.iter().any(|thread| !thread.is_finished())
     {
@@ -192,7 +192,7 @@ fn run(
     Ok(())
 }
 
-/// Tells the kernel what the disk is like.
+/// Sets the kernel's parameters for the disk.
 fn describe(device: &mut UblkDev, disk: &dyn Disk) {
     let (size, shift) = (disk.size(), disk.sector_size().trailing_zeros() as u8);
     device.set_default_params(size);
@@ -219,7 +219,7 @@ fn work(number: u16, device: &UblkDev, disk: &dyn Disk, ready: Sender<Result<(u1
     let queue = match queue.and_then(|queue| queue.submit_fetch_commands_unified(BufDescList::Slices(None))) {
         Ok(queue) => queue,
         Err(e) => {
-            // Whoever waits for it is there until all have told.
+            // The receiver waits until all threads have sent theirs.
             let _ = ready.send(Err(e));
             return;
         }

@@ -31,12 +31,12 @@ impl<'d> Pages<'d> {
 }
 
 impl RequestPages<'_> {
-    /// Takes what is to be written, from the byte `at` of the request.
+    /// Reads the data of a write, from the byte `at` of the request.
     pub(super) fn take(&self, at: u32, data: &mut [u8]) -> io::Result<()> {
         self.each(at, data.len(), |place, done| Ok(pread(self.device, &mut data[done..], place)?))
     }
 
-    /// Gives what was read.
+    /// Hands over data that was read.
     pub(super) fn give(&self, at: u32, data: &[u8]) -> io::Result<()> {
         self.each(at, data.len(), |place, done| Ok(pwrite(self.device, &data[done..], place)?))
     }

@@ -9,7 +9,7 @@ use crate::Disk;
 use crate::buffer::Buffer;
 use crate::disk::io;
 
-/// The kernel counts in sectors of 512 bytes, whatever the disk's are.
+/// The kernel counts in sectors of 512 bytes, whatever the disk's sector size.
 const SECTOR: u32 = 512;
 
 /// Does requests, one after the other.

@@ -1,7 +1,6 @@
-//! The back end of one connection: what the front end says becomes queues that are served.
+//! The back end of one connection: it turns the front end's messages into queues that are served.
 //!
-//! A message that changes a queue stops its thread first and starts it again afterwards, so that a thread has all it works with
-//! for itself.
+//! A message that changes a queue stops its thread first and starts it again afterwards, so that a thread owns all its state.
 
 use std::fs::File;
 use std::io;
@@ -54,7 +53,7 @@ struct Region {
     mapped: Arc<GuestRegionMmap>,
 }
 
-/// What the front end has said of a queue.
+/// The front end's settings of a queue.
 #[derive(Default)]
 struct QueueState {
     size: u16,
@@ -132,7 +131,7 @@ impl Backend {
         self.start_queue(index)
     }
 
-    /// Changes what all queues hang on.
+    /// Changes state that all queues depend on.
     fn change_all(&mut self, change: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         self.stop();
         change(self)?;
@@ -260,7 +259,7 @@ impl VhostUserBackendReqHandlerMut for Backend {
 
     fn set_vring_call(&mut self, index: u8, file: Option<File>) -> Result<()> {
         if let Some(file) = &file {
-            // Whoever has the other end could stop the queue for ever otherwise.
+            // Otherwise the process with the other end could stop the queue for ever.
             let flags = fcntl_getfl(file).map_err(internal)?;
             fcntl_setfl(file, flags | OFlags::NONBLOCK).map_err(internal)?;
         }

@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Volati
 /// The bytes of a descriptor.
 const DESCRIPTOR: u64 = 16;
 
-/// What is wrong with a chain of descriptors. The request gets no answer, because it has no place for one that can be trusted.
+/// A fault of a chain of descriptors. The request gets no answer, because it has no trustworthy place for one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) &'static str);
 

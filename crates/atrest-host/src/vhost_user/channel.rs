@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 
-/// The header of each message: request, flags, length of what follows.
+/// The length of each message's header in bytes: request, flags, length of the payload.
 const HEADER: usize = 12;
 
 /// `VHOST_USER_SET_BACKEND_REQ_FD`.
@@ -31,7 +31,7 @@ const FILES: usize = 8;
 pub(super) struct Channel(Arc<Mutex<Option<OwnedFd>>>);
 
 impl Channel {
-    /// Waits for the next message, leaves it where it is, and keeps its file if it is the one of the channel.
+    /// Waits for the next message, leaves it unread, and keeps its file if it is the one of the channel.
     pub(super) fn look(&self, stream: &UnixStream) {
         let mut header = [0; HEADER];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];

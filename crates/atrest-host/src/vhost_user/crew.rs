@@ -1,8 +1,9 @@
 //! Threads that do large requests of a queue, beside the queue's own.
 //!
-//! One thread copies from the page cache and then decrypts, one after the other. While a guest has several large requests under way,
-//! others take some of them. Each is done by one thread as a whole, so that nobody waits for anybody's part, and a lone one by the
-//! queue's own, so that nobody is woken for it. They come back in any order, as requests may.
+//! One thread copies from the page cache and then decrypts, one after the other. While a guest has several large requests under
+//! way, other threads take some of them. One thread does each request as a whole, so that no thread waits for another's part.
+//! The queue's own thread does a lone request, so that none has to be woken. Requests come back in any order, as the protocol
+//! allows.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,14 +22,14 @@ use crate::buffer::Buffer;
 /// The least bytes of a request that another thread is woken for.
 const LARGE: u64 = 128 << 10;
 
-/// The large requests of a queue that are under way, and who does them.
+/// The large requests of a queue that are under way, and the threads that do them.
 pub(super) struct Crew {
     shared: Arc<Shared>,
     /// The most threads beside the queue's own. They begin when there is something to do for them, and end with this.
     most: usize,
     threads: Vec<JoinHandle<()>>,
     under_way: usize,
-    /// Chains of requests that were given back, whose memory the next ones have.
+    /// Chains of requests that were given back. Later requests reuse their memory.
     spare: Vec<Chain>,
 }
 
@@ -46,7 +47,7 @@ struct Shared {
 struct Jobs {
     waiting: VecDeque<Job>,
     landed: VecDeque<Job>,
-    /// How many threads have nothing to do.
+    /// The number of idle threads.
     idle: usize,
     /// Whether the queue's thread waits for the next that is done.
     awaited: bool,
@@ -67,7 +68,7 @@ impl Crew {
         Ok(Crew { shared: Arc::new(shared), most, threads: Vec::new(), under_way: 0, spare: Vec::new() })
     }
 
-    /// Whether another request may begin. What is done is given back first, so that no guest can have more here than that.
+    /// Whether another request may begin. Finished ones are given back first, which bounds the requests of a guest held here.
     pub(super) fn has_room(&self) -> bool {
         self.under_way < 2 * (self.most + 1)
     }
@@ -82,7 +83,7 @@ impl Crew {
         self.most > 0 && chain.readable.len().max(chain.writable.len()) >= LARGE
     }
 
-    /// Whether a request waits for somebody to do it.
+    /// Whether a request waits for a thread to do it.
     pub(super) fn is_waiting(&self) -> bool {
         self.under_way > 0 && !self.shared.jobs().waiting.is_empty()
     }
@@ -101,7 +102,7 @@ impl Crew {
         }
     }
 
-    /// Has another thread do what waits, because the queue's own does something else.
+    /// Wakes another thread for the waiting requests, because the queue's own does something else.
     pub(super) fn hand_over(&mut self) {
         if self.is_waiting() {
             let is_idle = self.shared.jobs().idle > 0;
@@ -129,7 +130,7 @@ impl Crew {
         }
     }
 
-    /// Does one of the requests that wait, if there is one.
+    /// Does one of the waiting requests, if there is one.
     pub(super) fn work(&self, buffer: &mut Buffer) {
         let job = self.shared.jobs().waiting.pop_front();
         if let Some(job) = job {
@@ -150,7 +151,7 @@ impl Crew {
         Some((head, written))
     }
 
-    /// What is readable once another request is done; `None` where one is already, or has to be done by who asks.
+    /// A descriptor that becomes readable once another request is done; `None` if one is already, or one waits that the caller has to do.
     pub(super) fn awaited(&self) -> Option<BorrowedFd<'_>> {
         let mut jobs = self.shared.jobs();
         if !jobs.waiting.is_empty() || !jobs.landed.is_empty() {
@@ -175,7 +176,7 @@ impl Drop for Crew {
 }
 
 impl Shared {
-    /// What is done to it can't be left half done by a panic.
+    /// A panic can't leave a change to the jobs half done.
     fn jobs(&self) -> MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }

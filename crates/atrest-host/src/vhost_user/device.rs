@@ -2,7 +2,7 @@
 
 use crate::Disk;
 
-/// The unit of all sector numbers of the protocol, whatever the disk's own sector size.
+/// The unit of all sector numbers of the protocol in bytes, whatever the disk's own sector size.
 pub(super) const SECTOR: u64 = 512;
 
 /// The most segments of a discard or of a write of zeros in one request.

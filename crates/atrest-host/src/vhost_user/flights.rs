@@ -61,7 +61,7 @@ impl<'d> Flights<'d> {
         self.free.len() == self.flights.len()
     }
 
-    /// Readable while something is done; `None` while nothing is under way.
+    /// A descriptor that is readable while a part is done; `None` while nothing is under way.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         if self.is_empty() { None } else { self.queue.fd() }
     }
@@ -114,8 +114,7 @@ impl<'d> Flights<'d> {
         Ok(())
     }
 
-    /// Takes what is done, at least as many parts as that, and puts what was read into the guest's memory. Returns how many
-    /// parts there were.
+    /// Takes finished parts, at least `least` of them, and puts data that was read into the guest's memory. Returns the number of parts.
     pub(super) fn take(&mut self, memory: &GuestMemoryMmap, least: usize) -> Result<usize> {
         let (flights, most) = (&mut self.flights, self.queue.most() as u64);
         let mut ended = Vec::new();

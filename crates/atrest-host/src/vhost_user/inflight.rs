@@ -1,4 +1,4 @@
-//! The requests that are under way, in memory that the front end keeps: after this process died, the next one finds there what
+//! The requests under way, in memory that the front end keeps: after this process died, its successor finds there the requests
 //! it has to do again (vhost-user, "Inflight I/O tracking", split virtqueues).
 //!
 //! Each queue has a header and an entry for each descriptor. All numbers are in this machine's byte order.
@@ -143,7 +143,7 @@ impl InflightQueue {
         self.memory()?.load(at, Ordering::Acquire)
     }
 
-    /// In the order in which they are called: whoever finds the memory of a dead process sees all of them up to one.
+    /// Stores in the order of the calls: a successor that finds a dead process's memory sees all stores up to one.
     fn store<T: vm_memory::AtomicAccess>(&self, value: T, at: usize) -> Result<()> {
         self.memory()?.store(value, at, Ordering::Release)
     }
@@ -176,12 +176,12 @@ mod tests {
         // It was put into the used ring, and then the process died.
         queue.giving_back(3).unwrap();
         assert_eq!(again(&told, &file).recover(9).unwrap(), [2]);
-        // What is taken since comes after what was under way.
+        // Requests taken since come after those under way.
         let mut queue = again(&told, &file);
         assert_eq!(queue.recover(9).unwrap(), [2]);
         queue.take(0).unwrap();
         assert_eq!(again(&told, &file).recover(9).unwrap(), [2, 0]);
-        // The other queue has nothing to do with it.
+        // The other queue is unaffected.
         assert_eq!(inflight.queue(0).unwrap().recover(0).unwrap(), [0u16; 0]);
         assert!(inflight.queue(2).is_none());
     }

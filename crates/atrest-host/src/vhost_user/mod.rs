@@ -1,7 +1,7 @@
 //! vhost-user-blk: a disk for a virtual machine, over a Unix socket and the guest's own memory.
 //!
-//! The messages are those of the crate `vhost`; the rings those of `virtio-queue`. The back end is our own, since the one of
-//! `vhost-user-backend` keeps no track of requests under way, so that a guest would lose some when this process dies.
+//! The messages are those of the crate `vhost`; the rings those of `virtio-queue`. The back end is our own: the one of
+//! `vhost-user-backend` doesn't track requests under way, so a guest would lose some when this process dies.
 
 mod backend;
 mod chain;
@@ -51,7 +51,7 @@ pub struct VhostUser {
 }
 
 impl VhostUser {
-    /// `socket` is made with access for this user alone. A socket that nobody listens at any more is replaced.
+    /// `socket` is accessible to this user alone. A stale socket that no server listens at is replaced.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         let helpers = if polling::cpus() == 1 { 0 } else { HELPERS };
         VhostUser { socket: socket.into(), queues: 1, polling: Duration::from_micros(50), helpers }
@@ -63,20 +63,21 @@ impl VhostUser {
         self
     }
 
-    /// The longest time that the thread of a queue looks for the next request before it sleeps; zero: it sleeps at once. The default is
-    /// 50 µs, about what it takes to wake a thread on a CPU that is idle, so that looking in vain costs no more than was to gain.
+    /// The longest time that the thread of a queue polls for the next request before it sleeps; zero: it sleeps at once. The
+    /// default is 50 µs, about the time it takes to wake a thread on an idle CPU, so that polling in vain costs no more than it
+    /// could gain.
     ///
-    /// The time that it really looks grows while requests come soon, and goes to zero when none do: an idle guest costs nothing.
-    /// At most half of the CPUs that this process may use are looked on at once, and a thread that lost its CPU meanwhile stops for a
-    /// while, because other programs need it.
+    /// The actual polling time grows while requests come soon, and falls to zero when none do: an idle guest costs nothing. At
+    /// most half of the CPUs that this process may use poll at once, and a thread that lost its CPU meanwhile stops polling for
+    /// a while, because other programs need it.
     pub fn polling(mut self, most: Duration) -> Self {
         self.polling = most;
         self
     }
 
-    /// The most threads of each queue beside its own that do large requests, of 128 KiB and more, while a guest has several under way.
-    /// They begin when there is something to do for them, and end with the queue. The default is 3, because they also wait for what isn't
-    /// in the page cache; none where this process has one CPU.
+    /// The most threads of each queue beside its own that do large requests, of 128 KiB and more, while a guest has several
+    /// under way. They start when there is work for them, and end with the queue. The default is 3, because they also wait for
+    /// data outside the page cache; it is 0 if this process has one CPU.
     pub fn helpers(mut self, helpers: usize) -> Self {
         self.helpers = helpers.min(MOST_HELPERS);
         self
@@ -105,7 +106,7 @@ impl Serve for VhostUser {
     }
 }
 
-/// Does what the front end says, until it is gone.
+/// Handles the front end's messages until it is gone.
 fn talk(stream: Stream, backend: &Arc<Mutex<Backend>>, channel: &Channel) -> Result<(), Error> {
     let Stream::Unix(stream) = stream else { return Ok(()) };
     let looked_at = stream.try_clone().map_err(Error::ReqHandlerError)?;

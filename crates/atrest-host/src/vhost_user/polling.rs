@@ -1,8 +1,8 @@
-//! How long the thread of a queue looks for the next request before it sleeps.
+//! How long the thread of a queue polls for the next request before it sleeps.
 //!
-//! To sleep and to be woken costs a guest more time than a small request does, and the guest has to leave its virtual CPU to wake
-//! us. So a thread looks for a while first, as long as that has been worth it: the time grows when a request came soon after the
-//! thread fell asleep, and goes to zero when none did.
+//! Sleeping and being woken costs a guest more time than a small request does, and the guest has to leave its virtual CPU to
+//! wake us. So a thread polls for a while first, as long as that has been worth it: the time grows when a request came soon
+//! after the thread fell asleep, and falls to zero when none did.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The first time that is tried.
 const SHORTEST: Duration = Duration::from_micros(4);
 
-/// Whoever looks for so much longer than meant was not on a CPU meanwhile: somebody else needs it.
+/// A thread that polls for so much longer than meant had lost its CPU: another program needs it.
 const LATE: Duration = Duration::from_micros(100);
 
 /// How many sleeps pass before a thread that was late looks again.
@@ -74,11 +74,10 @@ impl Polling {
 struct Turn;
 
 impl Turn {
-    /// At most half of the CPUs that this process may use are for those who look. The others are for those who have something to
-    /// do, and for the guest.
+    /// At most half of the CPUs that this process may use are for polling threads. The others are for working threads, and for the guest.
     fn take() -> Option<Self> {
         let most = cpus() / 2;
-        // Taken before it is counted, so that none is lost to two who come together.
+        // Taken before it is counted, so that two threads at the same time lose no turn.
         let turn = (LOOKING.fetch_add(1, Ordering::Relaxed), Turn);
         (turn.0 < most).then_some(turn.1)
     }
@@ -114,7 +113,7 @@ mod tests {
             polling.waited(micros(passed));
             times.push(polling.time.as_micros());
         }
-        // Up to what would have been enough, and never more than the most; a long wait ends it.
+        // Up to the time that would have been enough, and never more than the most; a long wait ends it.
         assert_eq!(times, [4, 8, 16, 16, 20, 20, 0, 4]);
     }
 

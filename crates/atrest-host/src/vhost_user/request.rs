@@ -28,7 +28,7 @@ const SHORT_TRANSFER: u64 = 64 << 10;
 const OK: u8 = 0;
 const UNSUPPORTED: u8 = 2;
 
-/// What a request asks for.
+/// The types of requests.
 const READ: u32 = 0;
 const WRITE: u32 = 1;
 const FLUSH: u32 = 4;
@@ -43,7 +43,7 @@ const UNMAP: u32 = 1;
 pub(super) struct Executor<'a> {
     disk: &'a dyn Disk,
     id: [u8; ID],
-    /// What lies in the guest's memory in small pieces is copied here, and all of it where the disk wants that.
+    /// Data that lies in small pieces of the guest's memory is copied here, and all data if the disk needs that.
     buffer: Buffer,
 }
 
@@ -56,19 +56,19 @@ impl<'a> Executor<'a> {
         Executor { disk, id: padded, buffer: Buffer::new(PIECE) }
     }
 
-    /// Memory for who does a request in its place.
+    /// Memory for a caller that does a request in its place.
     pub(super) fn buffer(&mut self) -> &mut Buffer {
         &mut self.buffer
     }
 
-    /// Does what a request asks for, and returns how many bytes of the guest's memory were written.
+    /// Executes a request, and returns the number of bytes written to the guest's memory.
     pub(super) fn execute(&mut self, memory: &GuestMemoryMmap, chain: &Chain) -> u32 {
         let Some(room) = chain.writable.len().checked_sub(1) else { return 0 }; // nowhere to say how it went
         let answer = self.answer(memory, chain, room);
         Self::say(memory, chain, room, answer)
     }
 
-    /// What a request moves between the disk and the guest's memory, if it does that and nothing else, all of it is there, and it may.
+    /// The transfer of a request, if it only moves data, is complete, and is allowed; `None` otherwise.
     pub(super) fn transfer(&self, memory: &GuestMemoryMmap, chain: &Chain) -> Option<Transfer> {
         let room = chain.writable.len().checked_sub(1)?;
         let mut header = [0; HEADER];
@@ -147,7 +147,7 @@ impl<'a> Executor<'a> {
         if len == 0 || !len.is_multiple_of(RANGE as u64) || len / RANGE as u64 > u64::from(MAX_RANGES) {
             return Err(Failed(IO_ERROR));
         }
-        // All of them are checked before the first is done, in one copy of what the guest says.
+        // All of them are checked before the first is done, in one copy of the guest's data.
         let mut bytes = [0; RANGE * MAX_RANGES as usize];
         let bytes = &mut bytes[..len as usize];
         chain.readable.read(memory, HEADER as u64, bytes)?;

@@ -23,7 +23,7 @@ use crate::Disk;
 /// How long the guest may wait to be told of a request that is done, while others are done.
 const TELL: Duration = Duration::from_micros(20);
 
-/// All that a thread needs to serve a queue. It owns that while it runs, and gives back what has changed.
+/// The state that a thread needs to serve a queue. The thread owns it while it runs, and gives back what has changed.
 pub(super) struct Ring {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) id: Arc<str>,
@@ -57,7 +57,7 @@ impl Running {
         Ok(Running { thread, stop })
     }
 
-    /// Stops once the requests that were taken are done, and returns which one of the available ring is the next.
+    /// Stops once the requests that were taken are done, and returns the index of the next one in the available ring.
     pub(super) fn stop(self) -> u16 {
         self.stop.asked.store(true, Ordering::Release);
         let woken = rustix::io::write(&self.stop.wake, &1u64.to_ne_bytes());
@@ -127,8 +127,8 @@ impl Ring {
         }
     }
 
-    /// Takes a request: a large one may be done by other threads meanwhile. Returns whether one was given back, of which the guest
-    /// hasn't been told.
+    /// Takes a request: a large one may be done by other threads meanwhile. Returns whether one was given back without the
+    /// guest being notified.
     fn take_on(
         &mut self,
         memory: &GuestMemoryMmap,
@@ -148,14 +148,14 @@ impl Ring {
                 }
                 Some(_) => self.crew.hand_over(),
                 None if self.crew.is_empty() => {}
-                // What is done while this thread does a flush would be given back after it, and that may take long.
+                // Requests that finish while this thread flushes would be given back after the flush, and that may take long.
                 None => self.finish(memory, executor)?,
             }
         }
         self.execute(memory, executor, chain, head, read, untold).map(|()| true)
     }
 
-    /// Gives large requests that are done back to the guest, who hasn't been told of it then. Returns whether there were any.
+    /// Gives finished large requests back to the guest without notifying it. Returns whether there were any.
     fn give_back_done(&mut self, memory: &GuestMemoryMmap, executor: &Executor<'_>) -> Result<bool, String> {
         let mut any = false;
         while let Some((head, written)) = self.crew.next_done(executor) {
@@ -204,7 +204,7 @@ impl Ring {
         loop {
             self.queue.disable_notification(memory).map_err(text)?;
             let mut is_idle = true;
-            // What is done is given back before more is taken, so that no guest can have more under way than the disk has room for.
+            // Finished requests are given back before more are taken, so that no guest can have more under way than the disk has room for.
             while !flights.is_full()
                 && !flights.has_landed()
                 && !stop.asked.load(Ordering::Acquire)
@@ -213,7 +213,7 @@ impl Ring {
                 is_idle = false;
                 self.take_off(memory, executor, &mut flights, chain, head)?;
             }
-            // What has begun is told to the system here. A full queue waits in the system, too.
+            // Requests that have begun are submitted to the system here. A full queue also waits in the system.
             let least = usize::from(flights.is_full());
             let taken = flights.take(memory, least).map_err(text)?;
             self.land(memory, executor, &mut flights)?;
@@ -278,7 +278,7 @@ impl Ring {
         self.recover(memory, executor, chain)
     }
 
-    /// Does again what was under way when the process before this one died.
+    /// Repeats the requests that were under way when the process before this one died.
     fn recover(
         &mut self,
         memory: &GuestMemoryMmap,
@@ -314,8 +314,8 @@ impl Ring {
         Ok(Some(head))
     }
 
-    /// Does a request whose chain was `read`, and gives it back to the guest, who hasn't been told of it then. If it isn't told of others
-    /// either (`untold`), it is before a request that may take long.
+    /// Does a request whose chain was `read`, and gives it back to the guest without notifying it. If earlier requests are
+    /// `untold`, the guest is notified of them before a request that may take long.
     fn execute(
         &mut self,
         memory: &GuestMemoryMmap,

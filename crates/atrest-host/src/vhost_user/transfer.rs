@@ -22,18 +22,18 @@ impl From<Outside> for Failed {
     }
 }
 
-/// What a request moves between the disk and the guest's memory.
+/// A transfer between the disk and the guest's memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Transfer {
     pub(super) writes: bool,
-    /// Where on the disk.
+    /// The offset on the disk, in bytes.
     pub(super) offset: u64,
     pub(super) len: u64,
 }
 
 impl Transfer {
-    /// Moves the bytes to or from the memory of `of` from its byte `from` on. What lies there in small pieces goes by `buffer`, and
-    /// all of it where the disk wants that.
+    /// Moves the bytes to or from the memory of `of`, beginning at its byte `from`. Data in small pieces goes through `buffer`,
+    /// and all data if the disk needs that.
     pub(super) fn run(
         self,
         disk: &dyn Disk,
@@ -90,7 +90,7 @@ fn lendable<'m>(
     (len == whole || len >= SHORT).then(|| piece.subslice(0, len).ok()).flatten()
 }
 
-/// What the guest is told of a failure is that there was one. The log has the rest.
+/// The guest learns only that there was a failure. The log has the rest.
 pub(super) fn logged(result: Result<()>) -> Result<(), Failed> {
     result.map_err(|error| {
         log::warn!("a guest's request failed: {error:#}");
