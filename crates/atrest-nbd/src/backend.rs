@@ -15,13 +15,13 @@ use crate::options::NbdOptions;
 use crate::socket::Patience;
 use crate::url::{Address, Target};
 
-/// Where the header of a disk lies, with its key material.
+/// The length in bytes of the place at a disk's start that holds the header with its key material.
 const HEADER: u64 = 16 << 20;
 
-/// What stands for the id in a URL.
+/// The placeholder for the id in a URL.
 const ID: &str = "{id}";
 
-/// Who makes exports, and takes them away: NBD itself has no way to.
+/// Makes exports, and removes them: NBD itself has no messages for that.
 pub trait ExportMaker: Send + Sync {
     /// Makes an export of at least `size` bytes, all of them zeros. When this returns, the server has it.
     ///
@@ -36,15 +36,15 @@ pub trait ExportMaker: Send + Sync {
     fn remove(&self, region: &str, id: &str) -> Result<()>;
 }
 
-/// Managed disks on NBD servers: each is an export, whose URL is made from the disk's id. All regions have the same.
+/// Managed disks on NBD servers: each disk is an export, whose URL is made from the disk's id. All regions share the servers.
 ///
-/// NBD has no message that makes an export or takes one away. So either the exports are there beforehand, one for each id that the
-/// service will ask for, all zeros; or an [`ExportMaker`] makes them when they are needed.
+/// NBD has no message that makes or removes an export. So either the exports exist beforehand, one for each id that the service
+/// will use, all zeros; or an [`ExportMaker`] makes them when they are needed.
 ///
-/// - [`create`](DiskBackend::create) opens the export, which has to be large enough, and blank where a header would be. What lies
-///   behind isn't looked at.
-/// - [`remove`](DiskBackend::remove) overwrites the header with zeros, so that nothing can be decrypted any more, and discards
-///   the rest. The export is blank then and can be taken again, unless the maker takes it away.
+/// - [`create`](DiskBackend::create) opens the export, which has to be large enough, and blank where a header would be. The
+///   data behind it isn't checked.
+/// - [`remove`](DiskBackend::remove) overwrites the header with zeros, so that the data can't be decrypted any more, and
+///   discards the rest. The export is then blank and can be reused, unless the maker removes it.
 /// - [`list`](DiskBackend::list) asks the server for its exports, or looks for sockets in their folder. Without a maker, a blank
 ///   export counts as free.
 ///
@@ -93,7 +93,7 @@ impl NbdBackend {
             let text = format!("{url:?} has to have {ID} once, in the name of the export or the path of the socket");
             return Err(Error::InvalidOption(text));
         }
-        // What is wrong with the options is told now.
+        // Invalid options are reported now.
         Place::new(template.clone(), options)?;
         Ok(NbdBackend { template, options: options.clone().read_only(false), maker: None })
     }
@@ -161,7 +161,7 @@ impl DiskBackend for NbdBackend {
         let device = match self.device(id) {
             Ok(device) => Some(device),
             Err(Error::NotFound { .. }) => None,
-            // A server for this disk alone, which is gone with it.
+            // This disk had a server of its own, which is gone with it.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
@@ -199,7 +199,7 @@ impl DiskBackend for NbdBackend {
     }
 }
 
-/// The names of what lies beside a socket.
+/// The names of the files beside a socket.
 fn sockets(path: &Path) -> Result<Vec<String>> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let failed = |source| Error::Io { what: format!("listing {}", folder.display()), source };
@@ -214,7 +214,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Whether the first bytes are zeros, by what the server says or by what they are.
+/// Whether the first bytes are zeros, by the server's block status or by reading them.
 fn is_zero(device: &NbdDevice, most: u64) -> io::Result<bool> {
     let len = most.min(device.size()?);
     if device.is_known_zero(0, len)? {
@@ -231,7 +231,7 @@ fn is_zero(device: &NbdDevice, most: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes what lies there unreadable for ever.
+/// Makes the disk's data unreadable for ever.
 fn erase(device: &NbdDevice) -> io::Result<()> {
     let size = device.size()?;
     let header = HEADER.min(size);

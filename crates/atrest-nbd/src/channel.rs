@@ -7,14 +7,14 @@ use crate::socket::{Patience, Socket};
 #[cfg(feature = "tls")]
 use crate::tls::{Received, Session};
 
-/// What is sent by.
+/// The sending half of a connection: plain or TLS.
 pub(crate) struct Sender {
     socket: Arc<Socket>,
     #[cfg(feature = "tls")]
     session: Option<Arc<Session>>,
 }
 
-/// What is received by.
+/// The receiving half of a connection: plain or TLS.
 pub(crate) struct Receiver {
     socket: Arc<Socket>,
     #[cfg(feature = "tls")]
@@ -43,7 +43,7 @@ pub(crate) fn encrypted(socket: &Arc<Socket>, session: Session, received: Receiv
 }
 
 impl Sender {
-    /// Takes what it can within a tick, and returns how many bytes that were. `WouldBlock`: none.
+    /// Accepts as many bytes as it can within a tick, and returns their number. `WouldBlock`: none.
     pub(crate) fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(session) = &self.session {
@@ -52,7 +52,7 @@ impl Sender {
         self.socket.send(parts)
     }
 
-    /// Sends what was taken and not sent. `WouldBlock`: there is more.
+    /// Sends accepted bytes that aren't sent yet. `WouldBlock`: there are more.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         #[cfg(feature = "tls")]
         if let Some(session) = &self.session {
@@ -63,7 +63,7 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Reads what there is. `WouldBlock` after a tick without anything; 0 when the server has ended.
+    /// Reads the bytes that are available. `WouldBlock` after a tick without any; 0 when the server has ended.
     pub(crate) fn recv(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some((session, received)) = &mut self.session {

@@ -1,10 +1,10 @@
-//! A connection to a server, by which many callers send requests at once.
+//! A connection to a server, on which many callers send requests at once.
 //!
-//! There is no thread for it. The caller that waits for a reply reads, for itself and for the others that wait; when its own is
-//! here, it leaves that to another one. So a caller that is alone is served without another thread.
+//! It has no thread. A caller that waits for a reply reads, for itself and for the other waiting callers; when its own reply is
+//! here, it hands reading over to another one. So a lone caller is served without another thread.
 //!
-//! A request that was sent is never taken back. If its caller gives up, its reply is awaited nevertheless, since the server may
-//! do it at any time until it has replied or the connection has ended.
+//! A request that was sent is never taken back. If its caller gives up, its reply is awaited nevertheless: until the server has
+//! replied or the connection has ended, the server may still do it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ pub(crate) struct Connection {
     log: Arc<Log>,
     /// How many callers there are, for a choice between connections.
     callers: AtomicUsize,
-    /// Whether somebody has ended its turn to send before all was sent.
+    /// Whether a caller has ended its turn to send before all was sent.
     unsent: AtomicBool,
 }
 
@@ -44,14 +44,14 @@ pub(crate) struct Command {
     pub(crate) change: Option<u64>,
 }
 
-/// Where its reply goes.
+/// The place for a reply's data.
 pub(crate) enum Target<'a> {
     Nowhere,
     Bytes(&'a mut [u8]),
     Extents(&'a mut Vec<(u32, u32)>),
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The server's reply: its error, if it has one.
@@ -114,7 +114,7 @@ impl Connection {
             }
             slots = self.shared.room.wait_timeout(slots, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         };
-        // Nobody says any more that it wasn't.
+        // From here on it counts as sent.
         command.change.iter().for_each(|change| self.log.is_sent(*change));
         drop(slots);
         self.outbox.push(Message { header: request.to_bytes(), data: command.data.clone() });
@@ -122,26 +122,26 @@ impl Connection {
         Ok(index)
     }
 
-    /// Sends what waits to be sent, unless another caller does.
+    /// Sends the waiting requests, unless another caller does.
     fn send(&self, until: Instant, own: Option<usize>) {
         let Some(mut turn) = self.outbox.take_turn() else { return };
         self.unsent.store(false, Ordering::Release);
         loop {
-            // First what an earlier turn has left.
+            // First the rest of an earlier turn.
             while let Err(error) = turn.send() {
                 if error.kind() != std::io::ErrorKind::WouldBlock {
                     self.outbox.give_back(turn);
                     return self.end(error.into());
                 }
                 let mut slots = self.shared.lock();
-                // The server may take nothing before its long reply to this caller is read, which nobody else does.
+                // The server may accept nothing before its long reply to this caller is read, and only this caller reads it.
                 let has_to_read = own.is_some() && slots.reserved == own;
                 if has_to_read || slots.end.is_some() || Instant::now() >= until {
-                    // Whoever takes the turn takes this back, so it comes first.
+                    // The next caller to take the turn clears this again, so it is set first.
                     self.unsent.store(true, Ordering::Release);
                     return self.outbox.give_back(turn);
                 }
-                // It may wait until somebody reads its replies.
+                // The server may be waiting for its replies to be read.
                 if let Some(inbox) = slots.reader.take() {
                     drop(slots);
                     self.pump(inbox, None);
@@ -154,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Waits for the reply to a request that was sent. If none comes, the caller gives it up or comes back.
+    /// Waits for the reply to a request that was sent. If none comes, the caller gives the request up or waits again.
     pub(crate) fn wait(&self, index: usize, target: &mut Target<'_>, until: Instant, gives_up: bool) -> Outcome {
         let mut slots = self.shared.lock();
         loop {
@@ -224,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// Takes what a reply has brought.
+    /// Collects the outcome of a reply.
     fn finish(&self, slots: &mut Callers, index: usize, target: &mut Target<'_>) -> Outcome {
         let slot = slots.at(index);
         match target {
@@ -242,7 +242,7 @@ impl Connection {
         Outcome::Replied(error)
     }
 
-    /// Sends and reads for a tick, for those who have given up.
+    /// Sends and reads for a tick, on behalf of callers that have given up.
     pub(crate) fn drive(&self, tick: Duration) {
         self.send(Instant::now() + tick, None);
         let mut slots = self.shared.lock();
@@ -285,7 +285,7 @@ impl Connection {
         self.socket.shutdown();
     }
 
-    /// Says goodbye, if nothing is under way.
+    /// Says goodbye to the server, if no request is under way.
     pub(crate) fn close(&self) {
         let is_idle = {
             let slots = self.shared.lock();

@@ -28,7 +28,7 @@ const LONG_PIECE: u64 = 128 << 20;
 
 /// An export of an NBD server, as a device.
 ///
-/// What is durable when, and what happens when the server is gone, is told [at the top](crate).
+/// [The crate's page](crate) says when data is durable, and what happens when the server is gone.
 ///
 /// ```no_run
 /// use atrest::BlockDevice;
@@ -130,8 +130,8 @@ impl NbdDevice {
         self.sync()
     }
 
-    /// Whether the server says that `len` bytes from `offset` read as zeros, without reading them. `false` if it says otherwise,
-    /// or says nothing.
+    /// Whether the server reports that `len` bytes from `offset` read as zeros, without reading them. `false` if it reports
+    /// otherwise, or doesn't report it.
     ///
     /// # Errors
     /// As [`read_at`](BlockDevice::read_at).
@@ -159,7 +159,7 @@ impl NbdDevice {
         Ok(true)
     }
 
-    /// Whether a request is one of whole blocks that are there.
+    /// Checks that a request is of whole blocks within the export.
     fn check(&self, offset: u64, len: u64, beyond: io::ErrorKind) -> io::Result<()> {
         if !offset.is_multiple_of(self.minimum) || !len.is_multiple_of(self.minimum) {
             let why = format!("{len} bytes at {offset} aren't whole blocks of {} bytes", self.minimum);
@@ -183,7 +183,7 @@ impl NbdDevice {
         Instant::now() + self.keeper.deadline()
     }
 
-    /// Asks the server something, as often as it takes: it changes nothing.
+    /// Sends a request that changes nothing, as often as it takes.
     fn ask(&self, command: &Command, mut target: Target<'_>) -> io::Result<()> {
         let until = self.until();
         loop {
@@ -266,7 +266,7 @@ impl NbdDevice {
                 Ok(link) => link,
                 Err(e) => return self.give_up(number, e),
             };
-            // It may have been written with what was written again, even before it was sent.
+            // A replay may have written it, even before it was sent.
             if let Some(error) = log.outcome(number) {
                 return error.map_or(Ok(()), |error| Err(of_server(error)));
             }
@@ -275,7 +275,7 @@ impl NbdDevice {
                 Outcome::Replied(error) => {
                     drop(command);
                     if log.ended(number, error) {
-                        // Before there is no room. If it fails, a later one tells of that.
+                        // Flushes before room runs out. If it fails, a later flush reports that.
                         let _ = self.flush(until);
                         log.is_not_flushing();
                     }
@@ -308,7 +308,7 @@ impl NbdDevice {
         let command = Command { kind: FLUSH, ..Command::default() };
         loop {
             let link = self.keeper.link(until)?;
-            // A flush is for all that was acknowledged before it, by whatever connection ("CAN_MULTI_CONN").
+            // A flush covers all changes acknowledged before it, on any connection ("CAN_MULTI_CONN").
             let mark = self.keeper.log.mark();
             match link.call(&command, Target::Nowhere, until) {
                 Outcome::Replied(None) => {
@@ -317,7 +317,7 @@ impl NbdDevice {
                 }
                 Outcome::Replied(Some(ESHUTDOWN)) => self.goes_down(&link),
                 Outcome::Replied(Some(error)) => {
-                    // The server may think that it is rid of what it couldn't write. So all of it is written again.
+                    // The server may have dropped data that it failed to write. So all of it is written again.
                     self.keeper.lost(&link, End::Lost(format!("a flush failed: {}", of_server(error))));
                     return Err(of_server(error));
                 }
@@ -378,7 +378,7 @@ impl BlockDevice for NbdDevice {
         }
     }
 
-    /// Of whole blocks, where the server can.
+    /// Discards whole blocks, if the server can.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let start = offset.checked_next_multiple_of(self.minimum);
         let end = offset.checked_add(len).map(|end| end / self.minimum * self.minimum);

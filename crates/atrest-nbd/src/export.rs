@@ -1,8 +1,8 @@
-//! What a server says of an export.
+//! A server's description of an export.
 
 use crate::wire::*;
 
-/// What a server says of an export. A server that says something else after a reconnection has another export.
+/// A server's description of an export. A server that describes it otherwise after a reconnection has another export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Export {
     /// In bytes.
@@ -18,14 +18,14 @@ pub(crate) struct Export {
 /// Sizes of blocks in bytes ("Block size constraints").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Blocks {
-    /// What offsets and lengths are multiples of.
+    /// The unit of offsets and lengths, in bytes.
     pub(crate) minimum: u32,
     /// The longest payload.
     pub(crate) maximum: u32,
 }
 
 impl Default for Blocks {
-    /// What a server can be asked for that doesn't say.
+    /// The limits for a server that reports none.
     fn default() -> Self {
         Blocks { minimum: 1, maximum: MAX_PAYLOAD }
     }
@@ -36,7 +36,7 @@ impl Export {
         self.flags & flag != 0
     }
 
-    /// Whether a server that was connected to again has the same. What it offers beyond requests may differ.
+    /// Whether a server has the same export after a reconnection. Its offers beyond requests may differ.
     pub(crate) fn is_same(&self, other: &Export) -> bool {
         let allocation = self.allocation.is_some() == other.allocation.is_some();
         allocation && Export { allocation: self.allocation, ..other.clone() } == *self

@@ -28,11 +28,11 @@ pub enum Callers {
 /// How long a caller sleeps in its turn while another one has to read.
 const TURN: Duration = Duration::from_micros(50);
 
-/// Talks NBD with a server that sends these bytes, whatever it gets, and then ends. Returns which of two reads were answered.
+/// Talks NBD with a server that sends these bytes whatever it receives, and then ends. Returns which of two reads were answered.
 pub fn nbd_client(lists: bool, callers: Callers, sent: &[u8]) -> [bool; 2] {
     let nothing = [false; 2];
     let Ok((client, mut server)) = UnixStream::pair() else { return nothing };
-    // What doesn't fit into the socket's buffer is never sent.
+    // Bytes that don't fit into the socket's buffer are never sent.
     let _ = server.set_nonblocking(true);
     let _ = server.write(sent);
     let _ = server.shutdown(Shutdown::Write);

@@ -158,7 +158,7 @@ pub(crate) fn list(stream: &mut (impl Read + Write), greeted: Greeted) -> Result
                 if names.len() == MAX_EXPORTS || bytes > 64 * MAX_EXPORTS {
                     return Err(unfit("the server lists exports without an end"));
                 }
-                // Behind the name may be a description. A name that isn't text is none of ours.
+                // A description may follow the name. A name that isn't text is none of ours.
                 names.extend(Fields(&data).text().map(str::to_owned));
             }
             REP_ERR_TLS_REQD => return Err(wants_tls()),
@@ -210,7 +210,7 @@ fn ask_for_allocation(stream: &mut (impl Read + Write), name: &str) -> Result<Op
     Err(unfit("the server tells of contexts without an end"))
 }
 
-/// Whether what was told can be.
+/// Checks that a server's description of an export is consistent.
 fn check(export: Export) -> Result<Export, Refused> {
     let Blocks { minimum, maximum } = export.blocks;
     // "Block size constraints": the minimum is a power of two up to 2^16; the maximum a multiple of it, or all ones.

@@ -1,19 +1,19 @@
 //! Replies of a server ("Transmission phase": simple and structured replies), as they come.
 //!
-//! Whoever reads may stop at any byte, and another one goes on. A reply goes to the memory of the caller who reads, if it is its
-//! own; a short one of somebody else goes to a buffer of the slot; for a long one, its caller is let in to read.
+//! A reader may stop at any byte, and another one continues. The data of the reader's own reply goes to its memory; a short
+//! reply to another caller goes to a buffer of the slot; for a long one, its caller takes over reading.
 
 use crate::channel::Receiver;
 use crate::slots::{End, Shared, Use};
 use crate::wire::*;
 
-/// The longest part of somebody else's data that is taken in. For a longer one, they read themselves.
+/// The longest part of another caller's data that is buffered, in bytes. For a longer one, that caller reads itself.
 const SHORT: usize = 64 << 10;
 
-/// What is read at once: a short part, and what comes behind it.
+/// The bytes read at once: a short part, and data behind it.
 const ROOM: usize = SHORT + (32 << 10);
 
-/// The longest text of an error, and what lies before it.
+/// The longest text of an error with the fields before it, in bytes.
 const MAX_ERROR: u32 = 14 + MAX_STRING as u32;
 
 /// The longest list of extents.
@@ -22,27 +22,27 @@ const MAX_EXTENTS: u32 = 4 + (8 << 20);
 const SIMPLE_LEN: usize = 16;
 const CHUNK_LEN: usize = 20;
 
-/// A change that nobody waits for has ended, with this error.
+/// A change without a waiting caller has ended, with this error.
 pub(crate) type Ended = (u64, Option<u32>);
 
-/// What reading came to.
+/// The result of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pumped {
     /// The reader's own reply is here.
     Own,
     /// Nothing more is here now.
     Idle,
-    /// Somebody else reads next.
+    /// Another caller reads next.
     HandOver,
 }
 
-/// Who reads, and where it wants its data.
+/// The reading caller's slot, and the memory for its data.
 pub(crate) struct Own<'a> {
     pub(crate) index: usize,
     pub(crate) bytes: &'a mut [u8],
 }
 
-/// What is read by.
+/// The reading side of a connection.
 pub(crate) struct Inbox {
     receiver: Receiver,
     structured: bool,
@@ -61,7 +61,7 @@ struct Payload {
     index: usize,
     place: Place,
     left: usize,
-    /// Whether the reply is complete with it.
+    /// Whether it completes the reply.
     is_last: bool,
 }
 
@@ -79,8 +79,8 @@ impl Inbox {
         Inbox { receiver, structured, allocation, buffer, start: 0, end: 0, payload: None, blob: Vec::new() }
     }
 
-    /// Reads until the reader's own reply is here, or nothing comes within a tick. Changes that nobody waits for are told in
-    /// `ended`.
+    /// Reads until the reader's own reply is here, or nothing comes within a tick. Changes without a waiting caller are added
+    /// to `ended` when they end.
     pub(crate) fn pump<R>(
         &mut self,
         shared: &Shared<R>,
@@ -163,7 +163,7 @@ impl Inbox {
         }))
     }
 
-    /// A header has come: whose it is, and what follows.
+    /// Handles a header: finds the request that it answers, and the payload that follows.
     fn begin<R>(&mut self, shared: &Shared<R>, header: Header) -> Result<(), End> {
         let mut slots = shared.lock();
         let (Header::Simple { cookie, .. } | Header::Chunk { cookie, .. }) = header;
@@ -215,7 +215,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes what is here of a payload. `None`: it is whole.
+    /// Takes the received bytes of a payload. `None`: it is complete.
     fn take<R>(
         &mut self,
         shared: &Shared<R>,
@@ -234,7 +234,7 @@ impl Inbox {
             let (at, left) = (at + now, payload.left - now);
             return match self.receiver.recv(&mut own.bytes[at..at + left]) {
                 Ok(0) => Err(End::Lost("the server ended the connection".into())),
-                // What is here is empty.
+                // The buffer is empty.
                 Ok(received) => {
                     let rest = Payload { place: Place::Bytes(at + received), left: left - received, ..payload };
                     self.payload = Some(rest);
@@ -276,7 +276,7 @@ impl Inbox {
         (left > 0).then_some(Rest { is_others: false, is_here: false })
     }
 
-    /// Does what a chunk says that isn't data.
+    /// Handles a chunk that isn't data.
     fn settle<R>(&mut self, shared: &Shared<R>, payload: Payload, own: &mut Option<Own<'_>>) -> Result<(), End> {
         let Place::Blob(kind) = payload.place else { return Ok(()) };
         let mut fields = Fields(&self.blob);
@@ -326,7 +326,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Receives some bytes, so many at most. `false`: none came within a tick.
+    /// Receives up to `most` bytes. `false`: none came within a tick.
     fn fill(&mut self, most: usize) -> Result<bool, End> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -347,7 +347,7 @@ impl Inbox {
     }
 }
 
-/// What a payload waits for.
+/// The condition that a payload's rest waits for.
 struct Rest {
     /// Its own caller.
     is_others: bool,

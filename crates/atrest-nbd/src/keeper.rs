@@ -1,6 +1,6 @@
-//! Keeps a device connected: connects again when a connection ends, and first writes again what wasn't flushed.
+//! Keeps a device connected: reconnects when a connection ends, and first repeats all changes that weren't flushed.
 //!
-//! A thread does it, which is there only while there is something to do. Callers wait for it as long as their deadlines allow.
+//! A thread does it, which exists only while there is work. Callers wait for it as long as their deadlines allow.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +18,7 @@ use crate::socket::Patience;
 use crate::url::Target;
 use crate::wire::ESHUTDOWN;
 
-/// How often somebody who waits looks around.
+/// The interval at which a waiting caller checks for changes.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long to wait before another try, at most.
@@ -53,7 +53,7 @@ struct State {
 
 enum Phase {
     Connected(Arc<Link>),
-    /// With the connections of before, of which some may have requests under way.
+    /// The previous connections are lost, and some of their requests may be under way.
     Lost(Arc<Link>),
     /// For good.
     Failed(&'static str),
@@ -107,7 +107,7 @@ impl Keeper {
         }
     }
 
-    /// Fails at once where nothing more is asked.
+    /// Fails at once if the device takes no more requests.
     pub(crate) fn check(&self) -> io::Result<()> {
         match &self.state().phase {
             Phase::Failed(why) => Err(self.broken(why)),
@@ -115,7 +115,7 @@ impl Keeper {
         }
     }
 
-    /// What keeps callers from the server, if it is known.
+    /// The reason why callers can't reach the server, if it is known.
     pub(crate) fn why_it_is_lost(&self) -> Option<String> {
         let state = self.state();
         matches!(state.phase, Phase::Lost(_)).then(|| state.trouble.clone())
@@ -157,7 +157,7 @@ impl Keeper {
         }
     }
 
-    /// Somebody has given up a request.
+    /// Notes that a caller has given up a request.
     pub(crate) fn gave_up(self: &Arc<Self>) {
         self.keep(&mut self.state());
     }
@@ -193,14 +193,14 @@ impl Keeper {
                     let link = link.clone();
                     drop(state);
                     link.drive(TICK);
-                    // Those who wait for what was given up don't ask the server anything before.
+                    // Callers that wait for a request that was given up don't contact the server before it ends.
                     if let Some(end) = link.why_it_ended() {
                         self.lost(&link, end);
                     }
                 }
                 _ if state.is_kept => state.is_kept = false,
                 _ => {
-                    // Whoever comes from now on makes another thread.
+                    // Later callers start another thread.
                     state.thread = None;
                     return;
                 }
@@ -210,8 +210,8 @@ impl Keeper {
 
     /// One try.
     fn reconnect(self: &Arc<Self>, old: Arc<Link>) {
-        // What is under way may still be done. Only a reply, or the end of its connection, says that it won't be done later,
-        // behind what comes next.
+        // Requests under way may still be done. Only a reply, or the end of their connection, proves that they won't be done
+        // later, after the requests that follow.
         while !old.is_settled() {
             if self.is_closing() {
                 return;
@@ -274,7 +274,7 @@ impl Keeper {
         self.state().closing
     }
 
-    /// Writes again what wasn't flushed, in order: several at once, as long as they don't overlap.
+    /// Repeats the changes that weren't flushed, in order: several at once, as long as they don't overlap.
     fn replay(&self, link: &Link) -> Result<usize, End> {
         let connection = link.first();
         let mut changes = self.log.unflushed();
@@ -288,7 +288,7 @@ impl Keeper {
                 && let Some((index, number, _)) = under_way.pop_front()
             {
                 if let Err(end) = self.replayed(link, index, number) {
-                    // Replies that nobody takes would count as awaited for ever.
+                    // Replies that aren't collected would count as awaited for ever.
                     for (index, number, _) in under_way {
                         let _ = self.replayed(link, index, number);
                     }
@@ -321,7 +321,7 @@ impl Keeper {
         match error {
             None if self.log.is_acknowledged(number) => Ok(()),
             Some(error) if error == ESHUTDOWN || self.log.is_acknowledged(number) => {
-                // It was said to be done. Until it is, nothing else is.
+                // An earlier server acknowledged it. Until it is done, nothing else is.
                 Err(End::Lost(format!("the server refuses, with error {error}, what an earlier one has acknowledged")))
             }
             error => {
@@ -331,7 +331,7 @@ impl Keeper {
         }
     }
 
-    /// Ends it. What isn't flushed is the server's matter then.
+    /// Ends the connections. Changes that aren't flushed are then up to the server.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closing = true;
@@ -349,7 +349,7 @@ impl Keeper {
     }
 }
 
-/// An error of a handshake, as one of the library.
+/// Turns an error of a handshake into one of the library.
 pub(crate) fn refused(what: String, refused: Refused) -> atrest::Error {
     let io = |kind, text| atrest::Error::Io { what: what.clone(), source: io::Error::new(kind, text) };
     match refused {

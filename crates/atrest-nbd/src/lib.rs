@@ -15,18 +15,18 @@
 //!
 //! # What can be relied on
 //!
-//! - **Durable** is what was acknowledged before a [`sync`](atrest::BlockDevice::sync) that returned without an error. A server
-//!   without a flush is refused.
-//! - **A server that is lost** is connected to again. It may have lost what it had acknowledged and not flushed; the device has
-//!   kept that, and writes it again, in order, before anything else. Callers wait, and learn of nothing.
+//! - **Durable** are the changes acknowledged before a [`sync`](atrest::BlockDevice::sync) that returned without an error. A
+//!   server without a flush is refused.
+//! - **A lost server** is connected to again. It may have lost changes that it acknowledged and didn't flush; the device has
+//!   kept them, and repeats them, in order, before anything else. Callers wait, and see no error.
 //! - **Overlapping changes** are done in the order in which they were begun. Others may reach the disk in any order.
-//! - **A call that times out** means unknown: a write may be done, or be done later. It never comes over one that was begun after
-//!   it. The device goes on trying in the background.
+//! - **A call that times out** has an unknown outcome: a write may be done, or be done later. It never overwrites a write that
+//!   was begun after it. The device keeps trying in the background.
 //! - **A silent connection** is kept until it answers or ends. A server that hangs has to be killed before another one takes its
 //!   place.
-//! - **A server that breaks the protocol** is asked nothing more: every call fails until the device is opened again.
+//! - **A server that breaks the protocol** gets no more requests: every call fails until the device is opened again.
 //! - **A second writer** isn't kept out by the protocol, which has no lock. Within a process, the second is
-//!   [`Busy`](atrest::Error::Busy); beyond, the server has to let one client in only.
+//!   [`Busy`](atrest::Error::Busy); across processes, the server has to allow one client only.
 //! - **Torn writes** are possible where a server is killed, in units of its storage.
 //!
 //! `docs/storage/nbd.md` says why, and how to set servers up.
@@ -34,8 +34,8 @@
 //! # How it works
 //!
 //! The fixed newstyle handshake, structured replies, block status, flush, FUA, trim, zeros and several connections, by the
-//! specification of the NBD project (`doc/proto.md`); numbers are in `wire`. There is no thread while a server answers: the
-//! caller that waits reads, for itself and for others.
+//! specification of the NBD project (`doc/proto.md`); the numbers are in `wire`. No thread runs while a server answers: the
+//! waiting caller reads, for itself and for others.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

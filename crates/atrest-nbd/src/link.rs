@@ -19,7 +19,7 @@ use crate::wire::CAN_MULTI_CONN;
 /// How long a connection beyond the first may take to be made: a server may take no more, and not say so.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where to connect to, and how.
+/// The address of a server, and the options of connecting.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) target: url::Target,
@@ -157,12 +157,12 @@ impl Link {
         self.connections.iter().any(Connection::has_orphans)
     }
 
-    /// Why one of the connections ended.
+    /// The reason why one of the connections ended.
     pub(crate) fn why_it_ended(&self) -> Option<End> {
         self.connections.iter().find_map(Connection::why_it_ended)
     }
 
-    /// Sends and reads for those who have given up.
+    /// Sends and reads on behalf of callers that have given up.
     pub(crate) fn drive(&self, tick: Duration) {
         let unsettled = self.connections.iter().filter(|connection| !connection.is_settled());
         unsettled.for_each(|connection| connection.drive(tick));

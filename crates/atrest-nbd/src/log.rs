@@ -1,15 +1,15 @@
-//! What was written and not flushed.
+//! The log of changes that weren't flushed.
 //!
-//! A server that is killed may have lost any part of it, so after a reconnection it is written again, all of it, in the order in
-//! which it was begun. That gives what would be there without the loss:
+//! A server that is killed may have lost any part of them, so after a reconnection all of them are repeated, in the order in
+//! which they were begun. That restores the state without the loss:
 //!
 //! - Two changes that overlap are never under way at once: the later one waits for the earlier one. So the order in which they
 //!   were begun is the order in which the server did them, and the last one is done last again.
-//! - What doesn't overlap may be done in any order.
-//! - Everything since the last flush is there, whether the server lost it or not. To write again what it hasn't lost changes
-//!   nothing in the end, since what came over it comes over it again. Zeros and discards are changes like others: without them, a
-//!   write before them would come back.
-//! - A change that a caller gave up stays too: it may be done late, and then it must not come over what was written later.
+//! - Changes that don't overlap may be done in any order.
+//! - Every change since the last flush is in the log, whether the server lost it or not. Repeating one that it hasn't lost
+//!   changes nothing in the end, since the later changes are repeated over it. Zeros and discards are changes like others:
+//!   without them, a write before them would come back.
+//! - A change that a caller gave up stays too: it may be done late, and then it must not overwrite later changes.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use crate::pool::Pool;
 
-/// What an entry counts beyond its data, in bytes.
+/// The bytes that an entry counts beyond its data.
 const OVERHEAD: usize = 128;
 
 /// A change: a write, zeros or a discard.
@@ -106,7 +106,7 @@ pub(crate) enum Begun {
     TimedOut,
 }
 
-/// What is known of a change whose caller gives up.
+/// The state of a change whose caller gives up.
 pub(crate) enum GivenUp {
     /// It has ended, with this error.
     Ended(Option<u32>),
@@ -132,7 +132,7 @@ impl Log {
         Arc::new(bytes)
     }
 
-    /// Begins a change, as soon as nothing that overlaps is under way and there is room.
+    /// Begins a change, as soon as no overlapping one is under way and there is room.
     pub(crate) fn begin(&self, change: &Change, until: Instant) -> Begun {
         let mut held = self.held();
         let (start, end, bytes) = (change.offset, change.end(), change.bytes());
@@ -235,12 +235,12 @@ impl Log {
         }
     }
 
-    /// What a flush that is sent from now on makes durable: to be given to [`flushed`](Self::flushed).
+    /// The mark of a flush that is sent from now on, to be given to [`flushed`](Self::flushed).
     pub(crate) fn mark(&self) -> u64 {
         self.held().clock
     }
 
-    /// What was acknowledged before the mark is durable.
+    /// Marks changes acknowledged before the mark as durable.
     pub(crate) fn flushed(&self, mark: u64) {
         let mut held = self.held();
         let first = held.first;
@@ -289,7 +289,7 @@ impl Log {
         if entry.state.is_over() && !state.is_over() {
             return;
         }
-        // Nobody asks for it any more.
+        // No caller asks for its outcome any more.
         let state = if matches!(state, State::Settled(_)) && !entry.awaited { State::Gone } else { state };
         let was = std::mem::replace(&mut entry.state, state);
         let bytes = entry.bytes;
@@ -356,7 +356,7 @@ mod tests {
         assert!(unflushed(&log).is_empty());
         assert_eq!(log.outcome(number), Some(None));
         assert_eq!(log.held().entries.len(), 0);
-        // One that is refused while nobody asks any more is gone at once.
+        // A refused change that no caller awaits is gone at once.
         let number = begin(&log, 0, 512).unwrap();
         log.is_sent(number);
         assert!(matches!(log.give_up(number), GivenUp::Unknown));
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(log.held().bytes, 0);
     }
 
-    /// A flush is for what was acknowledged before it, and for nothing else.
+    /// A flush covers the changes acknowledged before it, and no others.
     #[test]
     fn a_flush_makes_durable_what_came_before_it() {
         let log = Log::new(16 << 20, true);

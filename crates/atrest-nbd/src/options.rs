@@ -27,7 +27,7 @@ impl Default for NbdOptions {
 }
 
 impl NbdOptions {
-    /// The defaults: a deadline of 30 seconds, up to 4 connections, 64 MiB for what isn't flushed.
+    /// The defaults: a deadline of 30 seconds, up to 4 connections, 64 MiB for changes that aren't flushed.
     pub fn new() -> Self {
         NbdOptions {
             deadline: Duration::from_secs(30),
@@ -40,8 +40,8 @@ impl NbdOptions {
         }
     }
 
-    /// How long a call waits for the server, reconnections included. A call that is longer than one request of the protocol has
-    /// it for each. After it the call fails with [`TimedOut`](std::io::ErrorKind::TimedOut): what it was to write may have been
+    /// How long a call waits for the server, reconnections included. A call that needs several requests of the protocol has
+    /// this time for each. After it the call fails with [`TimedOut`](std::io::ErrorKind::TimedOut): its data may have been
     /// written, or may be written later. From 100 ms to an hour; the default is 30 seconds.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -68,9 +68,8 @@ impl NbdOptions {
         self
     }
 
-    /// **Whether a server is taken that has no flush.** Nothing that was written is durable then, whatever
-    /// [`sync`](atrest::BlockDevice::sync) returns: it keeps nothing for a server that is killed, and flushes nothing. For data
-    /// that may be lost.
+    /// **Whether to accept a server without a flush.** No write is durable then, whatever [`sync`](atrest::BlockDevice::sync)
+    /// returns: the device keeps nothing for a server that is killed, and flushes nothing. For data that may be lost.
     pub fn hazmat_without_flush(mut self, hazmat_without_flush: bool) -> Self {
         self.hazmat_without_flush = hazmat_without_flush;
         self

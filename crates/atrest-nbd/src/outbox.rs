@@ -16,7 +16,7 @@ pub(crate) struct Message {
     pub(crate) data: Option<Arc<Vec<u8>>>,
 }
 
-/// What waits to be sent.
+/// The messages that wait to be sent.
 pub(crate) struct Outbox(Mutex<Waiting>);
 
 struct Waiting {
@@ -24,7 +24,7 @@ struct Waiting {
     turn: Option<Box<Turn>>,
 }
 
-/// What the one who sends has.
+/// The state of the caller that sends.
 pub(crate) struct Turn {
     sender: Sender,
     batch: VecDeque<Message>,
@@ -46,12 +46,12 @@ impl Outbox {
         self.waiting().queue.push_back(message);
     }
 
-    /// Lets a caller send, if nobody does.
+    /// Lets a caller send, if no other does.
     pub(crate) fn take_turn(&self) -> Option<Box<Turn>> {
         self.waiting().turn.take()
     }
 
-    /// Gives the next messages to the one who sends. `None`: there are none, and its turn is over.
+    /// Gives the next messages to the sending caller. `None`: there are none, and its turn is over.
     pub(crate) fn next(&self, mut turn: Box<Turn>) -> Option<Box<Turn>> {
         let mut waiting = self.waiting();
         if turn.batch.is_empty() {
@@ -71,7 +71,7 @@ impl Outbox {
 }
 
 impl Turn {
-    /// Sends what it has. `WouldBlock`: not all of it within a tick.
+    /// Sends its messages. `WouldBlock`: some weren't sent within a tick.
     pub(crate) fn send(&mut self) -> io::Result<()> {
         while let Some(first) = self.batch.front() {
             let mut parts = [IoSlice::new(&[]); 2 * BATCH];

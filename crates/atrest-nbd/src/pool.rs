@@ -18,7 +18,7 @@ struct Held {
 }
 
 impl Pool {
-    /// Keeps up to so many bytes that nobody uses.
+    /// Keeps up to `limit` bytes of unused buffers.
     pub(crate) fn new(limit: usize) -> Self {
         Pool { limit, held: Mutex::default() }
     }
@@ -36,7 +36,7 @@ impl Pool {
         Vec::with_capacity(size)
     }
 
-    /// Takes a buffer back, if nobody else has it.
+    /// Takes a buffer back, if this is its last reference.
     pub(crate) fn give(&self, buffer: Option<Arc<Vec<u8>>>) {
         let Some(mut buffer) = buffer.and_then(Arc::into_inner) else { return };
         let size = buffer.capacity();

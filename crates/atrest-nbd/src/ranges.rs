@@ -10,8 +10,7 @@ const MAX_PIECES: usize = 4096;
 pub(crate) struct Ranges(Vec<Range<usize>>);
 
 impl Ranges {
-    /// Adds a range that isn't empty. Returns `false`, and adds nothing, if a part of it is there already, or there are too many
-    /// pieces.
+    /// Adds a non-empty range. Returns `false`, and adds nothing, if it overlaps one that is there, or there are too many pieces.
     pub(crate) fn add(&mut self, range: Range<usize>) -> bool {
         let at = self.0.partition_point(|other| other.end < range.start);
         // `at` is the first one that touches the range or lies behind it.

@@ -14,7 +14,7 @@ pub(crate) const SLOTS: usize = 64;
 pub(crate) enum End {
     /// It, or the server, is gone. Another one may serve.
     Lost(String),
-    /// The server doesn't keep to the protocol: nothing that it says can be relied on.
+    /// The server doesn't keep to the protocol: none of its replies can be relied on.
     Broken(&'static str),
 }
 
@@ -35,9 +35,9 @@ pub(crate) enum Use {
     Done,
 }
 
-/// A request, and what came of its reply.
+/// A request, and the state of its reply.
 pub(crate) struct Slot {
-    /// How often the slot was used: a part of the cookie, so that a late reply finds nobody.
+    /// The number of uses of the slot: a part of the cookie, so that a late reply matches no request.
     generation: u64,
     pub(crate) used: Use,
     pub(crate) kind: u16,
@@ -45,9 +45,9 @@ pub(crate) struct Slot {
     pub(crate) len: usize,
     /// Its number in the log.
     pub(crate) change: Option<u64>,
-    /// Which bytes of a read were told of.
+    /// The bytes of a read that replies have covered.
     pub(crate) covered: Ranges,
-    /// Which of them lie in `buffer`. The others were put where they belong.
+    /// Those of them that lie in `buffer`. The others were put into the caller's memory.
     pub(crate) delivered: Ranges,
     pub(crate) buffer: Vec<u8>,
     pub(crate) extents: Option<Vec<(u32, u32)>>,
@@ -58,12 +58,12 @@ pub(crate) struct Slot {
     pub(crate) sleeps: bool,
 }
 
-/// All of them. `R` is who reads replies: one caller at a time has it.
+/// All slots. `R` is the reader of replies: one caller at a time has it.
 pub(crate) struct Slots<R> {
     all: Vec<Slot>,
     free: Vec<usize>,
     pub(crate) reader: Option<R>,
-    /// Who reads next, because a long payload is its own.
+    /// The caller that reads next, because a long payload is its own.
     pub(crate) reserved: Option<usize>,
     /// Whether nothing more is to be sent.
     pub(crate) stopping: bool,
@@ -112,7 +112,7 @@ impl<R> Shared<R> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reply is complete. Returns the change that nobody waits for.
+    /// Marks a reply as complete. Returns the change if no caller waits for it.
     pub(crate) fn complete(&self, slots: &mut Slots<R>, index: usize) -> Option<(u64, Option<u32>)> {
         let slot = &mut slots.all[index];
         match slot.used {
@@ -143,7 +143,7 @@ impl<R> Shared<R> {
         }
     }
 
-    /// Wakes somebody who is to read, if nobody does.
+    /// Wakes a caller to read, if none does.
     pub(crate) fn pass_on(&self, slots: &Slots<R>) {
         if slots.reader.is_none() {
             return;
@@ -182,7 +182,7 @@ impl<R> Slots<R> {
         Some(index)
     }
 
-    /// Whose reply it is.
+    /// Finds the slot of a reply.
     pub(crate) fn find(&self, cookie: u64) -> Option<usize> {
         let index = (cookie & 0xffff) as usize;
         let slot = self.all.get(index)?;

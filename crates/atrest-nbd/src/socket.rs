@@ -1,4 +1,4 @@
-//! A connected socket, whose calls return after a short while even if nothing happens.
+//! A connected socket, whose calls return within a tick even if nothing happens.
 
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -39,7 +39,7 @@ impl Socket {
         Ok(self)
     }
 
-    /// Reads what there is, and waits a tick for it.
+    /// Reads the available bytes, and waits a tick for them.
     pub(crate) fn recv(&self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = match self {
@@ -54,7 +54,7 @@ impl Socket {
         }
     }
 
-    /// Writes what fits within a tick. A server that is gone is an error, and no signal.
+    /// Writes as much as fits within a tick. A server that is gone gives an error, and no signal.
     pub(crate) fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
             match net::sendmsg(self.as_fd(), parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
@@ -65,7 +65,7 @@ impl Socket {
         }
     }
 
-    /// Ends both directions. Whoever reads or writes is woken.
+    /// Ends both directions, and wakes pending reads and writes.
     pub(crate) fn shutdown(&self) {
         // It fails where the server is gone already.
         let _ = match self {
@@ -88,7 +88,7 @@ impl AsFd for Socket {
 #[derive(Clone, Copy)]
 pub(crate) struct Patience<'a> {
     pub(crate) until: Instant,
-    /// Whether nobody waits for it any more.
+    /// Whether the operation has no waiting caller any more.
     pub(crate) is_over: &'a dyn Fn() -> bool,
 }
 

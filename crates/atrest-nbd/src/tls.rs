@@ -1,7 +1,7 @@
 //! NBD by TLS (the option `STARTTLS` of the specification), with certificates on both sides.
 //!
-//! Requests are sent and replies received by different threads at once. The state of the connection is behind a lock, which
-//! nobody holds while they wait for the socket.
+//! Requests are sent and replies received by different threads at once. The state of the connection is behind a lock, which no
+//! thread holds while it waits for the socket.
 
 use core::ops::Range;
 use std::fmt;
@@ -22,10 +22,10 @@ const RECORD: usize = 17 << 10;
 /// As much is encrypted at once.
 const PART: usize = 256 << 10;
 
-/// Whom a client trusts, and the certificate that it shows.
+/// The CAs that a client trusts, and the certificate that it presents.
 ///
-/// What passes through a connection is for a while in buffers of the crate `rustls` that nobody wipes; with a volume on the
-/// device it is ciphertext.
+/// Data that passes through a connection stays for a while in buffers of the crate `rustls` that aren't wiped; with a volume on
+/// the device it is ciphertext.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
@@ -38,10 +38,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// The certificates of those who sign servers' certificates, a file in PEM. The client shows no certificate of its own.
+    /// Trusts the CAs of a PEM file. The client presents no certificate of its own.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a file that isn't what it should be.
+    /// [`Error::InvalidOption`] for a file that isn't valid.
     pub fn trusting(roots: impl AsRef<Path>) -> Result<Self> {
         Self::new(roots.as_ref(), None)
     }
@@ -58,8 +58,7 @@ impl Tls {
         Self::new(roots.as_ref(), Some((certificates.as_ref(), key.as_ref())))
     }
 
-    /// What a folder has that other tools of NBD use as well: `ca-cert.pem`, and `client-cert.pem` with `client-key.pem` if it
-    /// has one.
+    /// Reads a folder as other NBD tools do: `ca-cert.pem`, and `client-cert.pem` with `client-key.pem` if they are there.
     ///
     /// # Errors
     /// As [`trusting`](Self::trusting).
@@ -127,7 +126,7 @@ fn unfit(path: &Path, error: impl fmt::Display) -> Error {
     Error::InvalidOption(format!("the file {} can't be used for TLS: {error}", path.display()))
 }
 
-/// What was read from the socket, and which part of it the connection has not taken yet.
+/// Bytes read from the socket, and the part of them that the connection has not taken yet.
 #[derive(Default)]
 pub(crate) struct Received {
     buffer: Vec<u8>,
@@ -153,7 +152,7 @@ impl Session {
     }
 
     pub(crate) fn send(&self, socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        // What was made before goes first, so that it doesn't pile up.
+        // Earlier records go first, so that they don't pile up.
         self.flush(socket)?;
         let mut taken = 0;
         let mut inner = self.inner();
@@ -235,7 +234,7 @@ impl Session {
 }
 
 impl Inner {
-    /// Makes records of what there is to send.
+    /// Makes TLS records of the pending output.
     fn make(&mut self) -> io::Result<()> {
         while self.connection.wants_write() {
             self.connection.write_tls(&mut self.unsent)?;

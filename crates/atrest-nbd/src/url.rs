@@ -1,4 +1,4 @@
-//! Where a server and its export are, from a URL of the NBD project (`doc/uri.md` of the protocol's repository).
+//! The address of a server and its export, from a URL of the NBD project (`doc/uri.md` of the protocol's repository).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use atrest::{Error, Result};
 
 use crate::wire::{MAX_STRING, PORT};
 
-/// What an export is found by.
+/// The address of an export.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
     pub(crate) address: Address,
@@ -21,7 +21,7 @@ pub(crate) enum Address {
     Tcp { host: String, port: u16 },
 }
 
-/// What a URL says of TLS.
+/// The TLS settings of a URL.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TlsTarget {
     /// The folder of the files `ca-cert.pem`, `client-cert.pem` and `client-key.pem`.
@@ -61,7 +61,7 @@ impl Target {
                 "socket" => socket = Some(value),
                 "tls-certificates" if tls => of_tls.certificates = Some(value.into()),
                 "tls-hostname" if tls => of_tls.hostname = Some(value),
-                // What isn't understood may be what keeps it safe.
+                // An unknown parameter may be one that security depends on.
                 _ => return Err(unfit(url, &format!("it has a parameter {key:?}, which isn't known here"))),
             }
         }
@@ -85,7 +85,7 @@ impl Target {
     }
 }
 
-/// For people: what is written in a log or an error.
+/// The readable form, for logs and errors.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.tls.is_some() { "s" } else { "" };

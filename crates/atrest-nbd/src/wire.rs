@@ -4,7 +4,8 @@
 /// `NBDMAGIC` and `IHAVEOPT`: the server's greeting; the second begins each option, too.
 pub const GREETING: u64 = 0x4e42_444d_4147_4943;
 pub const OPTION: u64 = 0x4948_4156_454f_5054;
-/// Where the older handshake has the magic number of the options ("Oldstyle negotiation"). Only the newer one is spoken here.
+/// The number that the older handshake has in place of the magic number of options ("Oldstyle negotiation"). Only the newer one
+/// is supported.
 pub const OLD_STYLE: u64 = 0x0000_4202_8186_1253;
 pub const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 pub const REQUEST: u32 = 0x2560_9513;
@@ -130,7 +131,7 @@ impl Request {
         bytes
     }
 
-    /// `None` if it isn't one: nothing that follows can be understood then.
+    /// `None` if the bytes aren't one: nothing that follows can be understood then.
     pub fn parse(bytes: &[u8; Self::LEN]) -> Option<Self> {
         let mut fields = Fields(bytes);
         (fields.u32()? == REQUEST).then_some(())?;
@@ -159,7 +160,7 @@ pub fn chunk(cookie: u64, flags: u16, kind: u16, len: u32) -> [u8; 20] {
     bytes
 }
 
-/// Reads numbers and texts one after the other. `None`: there is no such one any more.
+/// Reads numbers and texts one after the other. `None`: there are no more.
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {

@@ -13,7 +13,7 @@ use crate::options::RbdOptions;
 use crate::sys::{NewImage, Pool, errno, feature};
 use crate::trouble::error;
 
-/// What the names of images begin with that are disks.
+/// The prefix of the names of images that are disks.
 const PREFIX: &str = "atrest-";
 
 /// Features of new images: a lock, and a map of the objects that are there, by which holes are read, and images copied and
@@ -62,7 +62,7 @@ impl RbdBackend {
                 Some(("user", id)) if !id.is_empty() => options.user(id),
                 Some(("mon", addresses)) if !addresses.is_empty() => options.monitors(addresses),
                 Some(("keyring", path)) if !path.is_empty() => options.keyring(path),
-                // What it holds may be a secret, so the URL isn't shown.
+                // The option may hold a secret, so the URL isn't shown.
                 _ => {
                     let known =
                         "the options of an RBD pool are conf, user, mon and keyring; a key belongs into the keyring";
@@ -138,7 +138,7 @@ impl DiskBackend for RbdBackend {
     fn adopt_image(&self, region: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
         let (from, to) = (self.place.image(image)?, self.name(id)?);
         if !self.exists(&to)? {
-            // Whoever has it open has the lock; and nobody gets it before it has its new name.
+            // A client that has it open holds the lock, and none gets the lock before the new name is set.
             let held = RbdDevice::open_name(from.clone(), &self.options, Access::Write)?;
             let (old, new) = (from.image.clone(), to.image.clone());
             self.with_pool("renaming", &from, move |pool| pool.rename(&old, &new))?;

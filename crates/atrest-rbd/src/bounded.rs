@@ -10,8 +10,8 @@ enum Place<T> {
     Ended(Option<T>),
 }
 
-/// Makes a call on a thread of its own, and waits for it until a time. A call that takes longer goes on; its result is dropped on
-/// that thread when it is there, which closes what it opened.
+/// Makes a call on a thread of its own, and waits for it until a given time. A call that takes longer goes on; that thread
+/// drops its late result, which closes any handle in it.
 pub(crate) fn call<T: Send + 'static>(until: Instant, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let shared = Arc::new((Mutex::new(Place::Waiting), Condvar::new()));
     let result = shared.clone();
@@ -19,7 +19,7 @@ pub(crate) fn call<T: Send + 'static>(until: Instant, call: impl FnOnce() -> T +
         let value = Some(call());
         let (place, ended) = &*result;
         let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        // What nobody waits for is dropped when this thread ends, after the lock.
+        // A result without a waiting caller is dropped when this thread ends, after the lock.
         let _late = if matches!(*place, Place::GivenUp) {
             value
         } else {
@@ -29,7 +29,7 @@ pub(crate) fn call<T: Send + 'static>(until: Instant, call: impl FnOnce() -> T +
         };
         drop(place);
     });
-    // Without a thread nothing was done. It is told as a call that has not ended.
+    // Without a thread nothing was done. It is reported as a call that has not ended.
     made.ok()?;
     let (place, ended) = &*shared;
     let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);

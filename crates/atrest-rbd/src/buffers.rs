@@ -18,7 +18,7 @@ impl Buffers {
         Buffers { piece, free: Mutex::default() }
     }
 
-    /// A buffer of at least `len` bytes, which is no longer than a piece. Its content is anything.
+    /// A buffer of at least `len` bytes, and at most a piece. Its content is undefined.
     pub(crate) fn take(&self, len: usize) -> Vec<u8> {
         if len < LEAST {
             return vec![0; len];
@@ -27,7 +27,7 @@ impl Buffers {
         kept.unwrap_or_else(|| vec![0; self.piece.max(len)])
     }
 
-    /// Gives a buffer back that nobody uses any more.
+    /// Returns an unused buffer to the pool.
     pub(crate) fn give(&self, buffer: Vec<u8>) {
         if buffer.len() >= LEAST && buffer.len() >= self.piece {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

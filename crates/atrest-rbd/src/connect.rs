@@ -25,7 +25,7 @@ pub(crate) struct Opened {
 pub(crate) enum Access {
     /// For writing, with the lock.
     Write,
-    /// For reading only, where nobody has the lock.
+    /// For reading only, while no client has the lock.
     Read,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn image(options: &RbdOptions, name: &Name, access: Access) -> Result
     });
     opened.unwrap_or_else(|| {
         if locking.load(std::sync::atomic::Ordering::Relaxed) {
-            // Whoever has it doesn't answer: a dead client, whose hold ends when its watch does.
+            // The lock's owner doesn't answer: a dead client, whose lock ends when its watch does.
             return Err(busy(name, "a client that doesn't answer, or has died less than a minute ago"));
         }
         Err(Error::Io { what: format!("opening the RBD image {name}"), source: timed_out("opening", name) })
@@ -140,7 +140,7 @@ fn configure(cluster: &Cluster, options: &RbdOptions) -> Result<()> {
     // A write is acknowledged when the OSDs have it, so that its error is its own and a fenced writer is told so at once.
     set(c"rbd_cache", c"false", true)?;
     set(c"rbd_persistent_cache_mode", c"disabled", false)?;
-    // librbd copies what it writes, for callers that change it meanwhile. Here it belongs to the operation.
+    // By default librbd copies the data of a write, for callers that change it meanwhile. Here the buffer belongs to the operation.
     set(c"rbd_disable_zero_copy_writes", if cluster.keeps_buffers() { c"false" } else { c"true" }, false)?;
     // A lock is never taken from a client that could still write. The names are those since Ceph 16, and before.
     set(c"rbd_blocklist_on_break_lock", c"true", false)?;
@@ -161,7 +161,7 @@ fn open(pool: Arc<Pool>, name: &Name, access: Access) -> Result<Image> {
     let read_only = access == Access::Read;
     let image = Image::open(pool, &name.image, name.snapshot.as_deref(), read_only).map_err(failed)?;
     if read_only {
-        // What a snapshot holds doesn't change, whoever writes to the image.
+        // A snapshot doesn't change, even if a client writes to the image.
         let writer = if name.snapshot.is_none() { image.writer().map_err(failed)? } else { None };
         return writer.map_or(Ok(image), |writer| Err(busy(name, &writer)));
     }

@@ -25,20 +25,20 @@ const OBJECTS_OF_ZEROS: u64 = 64;
 /// How long a change may wait before it is asked whether this client is shut out.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
-/// What an operation returned, and its buffer.
+/// The return value of an operation, and its buffer.
 type Ended = std::result::Result<(i64, Vec<u8>), Errno>;
 
 /// An RBD image, open for writing by this device alone, or for reading.
 ///
-/// [The crate](crate) says what is durable when, what a time-out means and how a second writer is kept out. To drop it waits, up
-/// to its deadline, for what is in flight, and gives the lock back.
+/// [The crate](crate) says when data is durable, what a time-out means and how a second writer is kept out. Dropping the device
+/// waits for operations in flight, up to its deadline, and gives the lock back.
 pub struct RbdDevice {
     /// It is there until the device is dropped.
     image: Option<Arc<Image>>,
     pub(crate) name: Name,
     pub(crate) options: RbdOptions,
     access: Access,
-    /// What an operation of zeros or of a discard covers at most, in bytes.
+    /// The most bytes that one operation of zeros or of a discard covers.
     zeros: u64,
     address: CString,
     buffers: Buffers,
@@ -77,8 +77,8 @@ impl RbdDevice {
         Self::open_name(Name::parse(image)?, options, Access::Write)
     }
 
-    /// Opens an image or a snapshot of one (`pool/image@snapshot`) for reading. Many may do so at once, while nobody has the
-    /// image open for writing; a snapshot at any time.
+    /// Opens an image or a snapshot of one (`pool/image@snapshot`) for reading. Many clients may read an image at once while
+    /// none has it open for writing; a snapshot can be read at any time.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -216,7 +216,7 @@ impl RbdDevice {
                 begun += now;
             }
             let Some((mut operation, wanted)) = under_way.pop_front() else { return Ok(()) };
-            // What is given up keeps its buffer until librbd is done with it.
+            // An operation that is given up keeps its buffer until librbd is done with it.
             let (got, bytes) = match operation.wait(until) {
                 None => return Err(timed_out(WHAT, &self.name)),
                 Some(ended) => ended.map_err(|code| self.failed(WHAT, code))?,
@@ -229,8 +229,8 @@ impl RbdDevice {
         }
     }
 
-    /// Makes changes with operations that `start` gives one by one, until it has no more. When one fails, those under way are
-    /// waited for: none may come after the call.
+    /// Makes changes with the operations that `start` returns, until it returns no more. When one fails, those under way are
+    /// awaited: none may take effect after the call.
     fn change(
         &self,
         what: &str,
@@ -388,7 +388,7 @@ impl BlockDevice for RbdDevice {
         let image = self.writable(until)?;
         let resized = image.clone();
         match bounded::call(until, move || resized.resize(size)) {
-            // It may still happen, and would then cut off what was written later.
+            // The resize may still happen, and would then cut off later writes.
             None | Some(Err(errno::ETIMEDOUT)) => Err(self.unknown(image)),
             Some(Err(code)) => Err(self.failed("resizing", code)),
             Some(Ok(())) => Ok(()),
@@ -408,7 +408,7 @@ impl BlockDevice for RbdDevice {
         }
         let mut operation = Operation::flush(image).map_err(|code| self.failed(WHAT, code))?;
         match self.wait(&mut operation, image, until)? {
-            // What was acknowledged is durable anyway; nothing comes late of a flush.
+            // Acknowledged writes are durable anyway; a late flush changes nothing.
             None => Err(timed_out(WHAT, &self.name)),
             Some(ended) => ended.map(drop).map_err(|code| self.failed(WHAT, code)),
         }
@@ -419,7 +419,7 @@ impl Drop for RbdDevice {
     fn drop(&mut self) {
         let until = deadline(self.options.deadline);
         if let Some(shut_out) = self.shut_out.get() {
-            // Whoever opens the image next shouldn't find it busy.
+            // The next client to open the image shouldn't find it busy.
             shut_out.wait(until);
         }
         let (image, life) = (self.image.take(), self.life.clone());

@@ -1,4 +1,4 @@
-//! Where operations of a queue say that they have ended.
+//! Collects the ends of a queue's operations.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,19 +8,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[cfg(target_os = "linux")]
 use std::sync::OnceLock;
 
-/// The numbers of operations that have ended, until somebody takes them.
+/// The numbers of operations that have ended, until they are taken.
 pub(crate) struct Ends {
     told: Mutex<Told>,
     /// As many have ended as are wanted.
     came: Condvar,
-    /// Readable while there are any; made when somebody first asks for it.
+    /// Readable while there are any; made at first use.
     #[cfg(target_os = "linux")]
     file: OnceLock<Option<OwnedFd>>,
 }
 
 struct Told {
     numbers: Vec<u64>,
-    /// How many the thread that sleeps wants; 0 if none does. It isn't woken for fewer, since that takes as long as a good part of an
+    /// The number that the sleeping thread waits for; 0 if no thread sleeps. It isn't woken for fewer, since a wake takes as
+    /// long as a good part of an operation.
     /// operation.
     wanted: usize,
 }

@@ -10,7 +10,7 @@
 //! - librbd's caches are off. A write is acknowledged when all OSDs of its placement groups have it on stable storage.
 //!   [`sync`](atrest::BlockDevice::sync) waits for the writes that are in flight when it begins, and no acknowledged write needs
 //!   it. An image or pool whose own settings turn a cache on isn't opened for writing.
-//! - What was acknowledged is read back, by this device and by whoever opens the image next.
+//! - Acknowledged writes are read back, by this device and by the next client that opens the image.
 //! - Two writes to one place that are in flight at once take effect in any order. A write that begins after another has returned
 //!   comes after it.
 //! - A write is there whole or not at all as far as it lies in one object (4 MiB by default) and in one piece
@@ -24,17 +24,17 @@
 //! `client_mount_timeout`). librados itself tries again as long as that, whatever happens to connections and OSDs; this crate adds no
 //! tries of its own.
 //!
-//! A time-out means that nobody knows. The request may lie in the queue of an OSD that sleeps, and be carried out when it wakes,
-//! long after the caller was told. librbd can't take it back. So:
+//! After a time-out the outcome is unknown. The request may lie in the queue of an OSD that sleeps, and be carried out when it
+//! wakes, long after the caller got the error. librbd can't take it back. So:
 //!
 //! - **A write, discard or resize that times out ends the device.** From then on each call fails at once, with
 //!   [`TimedOut`](std::io::ErrorKind::TimedOut). No later write of the device can be overtaken, because there is none.
-//! - The client of that device is put on the cluster's blocklist, by another client that is made for this. The lock stays with the
-//!   dead client until then, so that nobody else gets it first. If no monitor answers, a thread tries until one does.
-//! - Whoever opens the image next finds a lock whose owner is gone, and librbd breaks it. It shuts out the owner once more, and
-//!   waits for the map that says so. Each of its requests carries the number of that map, and an OSD gets the map before it does
-//!   the request. So from the first read or write of an object on, the late write is refused there.
-//! - Open the image again to go on. It holds what was acknowledged, and of what timed out any part.
+//! - The client of that device is put on the cluster's blocklist, by another client made for this. The lock stays with the dead
+//!   client until then, so that no other client gets it first. If no monitor answers, a thread retries until one does.
+//! - The next client that opens the image finds a lock whose owner is gone, and librbd breaks it. It shuts out the owner once
+//!   more, and waits for the map that says so. Each of its requests carries the number of that map, and an OSD gets the map
+//!   before it does the request. So from the first read or write of an object on, the late write is refused there.
+//! - Open the image again to continue. It holds all acknowledged writes, and any part of those that timed out.
 //! - A read or a sync that times out changes nothing, and the device goes on.
 //!
 //! Buffers that librbd reads into or writes from belong to the operation. One that is given up keeps its buffer until librbd is
@@ -44,13 +44,13 @@
 //!
 //! - A device takes the exclusive lock of the image when it is opened, and doesn't hand it over when another client asks. That
 //!   client gets [`Busy`](atrest::Error::Busy). An image without the feature `exclusive-lock` isn't opened for writing.
-//! - When the lock is broken (by [`RbdOptions::take_over`], by `rbd_lock_break`, by librbd when the owner's watch has ended), the
-//!   owner is put on the blocklist first. OSDs refuse all that it sends, also what was sent before. Its next call fails with
-//!   [`StaleNetworkFileHandle`](std::io::ErrorKind::StaleNetworkFileHandle), as do all after that.
+//! - When the lock is broken (by [`RbdOptions::take_over`], by `rbd_lock_break`, by librbd when the owner's watch has ended),
+//!   the owner is put on the blocklist first. OSDs refuse all its requests, including those sent before. Its next call fails
+//!   with [`StaleNetworkFileHandle`](std::io::ErrorKind::StaleNetworkFileHandle), as do all after that.
 //! - An entry of the blocklist lasts one hour by default. A machine that was paused for so long could write again, so a device
 //!   asks the cluster for its lock when nothing has shown it for [five minutes](RbdOptions::trust_lock), sleep included.
-//! - This relies on the blocklist. Who removes a lock with `rbd_blocklist_on_break_lock` turned off, or takes a live client off the
-//!   list, lets two write at once.
+//! - This relies on the blocklist. Removing a lock with `rbd_blocklist_on_break_lock` turned off, or taking a live client off
+//!   the list, lets two clients write at once.
 //!
 //! # What it costs
 //!

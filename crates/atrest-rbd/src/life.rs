@@ -1,4 +1,4 @@
-//! Whether a device may still write, and the thread that shuts out what it left behind.
+//! The state of a device's right to write, and the thread that shuts out its late writes.
 
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -49,7 +49,7 @@ impl Life {
     }
 
     /// Asks an OSD, on a thread of its own, whether this client is shut out, which ends the device. librbd of Ceph 16 lets some
-    /// writes of such a client wait for a lock that it never gets again, and tells nobody.
+    /// writes of such a client wait for a lock that it never gets again, and reports no error.
     pub(crate) fn ask_whether_shut_out(self: &Arc<Self>, image: &Arc<Image>) {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if asking.as_ref().is_some_and(|thread| !thread.is_finished()) {
@@ -76,7 +76,7 @@ impl Life {
     }
 }
 
-/// Milliseconds since some moment, those in which the machine slept among them where the system counts them.
+/// Milliseconds since an arbitrary moment, including time in which the machine slept if the system counts it.
 #[cfg(unix)]
 pub(crate) fn now() -> u64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -100,8 +100,8 @@ pub(crate) struct ShutOut {
 }
 
 impl ShutOut {
-    /// Starts a thread that does it, however long the cluster doesn't answer. Until then the image stays open and its lock held,
-    /// so that nobody gets the lock while the write may still happen.
+    /// Starts a thread that does it, however long the cluster doesn't answer. Until then the image stays open and its lock
+    /// held, so that no other client gets the lock while the write may still happen.
     pub(crate) fn start(image: Arc<Image>, address: CString, options: RbdOptions) -> Arc<Self> {
         let shut_out = Arc::new(ShutOut { done: Mutex::new(false), ended: Condvar::new() });
         let (told, kept) = (shut_out.clone(), image.clone());

@@ -68,8 +68,8 @@ impl RbdOptions {
         self
     }
 
-    /// How long a call may take: 100 milliseconds to one hour, 30 seconds by itself. Opening counts as one call.
-    /// [`write_zeroes`](atrest::BlockDevice::write_zeroes) and [`discard`](atrest::BlockDevice::discard) may take so long for
+    /// How long a call may take: 100 milliseconds to one hour; the default is 30 seconds. Opening counts as one call.
+    /// [`write_zeroes`](atrest::BlockDevice::write_zeroes) and [`discard`](atrest::BlockDevice::discard) may take this long for
     /// each 256 MiB.
     ///
     /// A write that takes longer ends the use of the device: see [the crate](crate#time-outs). Ceph takes about 30 seconds to
@@ -79,25 +79,25 @@ impl RbdOptions {
         self
     }
 
-    /// Says that whoever has the image open may lose it: their lock is broken, and their client is put on the blocklist. This is
-    /// for a scheduler that knows that the other host is lost, and doesn't want to wait for Ceph to notice.
+    /// Takes the image from a client that has it open: its lock is broken, and it is put on the blocklist. This is for a
+    /// scheduler that knows that the other host is lost, and doesn't want to wait for Ceph to notice.
     pub fn take_over(mut self, take_over: bool) -> Self {
         self.take_over = take_over;
         self
     }
 
-    /// For how long a device trusts that the lock is its own, after an answer of the cluster that shows it: up to 30 minutes, 5 by
-    /// itself. After that it asks before its next write. The time in which the machine slept counts.
+    /// How long a device trusts that it holds the lock, after an answer of the cluster that proves it: up to 30 minutes; the
+    /// default is 5. After that it asks before its next write. Time in which the machine slept counts.
     ///
-    /// Ceph shuts out whoever lost a lock for one hour (`mon_osd_blocklist_default_expire`), and this must be less. So a machine
-    /// that was paused through that hour doesn't write to what is somebody else's by now.
+    /// Ceph shuts out a client that lost a lock for one hour (`mon_osd_blocklist_default_expire`), and this must be less. So a
+    /// machine that was paused through that hour doesn't write to an image that another client owns by now.
     pub fn trust_lock(mut self, time: Duration) -> Self {
         self.trust_lock = time;
         self
     }
 
-    /// How many bytes one operation of librbd has at most: 4096 bytes to 32 MiB, a multiple of 4096, 1 MiB by itself. A longer
-    /// read or write is split into such pieces, of which up to [`depth`](Self::depth) are under way.
+    /// The most bytes of one operation of librbd: 4096 bytes to 32 MiB, a multiple of 4096; the default is 1 MiB. A longer read
+    /// or write is split into such pieces, of which up to [`depth`](Self::depth) are under way.
     pub fn piece(mut self, bytes: usize) -> Self {
         self.piece = bytes;
         self

@@ -21,8 +21,8 @@ use crate::trouble::{End, timed_out};
 const READING: &str = "reading";
 const WRITING: &str = "writing";
 
-/// Reads and writes of a volume or disk on an image that are under way at once, by one thread. Nothing is copied: a read is
-/// decrypted where librbd has put it.
+/// Many reads and writes of a volume or disk on an image under way at once, by one thread. Nothing is copied: a read is
+/// decrypted in librbd's buffer.
 ///
 /// They reach the cluster in any order. Two that touch the same sectors must not be under way together, if one of them writes.
 /// Each has the [deadline](crate::RbdOptions::deadline) of a call of the device, and ends as one: see the [crate](crate). During a
@@ -81,15 +81,15 @@ struct Request<W> {
 /// A request that is done.
 #[derive(Debug)]
 pub struct Done<'b> {
-    /// The number that was given with it.
+    /// The caller's number of the request.
     pub tag: u64,
-    /// The sectors of a read; nothing of a write. After [`Error::Io`] of a write, a part of it may be there, or still come.
+    /// The sectors of a read; empty for a write. After [`Error::Io`] of a write, a part of it may be there, or still come.
     pub result: Result<&'b [u8]>,
 }
 
 impl<'q, S: Sectors> Queue<'q, S> {
-    /// A queue for up to `depth` requests of up to `most` bytes each, which takes as much memory. `device` is what `sectors` lie
-    /// on: [`Volume::device`](atrest::Volume::device).
+    /// A queue for up to `depth` requests of up to `most` bytes each, which takes as much memory. `device` is the device that
+    /// `sectors` lie on: [`Volume::device`](atrest::Volume::device).
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a depth of 0 or over 4096, or requests of 0 bytes or over 16 MiB.
@@ -160,16 +160,16 @@ impl<'q, S: Sectors> Queue<'q, S> {
         fill(sectors);
         let (at, write) = self.sectors.begin_write(offset, sectors)?;
         let (buffer, told) = self.take(n);
-        // What librbd didn't take, it may have nevertheless.
+        // librbd may do an operation even if it returned an error.
         let operation = Operation::write(image, at, buffer, len, Some(told));
         let operation = operation.map_err(|_| failed(self.device.unknown(image)))?;
         self.begin(n, Request { operation, tag, offset, len, began: now(), until, write: Some(write) });
         Ok(())
     }
 
-    /// Waits until `least` are done, or as many as there are, and calls `each` with all that are done. Returns how many. With 0 it
-    /// doesn't wait. The thread is woken once for all that it waits for, so that some of small requests cost less than one at a time.
-    /// A request whose deadline has passed is done within a second.
+    /// Waits until `least` requests are done, or all if fewer are under way, and calls `each` with all finished ones. Returns
+    /// their number. With 0 it doesn't wait. The thread is woken once for all that it waits for, so that several small requests
+    /// cost less than one at a time. A request whose deadline has passed is done within a second.
     pub fn wait(&mut self, least: usize, mut each: impl FnMut(Done<'_>)) -> usize {
         let wanted = least.min(self.in_flight());
         let mut count = 0;
@@ -206,7 +206,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
         Ok(n)
     }
 
-    /// The buffer of a slot, and who is told of the end of the operation that gets it.
+    /// The buffer of a slot, and the receiver of its operation's end.
     fn take(&mut self, n: usize) -> (Vec<u8>, (Arc<Ends>, u64)) {
         let depth = self.slots.len() as u64;
         let slot = &mut self.slots[n];
@@ -265,7 +265,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
         count
     }
 
-    /// The error of a request that nobody waits for any more. After a write the device is at its end.
+    /// The error of a request whose deadline has passed. After a write the device is at its end.
     fn timed_out(&self, request: &Request<S::Write>) -> io::Error {
         match self.device.usable() {
             Err(error) => error,
@@ -274,13 +274,13 @@ impl<'q, S: Sectors> Queue<'q, S> {
         }
     }
 
-    /// Tells of a request, whose slot is free then.
+    /// Reports a finished request, whose slot is then free.
     fn tell(&mut self, n: usize, request: Request<S::Write>, ended: io::Result<()>, each: &mut impl FnMut(Done<'_>)) {
         self.free.push(n);
         let what = request.what();
         let Request { tag, offset, len, write, .. } = request;
         let is_read = write.is_none();
-        // The cluster has answered, or nobody waits for that.
+        // The cluster has answered, or the request was given up.
         drop(write);
         let result = match ended {
             Ok(()) if is_read => {
@@ -305,7 +305,7 @@ fn failed(what: &str, offset: u64, len: usize, source: io::Error) -> Error {
 }
 
 impl<S: Sectors> Drop for Queue<'_, S> {
-    /// Waits for what is under way, up to its deadlines. Nobody is told of it.
+    /// Waits for the requests under way, up to their deadlines. Their results are dropped.
     fn drop(&mut self) {
         // A child that was forked has no threads of librbd.
         if std::process::id() == self.process {

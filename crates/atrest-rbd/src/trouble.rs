@@ -7,7 +7,7 @@ use atrest::Error;
 use crate::name::Name;
 use crate::sys::{Errno, errno};
 
-/// What ended the use of a device.
+/// The reason why a device ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// It isn't known whether a write has happened, or will.
@@ -36,7 +36,7 @@ impl End {
         }
     }
 
-    /// What an error number of an operation says about the device.
+    /// The end of the device that an operation's error number means, if any.
     pub(crate) fn of(code: Errno) -> Option<Self> {
         match code {
             errno::ESHUTDOWN | errno::EROFS => Some(End::Fenced),

@@ -28,7 +28,7 @@ pub(super) struct ImageInfo {
     order: c_int,
     prefix: [u8; 24],
     parent_pool: i64,
-    // Of 96 bytes; `Default` is there for arrays of up to 32.
+    // 96 bytes; `Default` exists for arrays of up to 32.
     parent_name: [[u8; 32]; 3],
 }
 
@@ -151,7 +151,7 @@ functions! {
     }
 }
 
-/// The functions, or the reason why there are none.
+/// The functions, or the reason why they are missing.
 pub(super) fn api() -> Result<&'static Api, &'static str> {
     static API: OnceLock<Result<Api, String>> = OnceLock::new();
     API.get_or_init(load).as_ref().map_err(String::as_str)

@@ -44,8 +44,8 @@ impl Cluster {
         checked(unsafe { (self.api.rados_conf_set)(self.handle, option.as_ptr(), value.as_ptr()) }).map(drop)
     }
 
-    /// Whether librbd may write from a buffer without a copy of its own: since Ceph 16 an operation ends only when nothing refers
-    /// to its buffer, also where it was given up while a message of it waits to be sent.
+    /// Whether librbd may write from a buffer without a copy of its own: since Ceph 16 an operation ends only when nothing
+    /// refers to its buffer, even if it was given up while a message of it waits to be sent.
     pub(crate) fn keeps_buffers(&self) -> bool {
         self.api.rbd_aio_write_zeroes.is_some()
     }

@@ -16,7 +16,7 @@ const EXCLUSIVE: c_int = 0;
 const FORMAT: c_int = 0;
 const FEATURES: c_int = 1;
 
-/// Who holds an image's lock, as librbd names it.
+/// The owner of an image's lock, as librbd names it.
 pub(crate) type Owner = String;
 
 /// The properties of a new image.
@@ -44,12 +44,12 @@ impl NewImage {
     }
 }
 
-/// A callback for progress that nobody looks at.
+/// A progress callback that does nothing.
 unsafe extern "C" fn go_on(_: u64, _: u64, _: *mut c_void) -> c_int {
     0
 }
 
-/// An open image: `rbd_image_t`. To drop it closes it, which waits for what is in flight and gives the lock back.
+/// An open image: `rbd_image_t`. Dropping it closes it, which waits for operations in flight and gives the lock back.
 pub(crate) struct Image {
     pool: Arc<Pool>,
     pub(super) handle: *mut c_void,
@@ -83,7 +83,7 @@ impl Image {
         self.api().rbd_aio_write_zeroes.is_some()
     }
 
-    /// The size now, in bytes. Nobody is asked: librbd knows it.
+    /// The current size in bytes, from librbd's memory: no request is sent.
     pub(crate) fn size(&self) -> Result<u64, Errno> {
         let mut size = 0;
         // SAFETY: the handle is live as long as `self`; `size` is a place for a number.
@@ -111,7 +111,7 @@ impl Image {
         checked(unsafe { (self.api().rbd_resize2)(self.handle, size, true, go_on, null_mut()) }).map(drop)
     }
 
-    /// Takes the lock, and doesn't give it to others who ask for it, as librbd does by itself.
+    /// Takes the lock, and doesn't hand it over on request, as librbd does by default.
     pub(crate) fn lock(&self) -> Result<(), Errno> {
         // SAFETY: the handle is live as long as `self`.
         checked(unsafe { (self.api().rbd_lock_acquire)(self.handle, EXCLUSIVE) }).map(drop)
@@ -125,7 +125,7 @@ impl Image {
         Ok(holds != 0)
     }
 
-    /// Who holds the lock. Exclusive locks have one owner.
+    /// The owner of the lock. Exclusive locks have one owner.
     pub(crate) fn lock_owner(&self) -> Result<Option<Owner>, Errno> {
         const ROOM: usize = 8;
         let (mut mode, mut owners, mut count) = (0, [null_mut::<c_char>(); ROOM], ROOM);
@@ -180,7 +180,7 @@ impl Image {
         Ok(writer)
     }
 
-    /// Takes the lock away from its owner, who is put on the blocklist first.
+    /// Takes the lock away from its owner, which is put on the blocklist first.
     pub(crate) fn break_lock(&self, owner: &CStr) -> Result<(), Errno> {
         // SAFETY: the handle is live as long as `self`; the text ends with a zero byte.
         checked(unsafe { (self.api().rbd_lock_break)(self.handle, EXCLUSIVE, owner.as_ptr()) }).map(drop)

@@ -12,18 +12,18 @@ use super::errno::{self, Errno, checked};
 use super::image::Image;
 use crate::ends::Ends;
 
-/// Who is told that an operation has ended, and by which number.
+/// The receiver of an operation's end, and the number that identifies it.
 pub(crate) type Told = (Arc<Ends>, u64);
 
-/// An operation that librbd has. What it reads into or writes from belongs to the operation, and lives until librbd is done
-/// with it, also where nobody waits any more.
+/// An operation that was given to librbd. Its buffer belongs to it, and lives until librbd is done with it, even if the caller
+/// waits no more.
 pub(crate) struct Operation(Arc<Shared>);
 
 struct Shared {
-    /// What it returned, once it has ended.
+    /// Its return value, once it has ended.
     returned: Mutex<Option<i64>>,
     ended: Condvar,
-    /// C has this until the operation has ended, and nobody else; then the waiting thread has it.
+    /// Only C uses it until the operation has ended; then only the waiting thread.
     buffer: UnsafeCell<Vec<u8>>,
     told: Option<Told>,
 }
@@ -115,16 +115,16 @@ impl Operation {
         let shared = Arc::new(Shared { returned: Mutex::new(None), ended: Condvar::new(), buffer, told });
         let mut completion = null_mut();
         let argument = Arc::into_raw(shared.clone());
-        // SAFETY: `completion` is a place for a handle; the argument is what the callback takes.
+        // SAFETY: `completion` is a place for a handle; the argument is of the type that the callback takes.
         let made = checked(unsafe {
             (image.api().rbd_aio_create_completion)(argument.cast_mut().cast(), Some(ended), &mut completion)
         });
         if let Err(code) = made {
-            // SAFETY: `argument` is from `into_raw` above; without a completion nobody else will take it.
+            // SAFETY: `argument` is from `into_raw` above; without a completion nothing else will take it.
             drop(unsafe { Arc::from_raw(argument) });
             return Err(code);
         }
-        // SAFETY: nobody else has the buffer yet: C gets it here.
+        // SAFETY: nothing else uses the buffer yet: C gets it here.
         let buffer = unsafe { &mut *shared.buffer.get() };
         // A start that fails doesn't tell whether the callback will be called. The argument then leaks, rather than being freed
         // under a callback.
@@ -132,7 +132,7 @@ impl Operation {
         Ok(Operation(shared))
     }
 
-    /// Waits until it has ended, and gives what it returned, with the buffer, once; or until a time, and gives nothing.
+    /// Waits until it has ended, and returns its return value with the buffer, once; `None` if the time comes first.
     pub(crate) fn wait(&mut self, until: Instant) -> Option<Result<(i64, Vec<u8>), Errno>> {
         let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
         while returned.is_none() {
