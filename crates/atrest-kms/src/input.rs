@@ -1,4 +1,4 @@
-//! What is read of answers, and what is sent.
+//! Bodies of requests and of answers.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Trouble
     Ok(body)
 }
 
-/// Reads an answer. What it holds instead isn't repeated: it may be a secret.
+/// Parses an answer. An error doesn't repeat the body: it may hold a secret.
 pub(crate) fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &str) -> Result<T, Trouble> {
     serde_json::from_slice(body).map_err(|e| {
         let (line, column) = (e.line(), e.column());

@@ -26,13 +26,13 @@
 //!
 //! | | |
 //! |---|---|
-//! | refusals | a key that is missing, disabled or deleted, and a caller who may not use it, are [`Error::KeyRefused`](atrest::Error): only the service's own words count, in its own form |
-//! | outages | all else is [`Error::Vault`](atrest::Error): no answer, TLS, 429, 5xx, a sealed server, redirects, answers that make no sense |
-//! | retries | of what passes, until the deadline, within a budget; a `Retry-After` beyond the deadline ends the call at once |
+//! | refusals | a key that is missing, disabled or deleted, and a caller that may not use it, are [`Error::KeyRefused`](atrest::Error): only the service's own words count, in its own form |
+//! | outages | all other failures are [`Error::Vault`](atrest::Error): no answer, TLS, 429, 5xx, a sealed server, redirects, malformed answers |
+//! | retries | for transient failures, until the deadline, within a budget; a `Retry-After` beyond the deadline ends the call at once |
 //! | a time-out | unknown, and harmless: wrapping and unwrapping change nothing |
 //! | altered bytes | [`Error::UnwrapFailed`](atrest::Error), and not an outage |
-//! | answers | at most 1 MiB, and no DEK is taken from one that names another key |
-//! | secrets | tokens, keys and DEKs are wiped after use where this crate holds them, and stand in no `Debug` and no error. Buffers of TLS and HTTP below it aren't wiped |
+//! | answers | at most 1 MiB; an answer that names another key yields no DEK |
+//! | secrets | tokens, keys and DEKs are wiped after use where this crate holds them, and appear in no `Debug` and no error. Buffers of TLS and HTTP below it aren't wiped |
 #![deny(unsafe_code)]
 #[cfg(feature = "aws")]
 mod aws;

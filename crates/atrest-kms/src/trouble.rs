@@ -9,7 +9,7 @@ pub(crate) enum Operation {
     Get,
     Wrap,
     Unwrap,
-    /// Of a secret.
+    /// Setting a secret.
     #[cfg(feature = "azure")]
     Set,
 }
@@ -26,16 +26,16 @@ impl Operation {
     }
 }
 
-/// Why there is no result.
+/// The reason for a missing result.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The service says that this caller may not do it: who it is.
+    /// The service says that this caller may not do it. The string is the caller's identity.
     Denied(String),
     /// The service says that the key may not be used.
     Refused(KeyRefusal),
     /// The service says that the wrapped bytes are wrong.
     Altered,
-    /// No answer, or one that says nothing of the key.
+    /// No answer, or one that says nothing about the key.
     Failed(VaultFailure),
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn strings(body: &[u8]) -> Vec<&str> {
     text.split('"').filter(|part| part.len() >= 20).collect()
 }
 
-/// What was wrapped, if it is under the version that was asked for.
+/// The wrapped DEK, if it is under the version that was asked for.
 pub(crate) fn only_under(kek: &KeyId, wrapped: WrappedDek) -> Result<WrappedDek> {
     if wrapped.kek != *kek {
         return Err(Error::Vault(format!("asked to wrap under {kek}, it wrapped under {}", wrapped.kek).into()));

@@ -6,7 +6,7 @@ use atrest::{Error, KeyVault, Result};
 
 use crate::url_options::UrlOptions;
 
-/// Opens a vault that a URL names, for programs whose configuration does. Nothing is asked yet.
+/// Opens the vault that a URL names, for programs that take it from their configuration. No request is sent yet.
 ///
 /// | URL | feature | vault |
 /// |---|---|---|
@@ -23,12 +23,12 @@ use crate::url_options::UrlOptions;
 /// Google is `environment` (the default: [`GoogleIdentity::from_environment`](crate::GoogleIdentity::from_environment)), or `machine`.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] for a URL that isn't one of these, or not in this build, and for a token or credential that is missing.
+/// [`Error::InvalidOption`] for a URL that isn't one of these, or whose feature isn't in this build, and for a missing token or credential.
 pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
     open_with(url, &UrlOptions::new())
 }
 
-/// As [`open`], with what a URL doesn't hold.
+/// As [`open`], with options that a URL doesn't hold.
 ///
 /// # Errors
 /// As [`open`].
@@ -48,7 +48,7 @@ pub fn open_with(url: &str, options: &UrlOptions) -> Result<Arc<dyn KeyVault>> {
     }
 }
 
-/// The schemes of this build, and of what it has not.
+/// The schemes of this build, and those that it lacks.
 fn schemes() -> String {
     let all = [
         ("vault+https://", "transit", cfg!(feature = "transit")),

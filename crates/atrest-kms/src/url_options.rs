@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atrest_http::Environment;
 
-/// What a vault's URL doesn't hold.
+/// Options that a vault's URL doesn't hold.
 #[derive(Debug, Clone, Default)]
 pub struct UrlOptions {
     pub(crate) environment: Environment,
@@ -17,7 +17,7 @@ impl UrlOptions {
         Self::default()
     }
 
-    /// Where secrets and settings come from.
+    /// The source of secrets and settings.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self

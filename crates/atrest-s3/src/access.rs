@@ -12,7 +12,7 @@ use crate::failure::invalid;
 /// A part of one chunk: its number, the range in it, and the range of the caller's buffer.
 type Part = (u64, Range<usize>, Range<u64>);
 
-/// What is written to a range.
+/// The data for a range.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'b> {
     Bytes(&'b [u8]),
@@ -59,7 +59,7 @@ impl Disk {
         fan_out(parts, self.parallel, |(chunk, start, part)| self.read_part(deadline, chunk, start, part))
     }
 
-    /// Reads a part of a chunk: what was written last lies over what is being committed, and that over the manifest.
+    /// Reads a part of a chunk: the newest writes lie over those being committed, and these over the manifest.
     fn read_part(&self, deadline: Deadline, chunk: u64, start: usize, out: &mut [u8]) -> io::Result<()> {
         let mut loaded = None;
         loop {

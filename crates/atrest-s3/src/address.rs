@@ -1,4 +1,4 @@
-//! Where objects are: the URL of a bucket and a prefix in it.
+//! The address of objects: the URL of a bucket and a prefix in it.
 
 use std::io;
 

@@ -22,7 +22,7 @@ use crate::options::S3Options;
 pub struct S3Backend {
     bucket: Arc<Bucket>,
     options: S3Options,
-    /// What is open in this process, so that it can be removed.
+    /// The disks that are open in this process, so that they can be removed.
     open: Mutex<HashMap<String, Weak<Disk>>>,
 }
 
@@ -73,7 +73,7 @@ impl S3Backend {
     }
 
     fn folder(&self, id: &str) -> Result<String> {
-        // An id is a UUID: nothing in it changes the path.
+        // An id is a UUID: it can't change the path.
         uuid::Uuid::try_parse(id).map_err(|_| Error::InvalidOption(format!("{id:?} isn't the id of a disk")))?;
         Ok(format!("{}{id}/", self.bucket.address.prefix))
     }
@@ -82,7 +82,7 @@ impl S3Backend {
         let own = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(folder).and_then(Weak::upgrade);
         match own.filter(|own| own.check().is_ok()) {
             Some(own) => drop(own.lose("it was removed")),
-            // Whoever has it open keeps it.
+            // A host that has it open keeps it.
             None => {
                 let (deadline, key) = (self.bucket.deadline(), format!("{folder}{LOCK}"));
                 if !self.options.take_over && Lock::is_held(&self.bucket, deadline, &key)? {
@@ -90,7 +90,7 @@ impl S3Backend {
                 }
             }
         }
-        // First the root: nobody opens what is half removed. Last what a list finds it by.
+        // The root goes first, so that a half-removed disk can't be opened. The object by which a list finds the disk goes last.
         self.bucket.delete(self.bucket.deadline(), &format!("{folder}{ROOT}"))?;
         self.bucket.list(folder, false, |keys| {
             fan_out(keys, self.options.parallel, |key| self.bucket.delete(self.bucket.deadline(), &key))

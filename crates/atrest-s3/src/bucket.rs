@@ -15,7 +15,7 @@ use crate::options::{Credential, S3Options};
 
 /// The most that an answer without data may hold: an error.
 const SMALL: usize = 64 << 10;
-/// The most that a page of a list may hold: 1000 keys of 1024 bytes, each of which may be escaped, and what goes with them.
+/// The largest page of a list, in bytes: 1000 keys of 1024 bytes, each of which may be escaped, and their attributes.
 const LIST: usize = 16 << 20;
 
 /// A bucket with a credential and connections.
@@ -40,13 +40,13 @@ pub(crate) struct Ask<'r> {
 /// When a write is to be done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Only<'c> {
-    /// While there is no such object.
+    /// If there is no such object.
     New,
     /// While the object has this ETag.
     Match(&'c str),
 }
 
-/// What came of a conditional write.
+/// The outcome of a conditional write.
 pub(crate) enum Swapped {
     /// It was done; the object has this ETag.
     Done(String),
@@ -95,7 +95,7 @@ impl Bucket {
         self.client.retries(deadline)
     }
 
-    /// Reads a whole object of at most `most` bytes; `None` if there is none.
+    /// Reads a whole object of at most `most` bytes; `None` if it doesn't exist.
     pub fn get(&self, deadline: Deadline, key: &str, most: usize) -> io::Result<Option<Object>> {
         let mut ask = Ask::new(Method::Get, Some(key));
         ask.most = most.max(SMALL);
@@ -116,7 +116,7 @@ impl Bucket {
         }
     }
 
-    /// Reads a part of an object. False if there is no such object.
+    /// Reads a part of an object. False if it doesn't exist.
     pub fn get_part(&self, deadline: Deadline, key: &str, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
         let (end, mut ask) = (offset + bytes.len() as u64 - 1, Ask::new(Method::Get, Some(key)));
         ask.headers.push(("range", format!("bytes={offset}-{end}")));
@@ -137,7 +137,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object whose name nobody else has, and which has the same content each time.
+    /// Writes an object whose name no other writer uses, and which has the same content each time.
     pub fn put(&self, deadline: Deadline, key: &str, body: &[u8]) -> io::Result<()> {
         let mut ask = Ask::new(Method::Put, Some(key));
         ask.body = body;
@@ -157,8 +157,8 @@ impl Bucket {
         self.client.send(deadline, &request)
     }
 
-    /// Writes an object if the condition holds, and finds out whether it did where an answer is lost. Nobody else may ever write
-    /// the same bytes.
+    /// Writes an object if the condition holds, and finds out whether it did if an answer is lost. No other writer may ever
+    /// write the same bytes.
     pub fn swap(&self, deadline: Deadline, key: &str, body: &[u8], only: Only<'_>) -> io::Result<Swapped> {
         let mut retries = self.retries(deadline);
         loop {
@@ -172,7 +172,7 @@ impl Bucket {
                         found => Swapped::Other(found),
                     });
                 }
-                // 409: somebody else writes it right now ("Conditional writes" in the user guide).
+                // 409: another writer is writing it right now ("Conditional writes" in the user guide).
                 Ok(answer) if answer.is_transient() || answer.status == 409 => {
                     asked = answer.retry_after();
                     refused(&answer)
@@ -192,7 +192,7 @@ impl Bucket {
         if answer.is_success() || answer.status == 404 { Ok(()) } else { Err(refused(&answer)) }
     }
 
-    /// Calls `each` with the keys below a prefix, a page at a time; with `folders`, with what follows up to the next slash.
+    /// Calls `each` with the keys below a prefix, a page at a time; with `folders`, with the part of each up to the next slash.
     /// Each page has the deadline of a call.
     pub fn list(
         &self,

@@ -1,4 +1,4 @@
-//! Syncs: new objects for what was written, and a manifest that names them, at once.
+//! Syncs: new objects for the changes, and a manifest that names all of them at once.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::manifest::{Entry, Named, PER_PAGE, Page, Root};
 /// How many pages are read at once, of 64 KiB each.
 const AT_ONCE: usize = 256;
 
-/// What a commit begins with.
+/// The state at the begin of a commit.
 struct Plan {
     old: Root,
     etag: String,
@@ -26,10 +26,10 @@ struct Plan {
     entry: Entry,
 }
 
-/// What a commit has done.
+/// The results of a commit.
 #[derive(Default)]
 struct Done {
-    /// Where each changed chunk is; nowhere if it is zeros.
+    /// The place of each changed chunk; none if it is zeros.
     chunks: BTreeMap<u64, Entry>,
     pages: BTreeMap<u64, Arc<Page>>,
     /// Objects of the old manifest that the new one doesn't name.
@@ -55,7 +55,7 @@ impl Disk {
                 state.cut = state.cut.min(chunks);
                 let within = (size % self.chunk_size as u64) as usize;
                 if within > 0 {
-                    // What lies beyond the end must be zeros if the disk grows again.
+                    // Data beyond the end must read as zeros if the disk grows again.
                     let buffer = match state.dirty.remove(&(chunks - 1)) {
                         Some(Change::Hole) => None,
                         Some(Change::Data(buffer)) => Some(buffer),
@@ -96,7 +96,7 @@ impl Disk {
         let written = self.write_out(deadline, &plan, &flushing, &mut done);
         drop(flushing);
         let mut state = self.state();
-        // Readers look at it under the lock only, so that nobody else holds it.
+        // Readers use it only under the lock, so there is no other reference.
         let flushed = state.flushing.take().and_then(Arc::into_inner).expect("it is held by the state alone");
         state.flushing_cost = 0;
         let pages = done.pages.keys().map(|number| Named::Page(*number, plan.entry));
@@ -104,7 +104,7 @@ impl Disk {
         let mut objects: BTreeSet<_> = pages.chain(chunks.map(|(chunk, entry)| Named::Chunk(*chunk, *entry))).collect();
         match written {
             Ok((root, etag)) => {
-                // What commits that failed have written can't be named by anybody any more, unless it is here.
+                // Objects written by failed commits can't be named by a manifest any more, except those in this one.
                 let strays =
                     std::mem::take(&mut state.attempted).into_iter().filter(|object| !objects.contains(object));
                 let garbage: BTreeSet<_> = strays.chain(done.replaced).map(|object| self.key(&name(&object))).collect();
@@ -122,8 +122,8 @@ impl Disk {
                 Ok(())
             }
             Err(e) => {
-                // The new manifest may be there, or get there: until another is, its objects stay.
-                // So do those whose upload failed: they may be there all the same.
+                // The new manifest may be there, or arrive late: until another one is, its objects stay. So do those whose
+                // upload failed: they may be there all the same.
                 let begun = flushed.iter().filter(|(_, change)| matches!(change, Change::Data(_)));
                 objects.extend(begun.map(|(chunk, _)| Named::Chunk(*chunk, plan.entry)));
                 state.attempted.extend(objects);
@@ -205,7 +205,7 @@ impl Disk {
     fn pages(&self, deadline: Deadline, plan: &Plan, done: &mut Done) -> io::Result<Vec<Entry>> {
         let count = Root::chunks(plan.size, self.chunk_size as u32).div_ceil(PER_PAGE) as usize;
         let mut entries = plan.old.pages.clone();
-        // Those with changes, and those of which something was cut off.
+        // The pages with changed chunks, and those from which chunks were cut off.
         let mut changed: BTreeSet<u64> = done.chunks.keys().map(|chunk| chunk / PER_PAGE).collect();
         changed.extend((plan.cut / PER_PAGE..entries.len() as u64).filter(|_| plan.cut != u64::MAX));
         entries.resize(count.max(entries.len()), Entry::NONE);
@@ -249,7 +249,7 @@ impl Disk {
         }
     }
 
-    /// Puts the new root in the old one's place. If another root is there, the disk is lost, unless it is one of this session
+    /// Replaces the old root with the new one. If another root is there, the disk is lost, unless it is one of this session
     /// whose answer was lost.
     fn swap(&self, deadline: Deadline, root: &Root, mut etag: String) -> io::Result<String> {
         let (key, bytes) = (self.key(ROOT), root.encode());

@@ -21,8 +21,8 @@ const SIGN: Duration = Duration::from_secs(5);
 
 /// A disk that is open for reading and writing.
 ///
-/// A write is acknowledged when it is in memory. It is durable after [`sync`](BlockDevice::sync), which makes all that was
-/// written before durable at once, or nothing. Dropping a device drops what wasn't synced.
+/// A write is acknowledged when it is in memory. [`sync`](BlockDevice::sync) makes all earlier writes durable at once, or none.
+/// Dropping a device drops writes that weren't synced.
 pub struct S3Device {
     pub(crate) disk: Arc<Disk>,
 }
@@ -46,17 +46,17 @@ impl S3Device {
         if disk.is_untidy() {
             let disk = Arc::downgrade(&disk);
             std::thread::Builder::new().name("atrest-orphans".into()).spawn(move || {
-                // What can't be found or deleted now costs room and nothing else; the next collection finds it.
+                // Objects that can't be found or deleted now only take up space; the next collection finds them.
                 disk.upgrade().map(|disk| disk.collect())
             })?;
         }
         Ok(device)
     }
 
-    /// Syncs, deletes what isn't needed any more, and gives the lock back. A drop does only the last.
+    /// Syncs, deletes objects that aren't needed any more, and gives the lock back. A drop does only the last.
     ///
     /// # Errors
-    /// The service's, of the sync or of what follows it.
+    /// Errors of the service, from the sync or from the steps after it.
     pub fn close(self) -> io::Result<()> {
         self.sync()?;
         self.disk.tidy(self.disk.bucket.deadline())
@@ -95,7 +95,7 @@ impl BlockDevice for S3Device {
         self.disk.write(self.disk.bucket.deadline(), offset, len, Source::Zeros)
     }
 
-    /// Whole chunks become zeros, and cost nothing after the next sync. What lies in parts of chunks stays.
+    /// Whole chunks become zeros, and take no space after the next sync. Data in parts of chunks stays.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let block = SECTOR as u64;
         let end = offset.saturating_add(len) / block * block;
@@ -148,10 +148,10 @@ fn check_size(size: u64, chunk_size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives signs of life, and deletes what isn't needed any more, until the device is dropped or lost.
+/// Gives signs of life, and deletes objects that aren't needed any more, until the device is dropped or lost.
 fn keep(disk: &Arc<Disk>, lasts: Duration) -> io::Result<()> {
     let (wake, woken) = sync_channel(1);
-    // The sender is the disk's: with it, it ends.
+    // The disk owns the sender: the thread ends with the disk.
     let _ = disk.wake.set(wake);
     let disk = Arc::downgrade(disk);
     std::thread::Builder::new().name("atrest-s3".into()).spawn(move || {

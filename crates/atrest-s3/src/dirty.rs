@@ -1,4 +1,4 @@
-//! What was written and isn't in the store yet.
+//! Changes that aren't in the store yet.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use crate::manifest::Entry;
 
 /// The unit of writes.
 pub(crate) const SECTOR: usize = 512;
-/// What a chunk of zeros costs of the memory that may be used.
+/// The bytes that a chunk of zeros counts towards the memory limit.
 const HOLE: usize = 256;
 
 /// Chunks that were written to, by their numbers.
@@ -19,9 +19,9 @@ pub(crate) enum Change {
     Data(Buffer),
 }
 
-/// A chunk of which some sectors were written.
+/// A chunk with some written sectors.
 pub(crate) struct Buffer {
-    /// Zeros where nothing was written.
+    /// Zeros in sectors that weren't written.
     pub bytes: Vec<u8>,
     /// A bit for each sector.
     written: Vec<u64>,
@@ -82,7 +82,7 @@ impl Buffer {
         runs
     }
 
-    /// The chunk, where `base` holds what wasn't written.
+    /// The chunk, with `base` in the sectors that weren't written.
     pub fn over(&self, mut base: Vec<u8>) -> Vec<u8> {
         for (written, run) in self.runs(0..self.bytes.len()) {
             if written {
@@ -94,7 +94,7 @@ impl Buffer {
 }
 
 impl Change {
-    /// What it costs of the memory that may be used.
+    /// The bytes that it counts towards the memory limit.
     pub fn cost(&self) -> usize {
         match self {
             Change::Hole => HOLE,
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(looks(&newer[&2], &[0, 1, 2]), [Some(0), Some(0), Some(9)]);
         assert_eq!(looks(&newer[&3], &[0, 1]), [Some(0), Some(0)]);
         assert_eq!(looks(&newer[&4], &[126, 127]), [None, Some(5)]);
-        // What was written to since has to be uploaded again, what wasn't has not.
+        // Chunks that were changed since have to be uploaded again; the others don't.
         let uploaded = |change: &Change| matches!(change, Change::Data(buffer) if buffer.uploaded == Some(entry));
         assert!(!uploaded(&newer[&1]) && uploaded(&newer[&4]));
     }

@@ -1,4 +1,4 @@
-//! A disk that is open: its state, and who may write it.
+//! An open disk: its state, and the right to write it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,8 +19,8 @@ use crate::options::S3Options;
 pub(crate) const ROOT: &str = "root";
 /// The object of a disk's lock, below its folder.
 pub(crate) const LOCK: &str = "lock";
-/// By how much an opening raises the generation: beyond those of all commits that whoever had the disk before may have begun. What
-/// those have left is of older generations then.
+/// The step by which an opening raises the generation: beyond all commits that the previous holder may have begun. Objects that
+/// these left behind are then of older generations.
 const JUMP: u64 = 1 << 16;
 /// How many pages of the manifest are kept in memory, of 64 KiB each.
 const CACHED: usize = 256;
@@ -32,7 +32,7 @@ pub(crate) struct Disk {
     /// The prefix of all its keys, with a slash.
     pub folder: String,
     pub session: u64,
-    /// The generation of the root with which it was opened.
+    /// The generation of the root that this opening wrote.
     pub claimed: u64,
     pub chunk_size: usize,
     pub parallel: usize,
@@ -40,11 +40,11 @@ pub(crate) struct Disk {
     lost: OnceLock<String>,
     lock: Lock,
     state: Mutex<State>,
-    /// Whoever makes a new manifest has it alone.
+    /// Held while a new manifest is made.
     pub committing: Gate,
-    /// Whoever deletes objects that were replaced has it alone.
+    /// Held while replaced objects are deleted.
     tidying: Gate,
-    /// Wakes the thread that deletes what isn't named any more.
+    /// Wakes the thread that deletes unnamed objects.
     pub wake: OnceLock<SyncSender<()>>,
 }
 
@@ -52,11 +52,11 @@ pub(crate) struct State {
     pub size: u64,
     /// Whether the size is another than the manifest's.
     pub resized: bool,
-    /// From this chunk on, what the manifest names was cut off.
+    /// Chunks from this one on were cut off, although the manifest names them.
     pub cut: u64,
     pub dirty: Changes,
     pub dirty_cost: usize,
-    /// What a commit under way writes.
+    /// The changes that a commit under way writes.
     pub flushing: Option<Arc<Changes>>,
     pub flushing_cost: usize,
     /// The manifest, as it was written last.
@@ -70,7 +70,7 @@ pub(crate) struct State {
     pub garbage: Vec<String>,
 }
 
-/// Where a chunk is, as far as the manifest says.
+/// The place of a chunk, as far as the manifest is known.
 pub(crate) enum Base {
     Zeros,
     Object(Entry),
@@ -93,14 +93,14 @@ impl Disk {
         Ok(Self::new(bucket, folder, root, etag, lock, options))
     }
 
-    /// Takes a disk, by a root of its own: whoever had it before can't write another.
+    /// Takes a disk by writing a root of its own: the previous holder can't write another.
     pub fn open(bucket: Arc<Bucket>, folder: String, options: &S3Options) -> io::Result<Self> {
         let (deadline, session, key) = (bucket.deadline(), session()?, format!("{folder}{ROOT}"));
         let read = || {
             let found = bucket.get(deadline, &key, LONGEST)?.ok_or(io::ErrorKind::NotFound)?;
             Ok::<_, io::Error>((Root::decode(&found.body)?, found.etag))
         };
-        // What isn't there gets no lock.
+        // A disk that doesn't exist gets no lock.
         let _: (Root, String) = read()?;
         let lock = lock(&bucket, deadline, &folder, session, options)?;
         let claim = || loop {
@@ -167,7 +167,7 @@ impl Disk {
         self.lost.get().map_or(Ok(()), |text| Err(stale(text)))
     }
 
-    /// From here on nothing is read or written.
+    /// Ends all reads and writes from here on.
     pub fn lose(&self, reason: &str) -> io::Error {
         let text = || {
             let folder = self.folder.trim_end_matches('/');
@@ -231,7 +231,7 @@ impl Disk {
         }
     }
 
-    /// Deletes what no manifest names any more, and keeps what can't be deleted now for later.
+    /// Deletes objects that no manifest names any more, and keeps those that can't be deleted now for later.
     pub fn tidy(&self, deadline: Deadline) -> io::Result<()> {
         let _alone = self.tidying.alone(deadline).ok_or_else(|| late("deleting replaced objects"))?;
         let garbage = self.state().garbage.clone();
@@ -240,7 +240,7 @@ impl Disk {
             if deadline.left().is_none() || self.bucket.delete(deadline, &key).is_err() {
                 left.lock().unwrap_or_else(PoisonError::into_inner).push(key);
             }
-            // Each is tried: one that fails says nothing of the others.
+            // Each is tried: a failure of one says nothing about the others.
             Ok::<(), io::Error>(())
         });
         let left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +253,7 @@ impl Disk {
 }
 
 impl State {
-    /// Where a chunk is. `loaded` is a page that was read for it.
+    /// The place of a chunk. `loaded` is a page that was read for it.
     pub fn base(&self, chunk: u64, loaded: Option<&(Entry, Arc<Page>)>) -> Base {
         let number = chunk / PER_PAGE;
         let entry = self.root.pages.get(number as usize).copied().unwrap_or(Entry::NONE);

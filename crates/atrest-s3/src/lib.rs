@@ -21,28 +21,28 @@
 //!
 //! | | |
 //! |---|---|
-//! | durable | when a sync returns. A write is acknowledged when it is in memory; a crash of the host loses what wasn't synced. |
+//! | durable | when a sync returns. A write is acknowledged when it is in memory; a crash of the host loses writes that weren't synced. |
 //! | torn | never: a sync happens as a whole, whenever the host dies. After a crash the disk is as one sync left it. |
 //! | order | as of the last sync that was done: no later write is there without all earlier ones. |
-//! | own reads | see what was written, also before a sync. |
+//! | own reads | see all writes, also before a sync. |
 //! | two header copies | right: each sync swaps the manifest at once, so that one copy is durable before the other. |
 //! | second writers | a lock object keeps out honest ones: [`Error::Busy`](atrest::Error::Busy). The manifest's conditional write fences all others. |
 //! | a disk taken over | every call fails once that is known, with [`StaleNetworkFileHandle`](std::io::ErrorKind::StaleNetworkFileHandle), for ever. Until then reads may show the old state. |
-//! | a time-out | the sync is unknown. What was written stays in memory, and the next sync tries again. |
+//! | a time-out | the outcome of the sync is unknown. The writes stay in memory, and the next sync tries again. |
 //! | retries | until the call's deadline, 30 s by default; at most 100 at once and 10 a second for a backend. |
 //!
 //! # How a sync works
 //!
-//! 1. Each chunk that was written to is uploaded as a new object. Its name holds a generation that is never used again, and the
-//!    session, a random number. A chunk of which only a part was written is read first. A chunk of zeros is no object.
+//! 1. Each changed chunk is uploaded as a new object. Its name holds a generation that is never used again, and the session, a
+//!    random number. A partly written chunk is read first. A chunk of zeros has no object.
 //! 2. Each page of the manifest that names such a chunk is uploaded as a new object: 4096 chunks, 64 KiB.
 //! 3. The root, which names the pages, is written on condition that it is still the one that was written last (`If-Match`).
 //!    If the answer is lost, the root is read: it is either ours or not.
 //! 4. Objects that are named no more are deleted, by a thread.
 //!
-//! Opening a disk writes a root too. Whoever had the disk before can't write another: the condition fails, and its disk is lost
-//! from then on. What it uploaded in vain is deleted when a disk is opened that wasn't closed: objects of older generations that
-//! the manifest doesn't name.
+//! Opening a disk writes a root too. The previous holder can't write another: the condition fails, and its disk is lost from
+//! then on. The objects that it uploaded in vain are deleted when a disk is opened that wasn't closed: they are of older
+//! generations, and the manifest doesn't name them.
 #![deny(unsafe_code)]
 mod access;
 mod address;

@@ -1,6 +1,6 @@
-//! The object that says who has a disk open.
+//! The object that names the holder of a disk.
 //!
-//! It keeps honest hosts from opening a disk twice. It isn't what keeps a disk whole: that is the manifest's conditional write.
+//! It keeps honest hosts from opening a disk twice. It doesn't protect the disk's integrity: the manifest's conditional write does.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -27,11 +27,11 @@ struct Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holding {
     Open,
-    /// Nobody has it open.
+    /// The disk isn't open.
     Closed,
-    /// Nobody has it open, and objects may be left that no manifest names.
+    /// The disk isn't open, and objects may be left that no manifest names.
     Untidy,
-    /// It was open, and whoever had it gave no sign of life for too long. It isn't written like that.
+    /// It was open, and its holder gave no sign of life for too long. This state is never written.
     Dead,
 }
 
@@ -62,7 +62,7 @@ impl Content {
     }
 }
 
-/// What is known of the lock.
+/// The known state of the lock.
 struct Held {
     content: Content,
     etag: String,
@@ -81,7 +81,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock. The kind of the error is `ResourceBusy` where somebody has it who was alive lately.
+    /// Takes the lock. The kind of the error is `ResourceBusy` if a holder was alive lately.
     pub fn acquire(
         bucket: &Bucket,
         deadline: Deadline,
@@ -108,7 +108,7 @@ impl Lock {
         }
     }
 
-    /// Whether somebody has it who was alive lately.
+    /// Whether a holder was alive lately.
     pub fn is_held(bucket: &Bucket, deadline: Deadline, key: &str) -> io::Result<bool> {
         let found = bucket.get(deadline, key, LONGEST)?;
         Ok(found.map_or(Ok(Holding::Closed), |found| state(key, &found))? == Holding::Open)
@@ -128,7 +128,7 @@ impl Lock {
                     (held.content, held.etag) = (next, etag);
                     return Ok(true);
                 }
-                // An earlier sign, whose answer was lost.
+                // An earlier sign of our own, whose answer was lost.
                 Swapped::Other(Some(found)) => match Content::decode(&found.body) {
                     Some(content) if content.session == held.content.session && content.count > held.content.count => {
                         (held.content, held.etag) = (content, found.etag);
@@ -137,12 +137,12 @@ impl Lock {
                 },
                 Swapped::Other(None) => return Ok(false),
             }
-            // One that was done unknown to us has a higher count than what is known: the next is higher still.
+            // A sign that was written without our knowledge has a higher count than the known one: the next is higher still.
         }
     }
 }
 
-/// What a lock says.
+/// The state that a lock object records.
 fn state(key: &str, found: &Object) -> io::Result<Holding> {
     let other = Content::decode(&found.body)
         .ok_or_else(|| unexpected(format!("{key} isn't a lock; remove it if nobody has the disk open")))?;

@@ -24,7 +24,7 @@ const PAGE: usize = 24;
 const ENTRY: usize = 16;
 const SUM: usize = 32;
 
-/// Which of the objects of a chunk or page holds it: the one of this generation, by whoever had the disk open in this session.
+/// Names one of a chunk's or page's objects: the one of this generation, written in this session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Entry {
     pub generation: u64,
@@ -58,7 +58,7 @@ pub(crate) enum Named {
     Page(u64, Entry),
 }
 
-/// Reads what [`Entry::chunk`] or [`Entry::page`] writes.
+/// Parses a name that [`Entry::chunk`] or [`Entry::page`] makes.
 pub(crate) fn named(object: &str) -> Option<Named> {
     let number = |range: std::ops::Range<usize>| {
         let digits = object.get(range)?;
@@ -108,7 +108,7 @@ impl Root {
     }
 
     /// # Errors
-    /// For anything but what [`encode`](Self::encode) writes.
+    /// For anything but the output of [`encode`](Self::encode).
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
         let mut fields = Fields::new(bytes, b"ATRESTS3", "the root of the disk's manifest")?;
         let chunk_size = fields.u32();
@@ -149,7 +149,7 @@ impl Page {
     }
 
     /// # Errors
-    /// For anything but what [`encode`](Self::encode) writes for this number.
+    /// For anything but the output of [`encode`](Self::encode) for this number.
     pub fn decode(number: u64, bytes: &[u8]) -> io::Result<Self> {
         let mut fields = Fields::new(bytes, b"ATRESTPG", "a page of the disk's manifest")?;
         if u64::from(fields.u32()) != PER_PAGE || fields.u64() != number {
@@ -165,7 +165,7 @@ struct Fields<'b> {
 }
 
 impl<'b> Fields<'b> {
-    /// Checks the sum, the magic number and the version. What follows is as long as a root's fields or more, or a page's.
+    /// Checks the sum, the magic number and the version. The rest is at least as long as a root's fields, or a page's.
     fn new(bytes: &'b [u8], magic: &[u8; 8], what: &'static str) -> io::Result<Self> {
         let head = if magic == b"ATRESTS3" { ROOT } else { PAGE };
         if bytes.len() < head + SUM || &bytes[..8] != magic {

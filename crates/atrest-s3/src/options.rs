@@ -12,7 +12,7 @@ use crate::failure::invalid;
 /// A function that returns an access key that is valid now.
 type Keys = dyn Fn() -> io::Result<AccessKey> + Send + Sync;
 
-/// What authorises requests: an access key, or a function that gives one.
+/// The credential for requests: an access key, or a function that returns one.
 #[derive(Clone)]
 pub struct Credential(Arc<Keys>);
 
@@ -96,15 +96,14 @@ impl S3Options {
         self
     }
 
-    /// Sets when a call ends, with all its retries. What it was to make durable is unknown then. A sync has to send all that is
-    /// held back within that time: see [`most_dirty`](Self::most_dirty).
+    /// Sets when a call ends, with all its retries. After a time-out the outcome of a sync is unknown. A sync has to send all
+    /// held-back writes within that time: see [`most_dirty`](Self::most_dirty).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Sets the region that signatures name, if the URL names none. Else it is that of `AWS_REGION` or `AWS_DEFAULT_REGION`, or
-    /// `us-east-1`.
+    /// Sets the region that signatures name, if the URL names none. The default is `AWS_REGION` or `AWS_DEFAULT_REGION`, or `us-east-1`.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
         self
@@ -136,8 +135,8 @@ impl S3Options {
         self
     }
 
-    /// Says whether [`open`](crate::S3Backend::open_disk) takes a disk from a host that seems to have it open. That host
-    /// loses what it hasn't synced, and can't write any more. For those who know that it is dead.
+    /// Sets whether [`open`](crate::S3Backend::open_disk) takes a disk from a host that seems to have it open. That host loses
+    /// its writes since the last sync, and can't write any more. Use it if you know that the host is dead.
     pub fn take_over(mut self, take_over: bool) -> Self {
         self.take_over = take_over;
         self

@@ -1,4 +1,4 @@
-//! Objects that no manifest names: what a crash left.
+//! Objects that no manifest names: leftovers of a crash.
 
 use std::io;
 
@@ -42,7 +42,7 @@ impl Disk {
                 loop {
                     let base = self.state().base(chunk, loaded.as_ref());
                     match base {
-                        // What was cut off is named until that is committed.
+                        // A chunk that was cut off is named until that is committed.
                         Base::Zeros => return Ok(self.state().cut != u64::MAX),
                         Base::Object(now) => return Ok(now == entry),
                         Base::Unknown(number, page) => loaded = Some((page, self.page(deadline, number, page)?)),

@@ -1,4 +1,4 @@
-//! Signed requests to KMS, and what its errors mean.
+//! Signed requests to KMS, and the meaning of its errors.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use crate::trouble::{Trouble, strings};
 
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// The service, and who asks it.
+/// The service, and the client and credentials for requests to it.
 pub(crate) struct Api {
     pub clients: Clients,
     /// `https://HOST`, and the host with its port.
@@ -31,12 +31,12 @@ pub(crate) struct Api {
 pub(crate) struct Refused {
     pub code: String,
     pub text: String,
-    /// What an error may repeat of the text.
+    /// The part of the text that an error may repeat.
     shown: String,
     status: u16,
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 pub(crate) enum Bad {
     Refused(Refused),
     Trouble(Trouble),
@@ -139,12 +139,12 @@ impl Api {
         request.header("authorization", authorization)
     }
 
-    /// Who asks, for errors: AWS's ids of access keys are no secrets.
+    /// The caller's identity, for errors: AWS's ids of access keys aren't secret.
     pub fn identity(&self) -> String {
         self.credentials.name()
     }
 
-    /// What an error about a key means, of which `state` tells more. `state` asks for the key's state.
+    /// The meaning of an error about a key. `state` asks for the key's state, which tells more.
     pub fn meaning(&self, bad: Bad, state: impl FnOnce() -> Result<(), Trouble>) -> Trouble {
         let refused = match bad {
             Bad::Refused(refused) => refused,
@@ -155,8 +155,8 @@ impl Api {
             "NotFoundException" => Trouble::Refused(KeyRefusal::Missing),
             "DisabledException" => Trouble::Refused(KeyRefusal::Disabled),
             "InvalidCiphertextException" | "IncorrectKeyException" => Trouble::Altered,
-            // So it answers where the bytes name another key, which whoever writes a header chooses. It also answers so where an
-            // account denies another the key; then the key's state is denied too.
+            // AWS answers this if the ciphertext names another key, and the writer of a header chooses the ciphertext. It also
+            // answers this if an account denies another the key; then the key's state is denied too.
             "AccessDeniedException" if refused.text.starts_with("The ciphertext refers to") => match state() {
                 Ok(()) => Trouble::Altered,
                 Err(trouble) => trouble,
@@ -167,7 +167,7 @@ impl Api {
             | "InvalidClientTokenId" => Trouble::Denied(self.identity()),
             "KMSInvalidStateException" => match state() {
                 Err(trouble @ Trouble::Refused(_)) => trouble,
-                // Who may not ask for the state has the text.
+                // A caller that may not ask for the state has the text.
                 _ if refused.text.contains("pending deletion") => Trouble::Refused(KeyRefusal::Deleted),
                 _ if refused.text.contains("pending import") => Trouble::Refused(KeyRefusal::Disabled),
                 _ => refused.trouble(),
@@ -215,7 +215,7 @@ fn sorted(
     if status == 200 {
         return Ok(Ok(body));
     }
-    // A redirect has no error; whatever stands between has none of this form.
+    // A redirect has no error; proxies between don't answer in this form.
     let found = serde_json::from_slice::<Error>(&body).ok().filter(|_| status >= 400);
     let code = found.as_ref().map(|error| error.code.rsplit('#').next().unwrap_or_default());
     let sound = |code: &&str| (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());

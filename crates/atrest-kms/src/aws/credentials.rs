@@ -1,4 +1,4 @@
-//! Where access keys come from.
+//! Sources of access keys.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::profiles::is_told_of;
 
 type Provider = dyn Fn() -> io::Result<AccessKey> + Send + Sync;
 
-/// Where an [`AwsKms`](crate::AwsKms) has its access keys from. Temporary ones are got again five minutes before they end, and when
-/// AWS refuses them.
+/// The source of an [`AwsKms`](crate::AwsKms)'s access keys. Temporary keys are fetched again five minutes before they end, and
+/// when AWS refuses them.
 #[derive(Clone)]
 pub struct AwsCredentials(pub(crate) Source);
 
@@ -26,7 +26,7 @@ pub(crate) enum Source {
     Instance { endpoint: String },
 }
 
-/// What a container shows to get its credentials.
+/// The authorisation token with which a container asks for its credentials.
 #[derive(Clone)]
 pub(crate) enum Token {
     Text(Hidden),
@@ -49,8 +49,8 @@ impl AwsCredentials {
         Self::profile_of([file.into()], name, None)
     }
 
-    /// A profile of files such as `~/.aws/credentials` and `~/.aws/config`, in this order: what an earlier one says goes before what a
-    /// later one says. They are read for each login, and again when AWS refuses the key.
+    /// A profile of files such as `~/.aws/credentials` and `~/.aws/config`, in this order: settings of an earlier file take
+    /// precedence. They are read for each login, and again when AWS refuses the key.
     ///
     /// It has `aws_access_key_id`, `aws_secret_access_key` and perhaps `aws_session_token`; or `role_arn` with `source_profile`, whose keys
     /// assume the role at `https://sts.REGION.amazonaws.com`, or at `endpoint`; or `role_arn` with `web_identity_token_file`. Profiles
@@ -84,10 +84,11 @@ impl AwsCredentials {
         AwsCredentials(Source::Instance { endpoint })
     }
 
-    /// The first of these that there is: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` with `AWS_SESSION_TOKEN`;
-    /// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`; the profile `AWS_PROFILE`, or `default` if it says where its keys come from, of
-    /// `AWS_SHARED_CREDENTIALS_FILE` or `~/.aws/credentials` and `AWS_CONFIG_FILE` or `~/.aws/config`; `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` or
-    /// `…_TOKEN`; the instance's metadata, unless `AWS_EC2_METADATA_DISABLED` is `true`.
+    /// The first available source of these: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` with `AWS_SESSION_TOKEN`;
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`; the profile `AWS_PROFILE`, or `default` if it has keys or a source of
+    /// them, of `AWS_SHARED_CREDENTIALS_FILE` or `~/.aws/credentials` and `AWS_CONFIG_FILE` or `~/.aws/config`;
+    /// `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI` with `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` or `…_TOKEN`; the
+    /// instance's metadata, unless `AWS_EC2_METADATA_DISABLED` is `true`.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if there is none.
@@ -139,7 +140,7 @@ impl AwsCredentials {
         Ok(Self::instance(of.get("AWS_EC2_METADATA_SERVICE_ENDPOINT")?.as_deref()))
     }
 
-    /// What it is, for errors.
+    /// A name for errors.
     pub(crate) fn name(&self) -> String {
         match &self.0 {
             Source::Fixed(_) => "an AWS access key".into(),

@@ -46,8 +46,8 @@ impl AwsOptions {
         self
     }
 
-    /// Adds a pair to the encryption context, which AWS's logs show and policies of keys can demand. What was wrapped with other
-    /// pairs doesn't unwrap.
+    /// Adds a pair to the encryption context, which AWS's logs show and policies of keys can demand. A DEK that was wrapped
+    /// with other pairs doesn't unwrap.
     pub fn context(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.context.insert(name.into(), value.into());
         self
@@ -59,7 +59,7 @@ impl AwsOptions {
         self
     }
 
-    /// Sets when a call ends, with all its retries. What it asked for may have happened then, which does no harm.
+    /// Sets when a call ends, with all its retries. The operation may have happened after a time-out, which does no harm.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

@@ -35,7 +35,7 @@ const KNOWN: [&str; 16] = [
     "web_identity_token_file",
 ];
 
-/// What a profile's keys are, or where they come from.
+/// A profile's keys, or their source.
 pub(crate) enum Origin {
     Keys(AccessKey),
     /// A role that the keys of another profile assume, or those of this one.
@@ -46,7 +46,7 @@ pub(crate) enum Origin {
     },
 }
 
-/// What `AssumeRole` is asked for.
+/// The parameters of `AssumeRole`.
 #[derive(Debug)]
 pub(crate) struct Role {
     pub arn: String,
@@ -78,7 +78,7 @@ impl Settings {
         })
     }
 
-    /// Takes what a file says of a profile and isn't known yet.
+    /// Reads a file's settings of a profile, except those that an earlier file has set.
     fn read(&mut self, text: &str, wanted: &str) {
         let (mut here, mut nested, mut found) = (false, false, BTreeMap::new());
         for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
@@ -89,7 +89,7 @@ impl Settings {
                 here = name.strip_prefix("profile ").map_or(name, str::trim) == wanted;
                 nested = false;
             } else if let Some((name, value)) = line.split_once('=').filter(|_| here && !(indented && nested)) {
-                // What is indented under a setting without a value belongs to that one.
+                // Lines indented under a setting without a value belong to that setting.
                 let value = value.trim();
                 nested = value.is_empty();
                 if let Some(known) = KNOWN.iter().find(|known| **known == name.trim()).filter(|_| !nested) {
@@ -108,7 +108,7 @@ impl Settings {
     }
 }
 
-/// What files say of a profile. One that isn't there says nothing.
+/// The settings of a profile in files. A missing file has none.
 fn settings(files: &[PathBuf], name: &str) -> io::Result<Settings> {
     let mut settings = Settings::default();
     for path in files {
@@ -138,7 +138,7 @@ pub(crate) fn is_told_of(files: &[PathBuf], name: &str) -> bool {
     settings(files, name).map_or(true, |settings| !settings.0.is_empty())
 }
 
-/// Where a profile's keys come from. With `only_keys` no role is assumed: it is the profile that a role names as its own source.
+/// The source of a profile's keys. With `only_keys` no role is assumed: it is the profile that a role names as its own source.
 pub(crate) fn read(files: &[PathBuf], name: &str, only_keys: bool) -> Result<Origin, Trouble> {
     let own = |e: io::Error| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
     let named = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and ");

@@ -27,7 +27,7 @@ pub(crate) struct Session {
 impl Session {
     pub fn new(key: AccessKey, ends: Option<SystemTime>) -> Self {
         let now = SystemTime::now();
-        // Of a short life, the second half is kept back.
+        // For a short life, the second half is kept back.
         let renew = ends.map(|ends| {
             let left = ends.duration_since(now).unwrap_or_default();
             now + left.saturating_sub(EARLY.min(left / 2))

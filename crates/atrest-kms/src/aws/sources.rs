@@ -36,10 +36,10 @@ fn maybe_hidden<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Hidden>, D:
     Ok(Option::<String>::deserialize(from)?.map(Hidden::new))
 }
 
-/// Who asks for credentials.
+/// The HTTP clients for getting credentials.
 pub(crate) struct Clients {
     pub usual: Client,
-    /// For what is on this machine or its own network, and speaks no TLS: by no proxy.
+    /// For services on this machine or its own network, without TLS or a proxy.
     pub near: Client,
 }
 

@@ -18,7 +18,7 @@ use crate::trouble::Trouble;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The service of a region, and who asks it.
+/// The STS of a region, and the client for it.
 pub(crate) struct Sts<'a> {
     pub client: &'a Client,
     pub deadline: Deadline,

@@ -18,14 +18,14 @@ use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
 use crate::url_options::UrlOptions;
 
-/// The name of the pair that says what is encrypted.
+/// The name of the context pair that says what a ciphertext is for.
 const PURPOSE: &str = "atrest:purpose";
 
 /// Keys of AWS KMS: symmetric ones, of the spec `SYMMETRIC_DEFAULT`.
 ///
-/// A key's name is its id (`1234abcd-12ab-…` or `mrk-…`), or the name of an alias without `alias/`. The version is always the id of the
-/// KMS key. So an alias is rotated by pointing it to another key, which is a new version. AWS's own rotation of a key's material shows
-/// in no version: what was wrapped unwraps for ever, and the blob names its material itself.
+/// A key's name is its id (`1234abcd-12ab-…` or `mrk-…`), or the name of an alias without `alias/`. The version is always the
+/// id of the KMS key. So an alias is rotated by pointing it to another key, which is a new version. AWS's own rotation of a
+/// key's material changes no version: wrapped DEKs unwrap for ever, and the blob names its material itself.
 ///
 /// The encryption context holds `atrest:purpose` = `dek`, and the pairs of [`AwsOptions::context`].
 pub struct AwsKms {
@@ -165,7 +165,7 @@ impl AwsKms {
         Self::new(&options)
     }
 
-    /// Wraps what is wrapped again, under the key that its alias points to now, in AWS: no DEK comes here.
+    /// Wraps a wrapped DEK again, under the key that its alias points to now. This happens in AWS: the DEK doesn't come here.
     ///
     /// # Errors
     /// As [`unwrap`](KeyVault::unwrap).

@@ -1,4 +1,4 @@
-//! Requests to a vault, and what its errors mean.
+//! Requests to a vault, and the meaning of its errors.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,21 +15,21 @@ const API_VERSION: &str = "7.4";
 /// The longest answer, in bytes. A page of versions has 25.
 const LONGEST_ANSWER: usize = 256 << 10;
 
-/// A vault's address, and who asks it.
+/// A vault's address, and the login for requests to it.
 pub(crate) struct Api {
     pub bearer: Bearer,
     /// `https://HOST[:PORT]`.
     pub endpoint: String,
 }
 
-/// An answer that holds what was asked for.
+/// A successful answer.
 pub(crate) struct Found {
     pub body: Zeroizing<Vec<u8>>,
     /// The time at the service, in seconds since 1970: keys end by its clock.
     pub now: u64,
 }
 
-/// Why there is no such answer.
+/// The reason for a missing answer.
 pub(crate) enum Bad {
     /// The vault forbids it, and doesn't say why in a way that this knows. Its state may tell.
     Forbidden,
@@ -98,14 +98,14 @@ impl Api {
         Err(self.meaning(answer, body))
     }
 
-    /// Who asks, for errors.
+    /// The caller's identity, for errors.
     pub fn identity(&self) -> String {
         self.bearer.tokens.identity()
     }
 
     fn meaning(&self, answer: Response, sent: &[u8]) -> Bad {
         let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
-        // Whatever stands between answers so too, but not in this form.
+        // Proxies between may answer with the same status, but not in this form.
         let found =
             serde_json::from_slice::<Errors>(&body).ok().filter(|found| status >= 400 && !found.error.code.is_empty());
         let Some(Errors { error }) = found else {
@@ -128,7 +128,7 @@ impl Api {
                 "KeyExpired" => refused(KeyRefusal::Expired),
                 "KeyNotYetValid" => refused(KeyRefusal::NotYetValid),
                 "AccessDenied" | "ForbiddenByPolicy" | "ForbiddenByRbac" => Trouble::Denied(self.identity()).into(),
-                // A firewall tells where a request comes from, and nothing of the key or of who asks.
+                // A firewall tells where a request comes from, and nothing about the key or the caller.
                 _ if inner.starts_with("ForbiddenBy") || says("ublic network access") || says("Client address") => {
                     failed("; let this network in by the vault's firewall or a private endpoint").into()
                 }

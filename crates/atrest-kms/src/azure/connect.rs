@@ -1,4 +1,4 @@
-//! Where a vault is, and who asks it.
+//! The vault's address, and the caller's identity.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::api::Api;
 use super::options::AzureOptions;
 use crate::bearer::Bearer;
 
-/// The services of Microsoft's clouds. A vault's host is one of these with a name in front.
+/// The services of Microsoft's clouds. A vault's host is a name in front of one of these.
 const SERVICES: [&str; 6] = [
     "vault.azure.net",
     "managedhsm.azure.net",

@@ -1,4 +1,4 @@
-//! What a vault tells of its keys.
+//! A vault's description of its keys.
 
 use atrest::KeyRefusal;
 use atrest::key::{KeyId, KeyKind, WrapAlgorithm};
@@ -35,7 +35,7 @@ pub(crate) struct Attributes {
     pub recovery: Recovery,
 }
 
-/// `DeletionRecoveryLevel`: what becomes of a key that is deleted, by the vault's settings.
+/// `DeletionRecoveryLevel`: what happens to a deleted key, by the vault's settings.
 #[derive(Deserialize, Clone, Copy, Default)]
 pub(crate) enum Recovery {
     /// It is gone at once.
@@ -52,7 +52,7 @@ pub(crate) enum Recovery {
     /// The same for 7 to 89 days.
     #[serde(alias = "CustomizedRecoverable+ProtectedSubscription")]
     CustomizedRecoverable,
-    /// A level that isn't known here, or none.
+    /// An unknown level, or none.
     #[default]
     #[serde(other)]
     Unknown,
@@ -64,7 +64,7 @@ impl Recovery {
         !matches!(self, Recovery::Purgeable | Recovery::Unknown)
     }
 
-    /// Whether nobody can purge it meanwhile.
+    /// Whether a deleted key is safe from purging during its retention.
     pub fn purge_protection(self) -> bool {
         matches!(self, Recovery::Recoverable | Recovery::CustomizedRecoverable)
     }
@@ -93,7 +93,7 @@ pub(crate) struct Operated<'a> {
     pub value: std::borrow::Cow<'a, str>,
 }
 
-/// A version of a key, with what is needed of it.
+/// A version of a key, with the attributes used here.
 pub(crate) struct Version {
     pub id: KeyId,
     pub kind: KeyKind,
@@ -105,7 +105,7 @@ fn yes() -> bool {
 }
 
 impl Attributes {
-    /// Whether the version may wrap at this time. An expired key unwraps in the vault: whoever holds the lease looks at that.
+    /// Whether the version may wrap at this time. The vault lets an expired key unwrap: the holder of the lease checks the expiry.
     pub fn check(&self, now: u64) -> Result<(), Trouble> {
         let reason = match self {
             _ if !self.enabled => KeyRefusal::Disabled,

@@ -60,15 +60,15 @@ impl AzureOptions {
         Ok(options)
     }
 
-    /// Sets the service that tokens are for, for a cloud that isn't one of Microsoft's own: such as `https://vault.REGION.FQDN` of an
+    /// Sets the service that tokens are for, for a cloud outside Microsoft's own, such as `https://vault.REGION.FQDN` of an
     /// Azure Stack Hub. Its host has to be the end of the vault's host, so that no token for another service goes to the vault.
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
         self
     }
 
-    /// Sets where requests go instead of to the vault's own address: `https://HOST[:PORT]`, or `http://` to this machine. **The tokens
-    /// go there too.** It is for gateways and tests. A private endpoint needs none: it is behind the vault's own name.
+    /// Sets an address for requests in place of the vault's own: `https://HOST[:PORT]`, or `http://` to this machine. **The
+    /// tokens go there too.** It is for gateways and tests. A private endpoint needs none: it is behind the vault's own name.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
@@ -80,7 +80,7 @@ impl AzureOptions {
         self
     }
 
-    /// Sets when a call ends, with its logins and its retries. What it asked for may have happened then, which does no harm.
+    /// Sets when a call ends, with its logins and its retries. The operation may have happened after a time-out, which does no harm.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

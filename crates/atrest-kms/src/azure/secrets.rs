@@ -120,8 +120,8 @@ impl AzureSecrets {
         Ok(found)
     }
 
-    /// Makes a new version of a secret, and the secret if there is none. Returns the version's name. After an error it may have been
-    /// made: a time-out means that this isn't known. One version more does no harm.
+    /// Makes a new version of a secret, and the secret if there is none. Returns the version's name. After an error the version
+    /// may exist nevertheless: the outcome of a time-out is unknown. An additional version does no harm.
     ///
     /// # Errors
     /// As [`get`](Self::get); [`Error::InvalidOption`] for a value that isn't UTF-8 or is longer than 25 KiB, for more than 15 tags, and
@@ -161,7 +161,7 @@ impl AzureSecrets {
         match bad {
             Bad::Trouble(trouble) | Bad::Parameter(trouble) => trouble,
             Bad::Forbidden => Trouble::Denied(self.api.identity()),
-            // A deleted secret is in the vault until it is purged. Who may not look has the vault's own word.
+            // A deleted secret is in the vault until it is purged. A caller that may not look has the vault's own text.
             Bad::Missing => match self.api.get(deadline, &format!("/deletedsecrets/{name}"), "") {
                 Ok(_) => Trouble::Refused(KeyRefusal::Deleted),
                 Err(_) => Trouble::Refused(KeyRefusal::Missing),

@@ -21,14 +21,14 @@ use crate::url_options::UrlOptions;
 /// The most pages of versions that are read: 1,000 versions.
 const MOST_PAGES: usize = 40;
 
-/// Keys of an Azure key vault or a managed HSM: RSA of 2048, 3072 or 4096 bits, which wrap by `RSA-OAEP-256`, and in a managed HSM AES
-/// of 256 bits, which wrap by `A256KW`. What was wrapped by `RSA-OAEP` is unwrapped too.
+/// Keys of an Azure key vault or a managed HSM: RSA of 2048, 3072 or 4096 bits, which wrap by `RSA-OAEP-256`, and in a managed
+/// HSM AES of 256 bits, which wrap by `A256KW`. DEKs wrapped by `RSA-OAEP` are unwrapped too.
 ///
 /// The names of keys are Azure's own: `https://NAME.vault.azure.net/keys/KEY/VERSION`. `wrap` reads the key first, to learn its kind and
 /// its newest version. Only where that is disabled, expired or not yet valid, it lists the others, which needs the permission `list`.
 ///
-/// The service that tokens are for follows from the vault's name, and not from what the vault answers (`WWW-Authenticate`): no answer
-/// can make this ask for a token for something else, or send one elsewhere.
+/// The service that tokens are for follows from the vault's name, and not from the vault's answer (`WWW-Authenticate`): no
+/// answer can make this ask for a token for another service, or send one to another host.
 pub struct AzureKeyVault {
     id: String,
     api: Api,
@@ -42,7 +42,7 @@ struct Operate<'a> {
 }
 
 impl AzureKeyVault {
-    /// A vault. Nothing is asked yet.
+    /// A vault. No request is sent yet.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a vault whose name isn't one of a known cloud and that has no fitting
@@ -105,9 +105,9 @@ impl AzureKeyVault {
         only_under(kek, self.encrypt_by(deadline, &version, algorithm, secret).map_err(failed)?)
     }
 
-    /// Unwraps what [`wrap_foreign`](Self::wrap_foreign) or another program has wrapped, also by `RSA1_5`, which
-    /// [`unwrap`](KeyVault::unwrap) refuses: whoever writes a volume's header could have it try one ciphertext after another.
-    /// `None` for a key of another vault.
+    /// Unwraps a key that [`wrap_foreign`](Self::wrap_foreign) or another program has wrapped, also by `RSA1_5`.
+    /// [`unwrap`](KeyVault::unwrap) refuses that algorithm: an attacker who writes a volume's header could have it try one
+    /// ciphertext after another. `None` for a key of another vault.
     ///
     /// # Errors
     /// As [`KeyVault::unwrap`].
@@ -161,7 +161,7 @@ impl AzureKeyVault {
         match self.listed(deadline, key) {
             Ok(Some(version)) => self.get(deadline, key, &version),
             Ok(None) => Err(Trouble::Refused(KeyRefusal::Disabled)),
-            // Who may not list has the newest alone.
+            // A caller that may not list gets the newest version alone.
             Err(Trouble::Denied(_)) => {
                 let (found, now) = newest?;
                 if !found.attributes.enabled {
@@ -200,11 +200,11 @@ impl AzureKeyVault {
         Err(Trouble::failed("the key has more than 1,000 versions; remove those that are disabled"))
     }
 
-    /// What an error about a key means, of which its state tells more.
+    /// The meaning of an error about a key, whose state tells more.
     fn meaning(&self, deadline: Deadline, key: &str, version: Option<&str>, bad: Bad) -> Trouble {
         match (bad, version) {
             (Bad::Trouble(trouble) | Bad::Parameter(trouble), _) => trouble,
-            // A deleted key is in the vault until it is purged. Who may not look has the vault's own word.
+            // A deleted key is in the vault until it is purged. A caller that may not look has the vault's own text.
             (Bad::Missing, _) => match self.api.get(deadline, &format!("/deletedkeys/{key}"), "") {
                 Ok(_) => Trouble::Refused(KeyRefusal::Deleted),
                 Err(_) => Trouble::Refused(KeyRefusal::Missing),
@@ -225,7 +225,7 @@ impl AzureKeyVault {
     }
 
     fn encrypt(&self, deadline: Deadline, version: &Version, now: u64, dek: &Secret) -> Result<WrappedDek, Trouble> {
-        // What the vault's own answer would be: some say that it lets a disabled key wrap.
+        // The check that the vault itself should make: some vaults are reported to let a disabled key wrap.
         version.attributes.check(now)?;
         self.encrypt_by(deadline, version, algorithm(version.kind), dek)
     }
@@ -256,7 +256,7 @@ impl AzureKeyVault {
         let body = json(&Operate { alg: wrapped.algorithm.name(), value: &value })?;
         let (deadline, kek) = (Deadline::after(self.deadline), &wrapped.kek);
         let answer = self.operate(deadline, "unwrapkey", kek, &body).map_err(|bad| match bad {
-            // Whoever wrote the header chose the bytes and the algorithm.
+            // The writer of the header chose the bytes and the algorithm.
             Bad::Parameter(_) => Trouble::Altered,
             bad => self.meaning(deadline, kek.key(), Some(kek.version()), bad),
         })?;

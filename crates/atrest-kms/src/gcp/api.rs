@@ -1,4 +1,4 @@
-//! Requests to Cloud KMS, and what its errors mean.
+//! Requests to Cloud KMS, and the meaning of its errors.
 
 use atrest_http::{Deadline, Method, Request, Response, crc32c, told};
 use serde::{Deserialize, Deserializer, Serializer};
@@ -10,18 +10,18 @@ use crate::trouble::{Trouble, strings};
 /// The longest answer, in bytes. A ciphertext has at most some more than the plaintext's 64 KiB.
 const LONGEST_ANSWER: usize = 128 << 10;
 
-/// The service's address, and who asks it.
+/// The service's address, and the login for requests to it.
 pub(crate) struct Api {
     pub bearer: Bearer,
     /// `https://HOST[:PORT]`.
     pub endpoint: String,
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 pub(crate) enum Bad {
-    /// A version isn't in a state to be used. The text says which, and in which state it is.
+    /// A version's state doesn't allow its use. The text names the version and its state.
     State(String),
-    /// The ciphertext, or what it is bound to, is another.
+    /// The ciphertext, or the data it is bound to, was changed.
     Ciphertext,
     /// The service has got something else than was sent.
     Garbled(Trouble),
@@ -111,14 +111,14 @@ impl Api {
         Err(self.meaning(answer, body))
     }
 
-    /// Who asks, for errors.
+    /// The caller's identity, for errors.
     pub fn identity(&self) -> String {
         self.bearer.tokens.identity()
     }
 
     fn meaning(&self, answer: Response, sent: &[u8]) -> Bad {
         let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
-        // Whatever stands between answers so too, but not in this form.
+        // Proxies between may answer with the same status, but not in this form.
         let found = serde_json::from_slice::<Errors>(&body).ok().filter(|_| status >= 400);
         let Some(Errors { error }) = found else {
             let text = format!("{what} was answered by {status}, without an error of Google's API");
@@ -132,7 +132,7 @@ impl Api {
             (404, "NOT_FOUND") => Bad::Trouble(Trouble::Refused(atrest::KeyRefusal::Missing)),
             (403, "PERMISSION_DENIED") => match reason {
                 None | Some("IAM_PERMISSION_DENIED") => Trouble::Denied(self.identity()).into(),
-                // That the API or the billing is off, or a perimeter around services: nothing of the key or of who asks.
+                // The API or the billing is off, or a service perimeter blocks it: nothing about the key or the caller.
                 Some(_) => failed("; look at the project's API, billing and perimeters").into(),
             },
             (400, "FAILED_PRECONDITION") if says("is not enabled, current state is") => Bad::State(error.message),

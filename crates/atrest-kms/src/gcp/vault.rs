@@ -25,8 +25,8 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloudkms";
 /// `wrap` reads the key first and wraps under its primary version by name. Each wrapped DEK is bound, by the additional authenticated
 /// data, to being a DEK of this crate under this key and version.
 ///
-/// Checksums (CRC-32C) of what is sent and of what comes back are demanded and compared. A call in which one is missing or wrong is
-/// repeated until the deadline, and is then an outage.
+/// Checksums (CRC-32C) of requests and answers are demanded and compared. A call in which one is missing or wrong is repeated
+/// until the deadline, and is then an outage.
 pub struct GcpKms {
     id: String,
     /// `projects/P/locations/L/keyRings/R`.
@@ -147,7 +147,7 @@ impl GcpKms {
         format!("{}/cryptoKeyVersions/{version}", self.key_name(key))
     }
 
-    /// Does it again while what came or went is garbled.
+    /// Repeats an attempt while its request or answer is garbled.
     fn whole<T>(&self, deadline: Deadline, attempt: impl Fn() -> Result<T, Bad>) -> Result<T, Bad> {
         let mut retries = self.api.bearer.client.retries(deadline);
         loop {
@@ -245,16 +245,16 @@ impl GcpKms {
         dek.map_err(|bad| self.meaning(deadline, key, version, bad))
     }
 
-    /// What an error about a version means, of which its state tells more.
+    /// The meaning of an error about a version, whose state tells more.
     fn meaning(&self, deadline: Deadline, key: &str, version: &str, bad: Bad) -> Trouble {
         let Bad::State(text) = bad else { return plain(bad, "a version") };
-        // Whoever wrote the header chose the ciphertext, which may be one of another version.
+        // The writer of the header chose the ciphertext, which may belong to another version.
         match self.version(deadline, key, version) {
             Ok(found) => match found.check() {
                 Err(trouble) => trouble,
                 Ok(()) => Trouble::Altered,
             },
-            // Who may not look has the text.
+            // A caller that may not look has the text.
             Err(Trouble::Denied(_)) => {
                 let named = text.split_once(&format!("/cryptoKeys/{key}/cryptoKeyVersions/{version} is not enabled"));
                 match named.and_then(|(_, rest)| rest.split("state is:").nth(1)) {
@@ -354,7 +354,7 @@ impl Version {
 
 const SYMMETRIC: &str = "GOOGLE_SYMMETRIC_ENCRYPTION";
 
-/// Of keys in an external key manager.
+/// The algorithm of keys in an external key manager.
 const EXTERNAL: &str = "EXTERNAL_SYMMETRIC_ENCRYPTION";
 
 /// The refusal that a state means.
@@ -385,7 +385,7 @@ impl fmt::Debug for GcpKms {
     }
 }
 
-/// What a wrapped DEK is bound to.
+/// The data that a wrapped DEK is bound to.
 fn bound(key: &str, version: &str) -> Vec<u8> {
     format!("atrest dek 1 {key} {version}").into_bytes()
 }

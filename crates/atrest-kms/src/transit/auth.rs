@@ -1,4 +1,4 @@
-//! How a caller shows who it is.
+//! Ways for a caller to log in.
 
 use std::fmt;
 use std::io;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use atrest_http::{Environment, Hidden, invalid, read_secret};
 
-/// Where Kubernetes puts the token of a pod's service account.
+/// The file in which Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// How a [`TransitVault`](crate::TransitVault) shows who it is.
+/// The login of a [`TransitVault`](crate::TransitVault).
 #[derive(Clone)]
 pub struct TransitAuth(pub(crate) Way, Option<String>);
 
@@ -30,8 +30,8 @@ pub(crate) enum Secret {
 }
 
 impl TransitAuth {
-    /// A token. If it can be renewed, that is done after two thirds of its life, by the call that comes then. Somebody has to call
-    /// in its last third: managed disks do by their leases.
+    /// A token. A renewable token is renewed after two thirds of its life, by the first call after that. So there has to be a
+    /// call in its last third: the leases of managed disks make one.
     pub fn token(token: impl Into<String>) -> Self {
         TransitAuth(Way::Token(Hidden::new(token)), None)
     }
@@ -104,7 +104,7 @@ impl TransitAuth {
         }
     }
 
-    /// Where to log in; `None` for tokens.
+    /// The path of the login; `None` for tokens.
     pub(crate) fn login_path(&self) -> Option<String> {
         let own = match self.0 {
             Way::Token(_) | Way::TokenFile(_) => return None,
@@ -115,7 +115,7 @@ impl TransitAuth {
         Some(format!("auth/{}/login", self.1.as_deref().unwrap_or(own).trim_matches('/')))
     }
 
-    /// Who it is, for errors.
+    /// The caller's identity, for errors.
     pub(crate) fn identity(&self) -> String {
         match &self.0 {
             Way::Token(_) => "the holder of the token".into(),

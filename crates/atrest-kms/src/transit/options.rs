@@ -45,7 +45,7 @@ impl TransitOptions {
         self
     }
 
-    /// Sets when a call ends, with its logins and its retries. What it asked for may have happened then, which does no harm.
+    /// Sets when a call ends, with its logins and its retries. The operation may have happened after a time-out, which does no harm.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

@@ -18,7 +18,7 @@ const LONGEST_ANSWER: usize = 1 << 20;
 /// How long a token that couldn't be renewed is used before the next try.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
-/// A server, and who asks it.
+/// A server, and the client and login for it.
 pub(crate) struct Server {
     pub client: Client,
     /// The address without a slash at its end.
@@ -35,14 +35,14 @@ pub(crate) struct Session {
     renewable: bool,
 }
 
-/// What the server answered that isn't a failure of its own.
+/// An answer of the server, other than a failure of its own.
 pub(crate) enum Answer {
     Body(Zeroizing<Vec<u8>>),
     /// A status of 400 to 499, with the texts of its errors.
     Errors(u16, String),
 }
 
-/// Leaves out of a text what repeats the request.
+/// Withholds a text that repeats a secret of the request.
 fn without_request(text: &str, token: Option<&Hidden>, body: &[u8]) -> String {
     let found = text_of(token).into_iter().chain(strings(body)).any(|secret| repeats(text, secret));
     if found { REPEATS.into() } else { text.into() }
@@ -111,7 +111,7 @@ struct Lookup {
 
 impl Session {
     fn new(token: Hidden, seconds: u64, renewable: bool) -> Self {
-        // A lease of nothing never ends. A century is long enough for a clock to hold.
+        // A lease of 0 never ends. A century is long enough for a clock to hold.
         let life = Duration::from_secs(seconds.min(100 * 365 * 86400));
         let now = Instant::now();
         let times = (seconds > 0).then(|| Some((now.checked_add(life / 3 * 2)?, now.checked_add(life)?))).flatten();
@@ -200,7 +200,7 @@ impl Server {
                 let LoggedIn { auth } = parse(&body, "a login")?;
                 Ok(Session::new(auth.client_token.0, auth.lease_duration, auth.renewable))
             }
-            // What else is said with 400 tells of a method that isn't set up.
+            // Other errors with 400 come from a login method that isn't set up.
             Answer::Errors(status, text) if status == 403 || (status == 400 && text.contains("invalid")) => {
                 Err(Trouble::Denied(format!("{}, whose login is refused", self.auth.identity())))
             }
@@ -254,7 +254,7 @@ impl Server {
         let errors = serde_json::from_slice::<Errors>(&body).ok().map(|found| found.errors.join("; "));
         let text = errors.as_deref().unwrap_or_default();
         match (status, &errors) {
-            // Whatever stands between may answer too, and knows nothing of keys.
+            // Proxies between may answer too, and know nothing about keys.
             (400 | 403 | 404, Some(_)) => Ok(Answer::Errors(status, without_request(text, token, body_sent))),
             (300..=399, _) => Err(Trouble::failed(format!(
                 "{what} was redirected ({status}), which isn't followed; name the active server, or what stands before all"

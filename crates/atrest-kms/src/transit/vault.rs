@@ -23,12 +23,12 @@ const KEY_TYPE: &str = "aes256-gcm96";
 /// Keys of a transit engine of HashiCorp Vault or OpenBao.
 ///
 /// Keys are of the type `aes256-gcm96`, derived or not. The version of a [`KeyId`] is the number of the key's version, as in
-/// `vault:v3:`. Under a derived key, which is the better choice, each wrapped DEK is bound by the key's context to being a DEK of
-/// this crate: other ciphertexts of that key don't pass for one. Associated data isn't used, since the engine can't wrap again what
-/// is bound by it.
+/// `vault:v3:`. Derived keys are the better choice: the key's context binds each wrapped DEK to being a DEK of this crate, so
+/// that other ciphertexts of that key don't pass for one. Associated data isn't used, since the engine can't rewrap ciphertexts
+/// that are bound by it.
 ///
-/// `wrap` reads the key first: the engine would make a key that is missing, if the token's policy lets it. Any number of threads
-/// may use a vault at once.
+/// `wrap` reads the key first: otherwise the engine would make a missing key, if the token's policy lets it. Any number of
+/// threads may use a vault at once.
 pub struct TransitVault {
     id: String,
     server: Server,
@@ -140,7 +140,7 @@ impl TransitVault {
         Self::new(&options)
     }
 
-    /// Wraps what is wrapped again under the latest version of its key, in the server: no DEK comes here.
+    /// Wraps a wrapped DEK again under the latest version of its key. This happens in the server: the DEK doesn't come here.
     ///
     /// # Errors
     /// As [`unwrap`](KeyVault::unwrap).
@@ -208,7 +208,7 @@ impl TransitVault {
         Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes: ciphertext.into_bytes() })
     }
 
-    /// The ciphertext, if it is one of the version that it is said to be.
+    /// The ciphertext, if it belongs to the version that its record names.
     fn ciphertext<'w>(&self, wrapped: &'w WrappedDek) -> Option<&'w str> {
         let text = std::str::from_utf8(&wrapped.bytes).ok()?;
         let sound = wrapped.algorithm == WrapAlgorithm::Opaque && wrapped.kek.vault() == self.id;
@@ -261,7 +261,7 @@ impl KeyVault for TransitVault {
 }
 
 impl Key {
-    /// Whether this version may wrap, and what it wraps may be unwrapped.
+    /// Whether this version may wrap, and its ciphertexts may be unwrapped.
     fn check_usable(&self, version: u64) -> Result<(), Trouble> {
         if version > self.latest_version || version < self.min_available_version {
             return Err(Trouble::Refused(KeyRefusal::Missing));
@@ -279,7 +279,7 @@ impl fmt::Debug for TransitVault {
     }
 }
 
-/// What an answer about a key means. The texts are those of `sdk/helper/keysutil` and `builtin/logical/transit`.
+/// The meaning of an answer about a key. The texts are those of `sdk/helper/keysutil` and `builtin/logical/transit`.
 fn sorted(answer: Answer, path: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
     let (status, text) = match answer {
         Answer::Body(body) => return Ok(body),
@@ -305,7 +305,7 @@ fn sorted(answer: Answer, path: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
     Err(Trouble::failed(format!("{path} was answered by {status}: {}", told(&text, &[]))))
 }
 
-/// What a wrapped DEK is bound to, in base64.
+/// The data that a wrapped DEK is bound to, in base64.
 fn bound(key: &str) -> String {
     base64(format!("atrest dek 1 {key}").as_bytes())
 }
