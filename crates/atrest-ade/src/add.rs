@@ -19,19 +19,20 @@ const VOLUME: &str = "VolumeUUID";
 /// Gives an open volume its first passphrase of Azure Disk Encryption, or its startup key if it is BitLocker, as a secret of a vault, and
 /// a keyslot or protector for it. Returns the URL with the secret's version, for the settings of the virtual machine.
 ///
-/// `url` names the secret, without a version. The passphrase ([`generate`](crate::generate)) or startup key is made here, and wrapped by
-/// the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`. Without a file name, that of a passphrase is
-/// [`FILE_NAME`](crate::FILE_NAME). That of a startup key begins with the protector's identifier, so that `tags` has none. The other ways
-/// into the volume stay.
+/// `url` names the secret, without a version. The passphrase ([`generate`](crate::generate)) or startup key is made here, and
+/// wrapped by the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`. Without a file name, a
+/// passphrase gets [`FILE_NAME`](crate::FILE_NAME). The file name of a startup key begins with the protector's identifier, so
+/// `tags` must have none. The other ways into the volume stay.
 ///
-/// The secret is in the vault before the volume has a keyslot for it, and the keyslot is proven by what the vault gives back. Killed
-/// at any instant, the volume opens as before; call it again with the same `url` and `tags`: the newest version of a secret that has
-/// exactly these tags is taken for the one of the killed call, and none is made. To undo a killed call instead, delete the secret.
+/// The secret is in the vault before the volume has a keyslot for it, and the keyslot is proven by the value read back from the
+/// vault. If this is killed at any instant, the volume opens as before. Call it again with the same `url` and `tags`: if the
+/// newest version of the secret has exactly these tags, it is taken for that of the killed call, and none is made. To undo a
+/// killed call instead, delete the secret.
 ///
 /// # Errors
-/// Those of the vaults and of [`Volume::add_protector`]; [`Error::NotThisVault`] if the secret or the key is in a vault that isn't among
-/// these; [`Error::ResourceExists`] for a secret that is there with other tags, which may be another disk's;
-/// [`Error::InvalidOption`] for a URL with a version, and for the name of a file where the volume is BitLocker;
+/// Errors of the vaults and of [`Volume::add_protector`]; [`Error::NotThisVault`] if the secret or the key is in a vault that
+/// isn't among these; [`Error::ResourceExists`] for a secret that exists with other tags, which may be another disk's;
+/// [`Error::InvalidOption`] for a URL with a version, and for the name of a file if the volume is BitLocker;
 /// [`Error::UnsupportedHeader`] for a volume that is neither LUKS nor BitLocker.
 ///
 /// ```no_run
@@ -99,17 +100,18 @@ pub fn add_secret<D: BlockDevice>(
     format!("{url}/{}", found.version).parse()
 }
 
-/// Gives an open volume its first passphrase of Azure Disk Encryption in a token of type [`TOKEN`], as confidential virtual machines
-/// have it, and a keyslot for it. `like` says what the token names; its passphrase is made here, and wrapped under `like.kek_url` by
-/// RSA-OAEP-256. The other ways into the volume stay.
+/// Gives an open volume its first passphrase of Azure Disk Encryption in a token of type [`TOKEN`], as confidential virtual
+/// machines have it, and a keyslot for it. `like` holds the token's other fields; its passphrase is made here, and wrapped
+/// under `like.kek_url` by RSA-OAEP-256. The other ways into the volume stay.
 ///
-/// Killed at any instant, the volume opens as before, and has a token of that type only when its passphrase opens it; call it again
-/// with the same `like`. A token of type `Azure_Disk_Encryption_Next`, which only this crate knows, holds the passphrase meanwhile.
+/// If this is killed at any instant, the volume opens as before, and has a token of that type only when its passphrase opens
+/// it. Call it again with the same `like`. A token of type `Azure_Disk_Encryption_Next`, which only this crate knows, holds the
+/// passphrase meanwhile.
 ///
 /// # Errors
-/// Those of the key's vault, of [`Volume::add_protector`] and of [`import_token`](atrest::volume::Header::import_token), as for a
-/// header of LUKS1; [`Error::InvalidName`] for the URL of the key; [`Error::ResourceExists`] if the volume has such a token already, or
-/// one of a killed call that names something else; [`Error::UnsupportedHeader`] for a volume that isn't LUKS.
+/// Errors of the key's vault, of [`Volume::add_protector`] and of [`import_token`](atrest::volume::Header::import_token), as
+/// for a header of LUKS1; [`Error::InvalidName`] for the URL of the key; [`Error::ResourceExists`] if the volume has such a
+/// token already, or one of a killed call with other fields; [`Error::UnsupportedHeader`] for a volume that isn't LUKS.
 pub fn add_token<D: BlockDevice>(
     volume: &Volume<D>,
     like: &AdeToken,
@@ -135,7 +137,7 @@ pub fn add_token<D: BlockDevice>(
             )));
         }
         None if has_any(volume) => {
-            // Perhaps of a call whose answer was lost.
+            // It may belong to a call whose answer was lost.
             let found = tokens(volume, TOKEN)?.into_iter().find(|(_, token)| token.is_like(like));
             let (_, token) = found.ok_or_else(has_one)?;
             return if opens(volume, &find::in_token(&token, vaults)?)? { Ok(()) } else { Err(has_one()) };

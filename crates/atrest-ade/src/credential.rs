@@ -1,4 +1,4 @@
-//! [`DiskCredential`]: what opens a disk.
+//! [`DiskCredential`]: the passphrase or startup key of a disk.
 
 use atrest::volume::{HeaderFormat, StartupKey};
 use atrest::{Credential, Error, Protector, Result, Secret};
@@ -8,7 +8,7 @@ use crate::passphrase;
 /// The longest passphrase that a secret may hold, in bytes. Those of the extension for Linux have 172.
 const LONGEST: usize = 4096;
 
-/// What opens a disk of Azure Disk Encryption: what its secret or its token holds. `Debug` shows nothing of it.
+/// The credential of a disk of Azure Disk Encryption, from its secret or its token. `Debug` shows nothing of it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DiskCredential {
@@ -19,7 +19,7 @@ pub enum DiskCredential {
 }
 
 impl DiskCredential {
-    /// What a volume is opened by.
+    /// The credential for opening a volume.
     pub fn credential(&self) -> Credential<'_> {
         match self {
             DiskCredential::Passphrase(passphrase) => Credential::Passphrase(passphrase.expose()),
@@ -68,7 +68,8 @@ impl DiskCredential {
     }
 }
 
-/// What bytes may mean: a startup key if any of these is one, or else passphrases. With `is_startup_key` it is an error that none is.
+/// The possible meanings of bytes: a startup key if any of these is one, or else passphrases. With `is_startup_key` it is an
+/// error if none is a startup key.
 pub(crate) fn of_any(all: impl IntoIterator<Item = Secret>, is_startup_key: bool) -> Result<Vec<DiskCredential>> {
     let (mut others, mut failure) = (Vec::new(), None);
     for bytes in all {
@@ -93,7 +94,7 @@ pub(crate) fn passphrases(all: impl IntoIterator<Item = Secret>) -> Vec<DiskCred
     all.into_iter().filter(fits).map(DiskCredential::Passphrase).collect()
 }
 
-/// Refuses what is of the other system than the disk.
+/// Refuses a credential of the other operating system's disks.
 pub(crate) fn check(found: &DiskCredential, format: HeaderFormat) -> Result<()> {
     if found.is_for(format) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Finding what opens a disk, and opening the disk by it.
+//! Finding a disk's credential, and opening the disk by it.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::{KeyEncryptionKeys, SecretStore, StoredSecret};
 use crate::tags::{Kek, Tags, of_startup_key};
 use crate::token::{self, AdeToken, TokenPassphrase};
 
-/// Where a disk's passphrase or startup key is.
+/// The place of a disk's passphrase or startup key.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Source {
@@ -30,7 +30,7 @@ pub enum Source {
     Token,
 }
 
-/// The vaults that may be asked. Requests go to no other one, whatever a token or a tag says.
+/// The vaults to ask. No request goes to another one, whatever a token or a tag names.
 #[derive(Clone, Copy)]
 pub struct Vaults<'v> {
     /// Those with passphrases and startup keys.
@@ -39,7 +39,7 @@ pub struct Vaults<'v> {
     pub keks: &'v [&'v dyn KeyEncryptionKeys],
 }
 
-/// What may open a disk, the likely ones first.
+/// The candidate credentials of a disk, the likely ones first.
 pub(crate) fn credentials(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     match source {
         Source::Secret { url, kek } => of_secret(url, kek.as_ref(), disk.format()?, vaults),
@@ -61,7 +61,7 @@ pub(crate) fn store_of<'v>(url: &SecretUrl, vaults: Vaults<'v>) -> Result<&'v dy
     store.ok_or_else(|| Error::NotThisVault { wanted: url.to_string() })
 }
 
-/// What a secret may mean for a disk of this format.
+/// The possible meanings of a secret for a disk of this format.
 pub(crate) fn in_secret(
     found: &StoredSecret,
     kek: Option<&Kek>,
@@ -74,7 +74,7 @@ pub(crate) fn in_secret(
     credential::of_any(all, format == HeaderFormat::BitLocker && of_startup_key(&found.tags))
 }
 
-/// One token that is no good must not hide another one that is.
+/// A bad token must not hide a good one.
 fn of_tokens(disk: &Disk, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     let (mut found, mut failure) = (Vec::new(), None);
     for json in token::texts(&disk.load()?) {
@@ -87,7 +87,7 @@ fn of_tokens(disk: &Disk, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     if found.is_empty() { Err(failure.unwrap_or_else(none)) } else { Ok(found) }
 }
 
-/// What a token may mean: passphrases, since tokens are of LUKS. A startup key in one hides no other token.
+/// The possible meanings of a token: passphrases, since tokens belong to LUKS. A startup key in one hides no other token.
 pub(crate) fn in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
     Ok(credential::passphrases(bytes_in_token(token, vaults)?))
 }
@@ -107,15 +107,15 @@ fn bytes_in_token(token: &AdeToken, vaults: Vaults<'_>) -> Result<Vec<Secret>> {
     }
 }
 
-/// Opens a disk by its passphrase (LUKS, of Linux) or its startup key (BitLocker, of Windows), which is found in its secret or its token.
-/// Nothing is changed in a vault or in the header.
+/// Opens a disk by its passphrase (LUKS, of Linux) or its startup key (BitLocker, of Windows), from its secret or its token.
+/// Neither the vault nor the header is changed.
 ///
 /// # Errors
-/// Those of the vaults, where [`Error::KeyRefused`] names a secret or a KEK; [`Error::NotThisVault`] if the secret or the KEK is in a
-/// vault that isn't among these; [`Error::NoSuchProtector`] without a token, for a passphrase where the disk is BitLocker, for a startup
-/// key where it is LUKS, and for that of another disk; [`Error::UnwrapFailed`] for what the KEK didn't wrap;
-/// [`Error::WrongPassphrase`] if the passphrase opens nothing; [`Error::InvalidOption`] for a BitLocker disk whose secret holds no startup
-/// key, though its tags name the file of one; those of [`Volume::open`].
+/// Errors of the vaults, where [`Error::KeyRefused`] names a secret or a KEK; [`Error::NotThisVault`] if the secret or the KEK
+/// is in a vault that isn't among these; [`Error::NoSuchProtector`] if there is no token, for a passphrase if the disk is
+/// BitLocker, for a startup key if it is LUKS, and for the startup key of another disk; [`Error::UnwrapFailed`] for bytes that
+/// the KEK didn't wrap; [`Error::WrongPassphrase`] if the passphrase opens nothing; [`Error::InvalidOption`] for a BitLocker
+/// disk whose secret holds no startup key, though its tags name the file of one; errors of [`Volume::open`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -142,7 +142,7 @@ pub fn open(
     by_any(disk, &credentials(disk, source, vaults)?, options)
 }
 
-/// What opens a disk, and [`open`] would open it by: for what takes a [`Credential`](atrest::Credential), such as
+/// The credential by which [`open`] would open a disk, for functions that take a [`Credential`](atrest::Credential), such as
 /// `DiskService::adopt_disk` of atrest, which brings a disk of Linux into an encryption set. Nothing is changed.
 ///
 /// # Errors
@@ -163,7 +163,7 @@ pub(crate) fn by_any(
     first(all, disk.format()?, open).map(|(_, volume)| volume)
 }
 
-/// The first of these by which `open` doesn't fail for being the wrong one, and what it gave.
+/// The first credential that `open` doesn't refuse as the wrong one, with the result of `open`.
 fn first<C: Borrow<DiskCredential>, T>(
     all: impl IntoIterator<Item = C>,
     format: HeaderFormat,

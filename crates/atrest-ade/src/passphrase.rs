@@ -1,4 +1,4 @@
-//! Passphrases, and what wraps them and startup keys in the values of secrets.
+//! Passphrases, and the wrapping of passphrases and startup keys in the values of secrets.
 
 use atrest::key::MAX_WRAPPED;
 use atrest::{Error, Result, Secret};
@@ -25,7 +25,7 @@ pub fn generate() -> Result<Secret> {
 /// in base64url.
 ///
 /// # Errors
-/// Those of the KEK's vault; [`Error::NotThisVault`] if none of `keks` has the key.
+/// Errors of the KEK's vault; [`Error::NotThisVault`] if none of `keks` has the key.
 pub fn seal(secret: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Secret> {
     let text = match kek {
         None => base64(secret.expose()),
@@ -38,7 +38,7 @@ pub(crate) fn wrap(secret: &Secret, kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) 
     vault_of(kek, keks)?.wrap(&kek.id, kek.algorithm, secret)
 }
 
-/// What a secret's value may mean, the likely meaning first: at most two.
+/// The possible meanings of a secret's value, the likely one first: at most two.
 pub(crate) fn of_value(value: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<Secret>> {
     let Some(kek) = kek else {
         let decoded = decode(value.expose()).map(|bytes| Secret::copy_from(&bytes));
@@ -48,7 +48,7 @@ pub(crate) fn of_value(value: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryp
     unwrap(&wrapped, kek, keks)
 }
 
-/// What wrapped bytes may mean. Some programs wrap the passphrase in base64 once more.
+/// The possible meanings of wrapped bytes. Some programs wrap the passphrase in base64 once more.
 pub(crate) fn unwrap(wrapped: &[u8], kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<Secret>> {
     if wrapped.len() > MAX_WRAPPED {
         return Err(Error::UnwrapFailed);
@@ -58,7 +58,7 @@ pub(crate) fn unwrap(wrapped: &[u8], kek: &Kek, keks: &[&dyn KeyEncryptionKeys])
     Ok([Some(plain), decoded].into_iter().flatten().collect())
 }
 
-/// Which vaults are asked is the caller's choice alone: a tag or a token names a key, and sends no request anywhere else.
+/// The caller alone chooses the vaults: a tag or a token names a key, and can't send a request to another host.
 fn vault_of<'k>(kek: &Kek, keks: &[&'k dyn KeyEncryptionKeys]) -> Result<&'k dyn KeyEncryptionKeys> {
     let found = keks.iter().find(|vault| vault.id() == kek.id.vault()).copied();
     found.ok_or_else(|| Error::NotThisVault { wanted: kek.id.to_string() })

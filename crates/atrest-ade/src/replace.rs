@@ -40,13 +40,14 @@ impl ReplaceOptions {
     }
 }
 
-/// Gives a disk a new passphrase, or a new startup key if it is BitLocker, as a new version of its secret with the same tags, of which
-/// only the name of the startup key's file is another. Returns the URL with the new version, which the settings of the virtual machine
-/// must name from then on. Where the tags don't name the key that wraps it, `kek` does; those of the new version name it then.
+/// Gives a disk a new passphrase, or a new startup key if it is BitLocker, as a new version of its secret with the same tags,
+/// except for the name of a startup key's file. Returns the URL with the new version, which the settings of the virtual machine
+/// must name from then on. If the tags don't name the key that wraps it, `kek` does; the tags of the new version then name it.
 ///
-/// `url` names the version that the disk has now. The secret gets the new one before the disk does, and the old keyslot or protector goes
-/// when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version before, or the newest, or both.
-/// Call it again with the same `url`: a newer version of the secret is taken for the one of the killed call, and none is made.
+/// `url` names the disk's present version. The secret gets the new version before the disk does, and the old keyslot or
+/// protector goes when the disk has been opened by the value read back from the vault. If this is killed at any instant, the
+/// disk opens by the previous version, or the newest, or both. Call it again with the same `url`: a newer version of the secret
+/// is taken for that of the killed call, and none is made.
 ///
 /// # Errors
 /// As [`open`](crate::open) and [`Volume::add_protector`]; [`Error::InvalidOption`] for a URL without a version.
@@ -84,14 +85,15 @@ pub fn replace_secret(
     format!("{}/secrets/{}/{}", url.vault(), url.name(), newest.version).parse()
 }
 
-/// Gives a disk whose passphrase is in its token a new one, under the same KEK, in a new token.
+/// Gives a disk whose passphrase is in its token a new passphrase, under the same KEK, in a new token.
 ///
-/// Killed at any instant, the disk opens by a token of type [`TOKEN`], or by one of type [`BACKUP_TOKEN`] where there is none: what the
-/// extension itself reads. Call it again then. The new token has another number than the old one; the extension finds it by its type.
+/// If this is killed at any instant, the disk opens by a token of type [`TOKEN`], or if there is none, by one of type
+/// [`BACKUP_TOKEN`], as the extension itself reads them. Call it again then. The new token has another number than the old one;
+/// the extension finds it by its type.
 ///
 /// # Errors
 /// As [`open`](crate::open), [`Volume::add_protector`] and [`import_token`](atrest::volume::Header::import_token);
-/// [`Error::InvalidHeader`] for a token beside the disk's own that isn't sound.
+/// [`Error::InvalidHeader`] for a malformed token beside the disk's own.
 pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) -> Result<()> {
     let all = find::credentials(disk, &Source::Token, vaults)?;
     let volume = find::by_any(disk, &all, &options.open)?;
@@ -128,7 +130,7 @@ pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) 
         }
         volume.header().remove_protector(ProtectorId::Token(id))?;
     }
-    // 4. The old keyslots, and what says how they open.
+    // 4. The old keyslots, and then the token that holds their passphrase.
     for (id, old) in tokens(&volume, BACKUP_TOKEN)? {
         remove(&volume, &find::in_token(&old, vaults)?, &new, options)?;
         volume.header().remove_protector(ProtectorId::Token(id))?;
@@ -147,7 +149,7 @@ fn give(
     options: &ReplaceOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
     match find::by_any(disk, new, &options.open) {
-        // Of a startup key that no protector is of, the second.
+        // The second is for a startup key without a protector.
         Err(Error::WrongPassphrase | Error::NoSuchProtector(_)) => {}
         other => return other,
     }

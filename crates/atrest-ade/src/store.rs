@@ -1,4 +1,4 @@
-//! Where secrets and key encryption keys are.
+//! The stores of secrets and key encryption keys.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ pub struct StoredSecret {
     pub tags: BTreeMap<String, String>,
 }
 
-/// A vault that keeps secrets in versions, none of which ever changes.
+/// A vault that keeps secrets in immutable versions.
 ///
-/// Its errors are those of a vault for keys. [`Error::KeyRefused`] names the URL of the secret and the reason: it is missing, disabled,
-/// deleted or expired, or access is denied. [`Error::Vault`] is everything else: no answer is no refusal.
+/// Its errors are those of a vault for keys. [`Error::KeyRefused`] names the URL of the secret and the reason: it is missing,
+/// disabled, deleted or expired, or access is denied. All other failures are [`Error::Vault`]: a missing answer is no refusal.
 pub trait SecretStore: Send + Sync {
     /// The vault's name, as in the URLs of its secrets: `https://NAME.vault.azure.net`.
     fn id(&self) -> &str;

@@ -67,8 +67,8 @@ impl Tags {
         Tags { kek, file_name: Some(file_name.into()), machine_name: Some(machine_name.into()), ..Tags::default() }
     }
 
-    /// Reads the tags of a secret. Without an algorithm it is `RSA-OAEP`, the extension's own default. An algorithm without a key's URL
-    /// says nothing: old versions of the extension set it for passphrases that aren't wrapped too.
+    /// Reads the tags of a secret. If there is no algorithm, it is `RSA-OAEP`, the extension's own default. An algorithm
+    /// without a key's URL is ignored: old versions of the extension set it for unwrapped passphrases too.
     ///
     /// # Errors
     /// As [`Kek::new`].

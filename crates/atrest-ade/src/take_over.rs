@@ -32,9 +32,9 @@ impl TakeOverOptions {
         self
     }
 
-    /// Whether to re-encrypt the data under a new DEK that only the vault wraps. Whoever knows the old DEK, such as an administrator of
-    /// the guest, then has no use for it. It reads and writes the whole disk, and **every other keyslot goes**, also one that isn't of
-    /// Azure Disk Encryption.
+    /// Whether to re-encrypt the data under a new DEK that only the vault wraps. Anyone who knows the old DEK, such as an
+    /// administrator of the guest, then can't use it. This reads and writes the whole disk, and **removes every other
+    /// keyslot**, including those that aren't of Azure Disk Encryption.
     pub fn reencrypt(mut self, reencrypt: bool) -> Self {
         self.reencrypt = reencrypt;
         self
@@ -49,7 +49,7 @@ pub struct TakenOver {
     pub volume: Volume<Arc<dyn BlockDevice>>,
     /// The ways in that this call removed: the keyslots that the passphrase opened, and the tokens of Azure Disk Encryption.
     pub removed: Vec<ProtectorId>,
-    /// The other ways in that the disk has besides the vault's: keyslots of somebody else, and their tokens. They stay.
+    /// The other ways into the disk besides the vault's: other keyslots, and their tokens. They stay.
     pub left: Vec<ProtectorId>,
 }
 
@@ -62,13 +62,14 @@ pub struct TakenOver {
 /// 3. If asked for, it is re-encrypted. A call after a kill goes on with that.
 /// 4. The keyslots that the passphrase opens are removed, and then the tokens of Azure Disk Encryption.
 ///
-/// So until the vault has opened the disk, the old ways in stay. A call after a kill does what is left. It needs the passphrase too, to
-/// find the keyslots that it opens: the secret stays in its vault. Delete it when neither the disk nor its snapshots need it.
+/// So until the vault has opened the disk, the old ways in stay. A call after a kill does the remaining steps. It needs the
+/// passphrase too, to find the keyslots that it opens: the secret stays in its vault. Delete it when neither the disk nor its
+/// snapshots need it.
 ///
 /// # Errors
 /// As [`open`](crate::open) and [`Volume::add_protector`]; [`Error::UnsupportedHeader`] for LUKS1: convert it by
-/// [`Disk::convert_to_luks2`] first; and for BitLocker, which has no place for a vault's key: copy the data of a disk of Windows into a
-/// new volume. After an error the disk opens as before, or by the vault, or both.
+/// [`Disk::convert_to_luks2`] first; and for BitLocker, which has no place for a vault's key: copy the data of a disk of
+/// Windows into a new volume. After an error the disk opens as before, or by the vault, or both.
 pub fn take_over(
     disk: &Disk,
     source: &Source,
@@ -100,7 +101,7 @@ pub fn take_over(
         let volume = find::by_any(disk, &old, &options.open)?;
         let fingerprint = volume.fingerprint()?;
         volume.add_protector(Protector::Vault(vault, key), &KeyslotOptions::new())?;
-        // What the device holds counts, and not what this process knows.
+        // The device's content counts, and not this process's state.
         drop(volume);
         let volume = by_vault()?;
         if volume.fingerprint()? != fingerprint {

@@ -56,7 +56,7 @@ pub struct AdeToken {
 pub enum TokenPassphrase {
     /// Wrapped under the KEK by `RSA-OAEP-256`.
     Wrapped(Vec<u8>),
-    /// As it is. Whoever reads the disk has it.
+    /// In the clear. Anyone who reads the disk can read it.
     Plain(Secret),
 }
 
@@ -79,7 +79,7 @@ impl AdeToken {
     /// Reads a token's JSON, of either type.
     ///
     /// # Errors
-    /// [`Error::InvalidHeader`] for what isn't such a token, or is too long. It repeats nothing of the token.
+    /// [`Error::InvalidHeader`] for bytes that aren't such a token, or are too long. It repeats nothing of the token.
     pub fn read(json: &[u8]) -> Result<Self> {
         let bad = |what: &str| Error::InvalidHeader(format!("its token of Azure Disk Encryption {what}"));
         if json.len() > LONGEST {
@@ -161,7 +161,7 @@ impl AdeToken {
         }
     }
 
-    /// Whether another token names the same, whatever its passphrase.
+    /// Whether another token has the same fields, apart from its passphrase.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let all = |token: &Self| token.with(TokenPassphrase::default()).to_json();
         all(self) == all(other)

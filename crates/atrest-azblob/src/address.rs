@@ -1,4 +1,4 @@
-//! Where blobs are: the URL of a container and a prefix in it.
+//! The address of blobs: the URL of a container and a prefix in it.
 
 use std::io;
 

@@ -27,7 +27,7 @@ const LIST: usize = 16 << 20;
 pub struct PageBlobBackend {
     service: Arc<Service>,
     options: PageBlobOptions,
-    /// What is open in this process, so that it can be removed.
+    /// The disks that are open in this process, so that they can be removed.
     open: Mutex<HashMap<String, Weak<Held>>>,
 }
 
@@ -79,7 +79,7 @@ impl PageBlobBackend {
     }
 
     fn blob(&self, id: &str) -> Result<String> {
-        // An id is a UUID: nothing in it changes the path.
+        // An id is a UUID: it can't change the path.
         uuid::Uuid::try_parse(id).map_err(|_| Error::InvalidOption(format!("{id:?} isn't the id of a disk")))?;
         Ok(format!("{}{id}{}", self.service.address.prefix, self.suffix()))
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::invalid;
 
-/// What authorises requests.
+/// The credential for requests.
 #[derive(Clone)]
 pub struct Credential(pub(crate) Kind);
 
@@ -75,7 +75,7 @@ impl Credential {
     /// them.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] if neither is set, or it isn't what it should be.
+    /// [`io::ErrorKind::InvalidInput`] if neither is set, or it is malformed.
     pub fn from_environment() -> io::Result<Self> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(Zeroizing::new);
         if let Some(sas) = variable("AZURE_STORAGE_SAS_TOKEN") {

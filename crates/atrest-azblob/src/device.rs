@@ -20,8 +20,8 @@ const LARGEST: u64 = 8 << 40;
 
 /// A page blob that is open for reading and writing, under a lease.
 ///
-/// All is written to the service before a call returns: [`sync`](BlockDevice::sync) has nothing left to do. When it is
-/// dropped, the lease is released.
+/// Writes are stored by the service before a call returns: [`sync`](BlockDevice::sync) has nothing left to do. Dropping the
+/// device releases the lease.
 pub struct PageBlobDevice {
     pub(crate) held: Arc<Held>,
     parallel: usize,
@@ -132,7 +132,7 @@ impl BlockDevice for PageBlobDevice {
         self.held.put(deadline, offset, len, None)
     }
 
-    /// The pages are cleared: they read as zeros, and cost nothing.
+    /// The pages are cleared: they read as zeros, and take no space.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         let end = offset.saturating_add(len) / PAGE * PAGE;
         match offset.checked_next_multiple_of(PAGE) {
@@ -156,7 +156,7 @@ impl BlockDevice for PageBlobDevice {
         const { NonZero::new(PAGE as usize).unwrap() }
     }
 
-    /// What was acknowledged is durable already.
+    /// Acknowledged writes are durable already.
     fn sync(&self) -> io::Result<()> {
         self.held.check()
     }

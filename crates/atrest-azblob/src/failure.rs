@@ -1,4 +1,4 @@
-//! What the service refused, as errors of I/O.
+//! The service's refusals, as errors of I/O.
 
 use std::io;
 

@@ -24,22 +24,22 @@ pub(crate) struct Held {
     lease_id: String,
     lost: OnceLock<String>,
     sequence: Sequence,
-    /// Whoever raises the number has it alone.
+    /// Held alone while the number is raised.
     raising: Gate,
-    /// Writers share it; whoever sets the size has it alone.
+    /// Shared by writers; held alone while the size is set.
     resizing: Gate,
     /// The blob's size; unknown after a change whose outcome is unknown.
     size: Mutex<Option<u64>>,
 }
 
-/// What a blob is.
+/// A blob's properties.
 pub(crate) struct Properties {
     pub size: u64,
     pub sequence: u64,
 }
 
 impl Held {
-    /// Takes the lease of a blob. The kind of the error is `ResourceBusy` where somebody has it.
+    /// Takes the lease of a blob. The kind of the error is `ResourceBusy` if another client has it.
     pub fn acquire(service: Arc<Service>, blob: &str, lease: Lease) -> io::Result<Self> {
         let deadline = service.deadline();
         // Its name is chosen here, so that asking twice takes it once.
@@ -98,7 +98,7 @@ impl Held {
         }
     }
 
-    /// From here on nothing is read or written.
+    /// Ends all reads and writes from here on.
     pub fn lose(&self, reason: &str) -> io::Error {
         let text = || {
             format!("the lease of {} is lost ({reason}): another host may have it; open the device again", self.blob)
@@ -113,7 +113,7 @@ impl Held {
     /// Looks at an answer that isn't a success: after `Ok` the request may be sent again.
     fn after_refusal(&self, deadline: Deadline, answer: &Response) -> io::Result<()> {
         match (answer.status, code(answer)) {
-            // One that has run out, and that nobody took since, can be renewed: nobody wrote since.
+            // A lease that has run out, and that no client took since, can be renewed: nothing was written since.
             (409 | 412, code) if code.starts_with("Lease") => self.renew(deadline),
             (404, _) => Err(self.lose("the blob was removed")),
             _ if answer.is_transient() => Ok(()),
@@ -133,7 +133,7 @@ impl Held {
             return Ok(size);
         }
         let _alone = self.resizing.alone(deadline).ok_or_else(|| late("the size of the blob"))?;
-        // What may come late of the change is refused after that.
+        // After that a late change of the size is refused.
         self.settled(deadline)?;
         let found = self.properties(deadline)?;
         *self.size.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.size);
@@ -152,8 +152,8 @@ impl Held {
         }
     }
 
-    /// Raises the blob's number at least to `target`, which also gives the blob another ETag. Asked for late and once more, it
-    /// changes nothing, since the number never falls: the action is `max`.
+    /// Raises the blob's number at least to `target`, which also gives the blob another ETag. A late or repeated raise changes
+    /// nothing, since the number never falls: the action is `max`.
     fn raise(&self, deadline: Deadline, target: u64) -> io::Result<String> {
         let mut retries = self.service.retries(deadline);
         let ask = self.ask(Method::Put).query("comp", "properties");
@@ -206,7 +206,7 @@ impl Held {
                     if self.sequence.current() != Ok(number) {
                         continue;
                     }
-                    // ..or somebody else raised it.
+                    // ..or another client raised it.
                     self.sequence.doubt(number);
                     refused(&answer)
                 }
@@ -319,7 +319,7 @@ fn stale(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::StaleNetworkFileHandle, text.to_owned())
 }
 
-/// Takes the range that was asked for out of an answer, or nothing.
+/// Takes the requested range out of an answer, or nothing.
 pub(crate) fn part(answer: &Response, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     let range = format!("bytes {offset}-{}/", offset + bytes.len() as u64 - 1);
     let told = answer.header("content-range").is_some_and(|told| told.starts_with(&range));
@@ -331,7 +331,7 @@ pub(crate) fn part(answer: &Response, offset: u64, bytes: &mut [u8]) -> io::Resu
     Ok(())
 }
 
-/// Reads what a blob is, if it is a page blob.
+/// Reads a blob's properties, if it is a page blob.
 fn properties(answer: &Response) -> io::Result<Properties> {
     let number = |name| answer.header(name).and_then(|value| value.parse::<u64>().ok());
     if answer.header("x-ms-blob-type") != Some("PageBlob") {

@@ -10,8 +10,7 @@ use crate::failure::{refused, unexpected};
 use crate::held::{PIECE, part};
 use crate::service::{Ask, Service};
 
-/// A blob of any kind, read without a lease. If somebody changes it meanwhile, reads fail: they ask for the ETag of the
-/// beginning.
+/// A blob of any kind, read without a lease. If it changes meanwhile, reads fail: they ask for the ETag of the beginning.
 pub(crate) struct Image {
     service: Arc<Service>,
     blob: String,

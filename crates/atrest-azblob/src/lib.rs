@@ -16,33 +16,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With the feature `entra`, `Credential::entra` authorises by a managed identity, a workload identity or an application, none of which
-//! was tried on the real service.
+//! With the feature `entra`, `Credential::entra` authorises by a managed identity, a workload identity or an application. None
+//! of them was tried on the real service.
 //!
 //! # What holds
 //!
 //! | | |
 //! |---|---|
-//! | durable | when a write returns: the service acknowledges what it has stored. A sync has nothing left to do. |
+//! | durable | when a write returns: the service acknowledges a write when it is stored. A sync has nothing left to do. |
 //! | torn | each 512 bytes are old or new. A write goes in requests of at most 4 MiB, several at once. |
 //! | order | a write that has returned lies before one that begins later. Writes at the same time have no order. |
-//! | own reads | see what was written. |
+//! | own reads | see all writes. |
 //! | two header copies | right: each is durable before the other is written. |
 //! | second writers | a lease keeps them out: [`Error::Busy`](atrest::Error::Busy). Each request carries the lease. |
 //! | a lost lease | every call fails from then on, with [`StaleNetworkFileHandle`](std::io::ErrorKind::StaleNetworkFileHandle), for ever. |
-//! | a time-out | the write is unknown: the range holds old data or new. Nothing changes it once the next write was begun. |
+//! | a time-out | the outcome of the write is unknown: the range holds old data or new. Nothing changes it once the next write was begun. |
 //! | retries | until the call's deadline, 30 s by default; at most 100 at once and 10 a second for a backend. |
 //!
 //! # How a late write is kept from overtaking
 //!
 //! A request that timed out may still be under way. Each write is conditional on the blob's sequence number
-//! (`x-ms-if-sequence-number-eq`). After a request whose outcome is unknown, the number is raised by Set Blob Properties before
-//! anything else is written, also before the same write is tried again. The service refuses then what comes late. The number is
-//! raised by the action `max`: a raise that comes late changes nothing. A change of the size is conditional on the blob's ETag, which
+//! (`x-ms-if-sequence-number-eq`). After a request with an unknown outcome, the number is raised by Set Blob Properties before
+//! anything else is written, also before the same write is tried again. The service then refuses the late request. The number
+//! is raised by the action `max`: a late raise changes nothing. A change of the size is conditional on the blob's ETag, which
 //! each raise changes too.
 //!
-//! A lease that ran out while the network was away is renewed, which the service allows only if nobody took it and nobody
-//! wrote since.
+//! A lease that ran out while the network was away is renewed. The service allows that only if no other client took it or wrote since.
 #![deny(unsafe_code)]
 mod address;
 mod backend;

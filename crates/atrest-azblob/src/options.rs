@@ -12,8 +12,8 @@ pub enum Lease {
     /// A lease of so many seconds, 15 to 60, that a thread renews. After a crash the blob can be opened again when they are
     /// over.
     Renewed(u32),
-    /// A lease without an end. After a crash a person has to break it (`az storage blob lease break`). For those who
-    /// make sure themselves that the old host is dead.
+    /// A lease without an end. After a crash a person has to break it (`az storage blob lease break`). For operators who make
+    /// sure themselves that the old host is dead.
     Infinite,
 }
 
@@ -41,7 +41,7 @@ impl PageBlobOptions {
         }
     }
 
-    /// Sets when a call ends, with all its retries. What it was to write is unknown then.
+    /// Sets when a call ends, with all its retries. After a time-out the outcome of a write is unknown.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

@@ -1,7 +1,7 @@
 //! The sequence number of a page blob, as a fence against writes that come late.
 //!
-//! Each write carries the number and is done only while the blob has that number. After a write whose outcome is unknown the
-//! number is raised before anything else is written: what of it may still be under way is refused from then on.
+//! Each write carries the number and is done only while the blob has that number. After a write with an unknown outcome the
+//! number is raised before anything else is written: requests of it that are still under way are refused from then on.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ pub(crate) struct Sequence {
 #[derive(Debug)]
 struct State {
     number: u64,
-    /// The highest number with which a write was sent whose outcome is unknown.
+    /// The highest number of a write whose outcome is unknown.
     doubt: Option<u64>,
 }
 
@@ -68,7 +68,7 @@ mod tests {
         assert!(!sequence.raised(7));
         assert!(sequence.raised(8));
         assert_eq!(sequence.current(), Ok(8));
-        // What is told late of an old number is settled already.
+        // A late report about an old number is settled already.
         sequence.doubt(7);
         assert_eq!(sequence.current(), Ok(8));
         sequence.doubt(LARGEST);

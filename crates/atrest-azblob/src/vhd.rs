@@ -7,7 +7,7 @@ use crate::failure::unexpected;
 
 /// The footer's length in bytes.
 pub(crate) const FOOTER: u64 = 512;
-/// 2000-01-01 00:00:00 UTC, from which the format counts.
+/// 2000-01-01 00:00:00 UTC, the format's epoch, in seconds of Unix time.
 const EPOCH: u64 = 946_684_800;
 const FIXED: u32 = 2;
 
@@ -99,7 +99,8 @@ mod tests {
         assert!(check(&[0; 512], 1 << 20).is_err());
     }
 
-    /// What `qemu-img create -f vpc -o subformat=fixed` writes for 1 MiB, 32 MiB and 1 GiB, which it rounds up to whole cylinders.
+    /// The geometries that `qemu-img create -f vpc -o subformat=fixed` writes for 1 MiB, 32 MiB and 1 GiB, which it rounds up
+    /// to whole cylinders.
     #[test]
     fn geometry_is_that_of_qemu() {
         for (size, expected) in [

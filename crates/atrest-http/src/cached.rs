@@ -22,7 +22,7 @@ impl<T> Cached<T> {
         Cached { state: Mutex::new(State { value: None, busy: false }), changed: Condvar::new() }
     }
 
-    /// The value, if it is fresh, or what `renew` makes of the old one. `None`: another thread was at it until the deadline.
+    /// The value, if it is fresh; otherwise `renew` replaces the old one. `None`: another thread was renewing it until the deadline.
     pub fn get<E>(
         &self,
         deadline: Deadline,

@@ -17,7 +17,7 @@ use crate::{Deadline, Failure};
 /// The longest head of an answer.
 const LONGEST_HEAD: usize = 64 << 10;
 
-/// The room for an answer whose length isn't told.
+/// The room for an answer of undeclared length, in bytes.
 const USUAL_ANSWER: u64 = 16 << 10;
 
 /// A client with its connections. Many threads may use it at once.
@@ -27,9 +27,9 @@ pub struct Client {
     budget: Budget,
 }
 
-/// What came of a call.
+/// The result of a call.
 pub struct Called {
-    /// The last answer, or why there is none.
+    /// The last answer, or the reason why there is none.
     pub answer: Result<Response, Failure>,
     /// Whether an attempt before the last may have happened, or may happen later: it had no answer, or the server failed.
     pub uncertain: bool,
@@ -82,8 +82,8 @@ impl Client {
         })
     }
 
-    /// Sends a request, and again while there is no answer or a transient one, until the deadline. `request` is called for
-    /// each attempt: signatures hold the time. Only what may be done twice may be sent by it.
+    /// Sends a request, and repeats it while there is no answer or a transient one, until the deadline. `request` is called for
+    /// each attempt: signatures include the time. Use it only for requests that may be done twice.
     pub fn call<'b>(&self, deadline: Deadline, mut request: impl FnMut() -> io::Result<Request<'b>>) -> Called {
         let (mut retries, mut uncertain) = (self.retries(deadline), false);
         loop {
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// The retries of a call whose attempts the caller sends by itself.
+    /// The retries of a call whose attempts the caller sends itself.
     pub fn retries(&self, deadline: Deadline) -> Retries<'_> {
         Retries::new(&self.budget, &self.options, deadline)
     }
@@ -134,8 +134,8 @@ impl Client {
         let headers = answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         let status = answer.status().as_u16();
         let mut body = Vec::new();
-        // What the server says of the length is bounded before it is believed. Where it says nothing, there is room for what a
-        // key service answers: a buffer that grows leaves copies of what it holds.
+        // The server's Content-Length is bounded before it is used. Without one, there is room for an answer of a key service:
+        // a buffer that grows leaves copies of its content behind.
         let told = answer.body().content_length().unwrap_or(USUAL_ANSWER);
         body.reserve(usize::try_from(told).unwrap_or(usize::MAX).min(request.most));
         let most = request.most as u64;

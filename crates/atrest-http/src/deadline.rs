@@ -12,7 +12,7 @@ impl Deadline {
         Deadline(Instant::now() + time.min(Duration::from_secs(86400)))
     }
 
-    /// What is left, if something is.
+    /// The time left, if there is any.
     pub fn left(&self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }

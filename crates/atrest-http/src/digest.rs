@@ -44,7 +44,7 @@ pub fn base64url_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     decoded::<Base64UrlUnpadded>(text)
 }
 
-/// Not by `decode_vec`: what that has decoded isn't wiped if a later character is no good.
+/// Not by `decode_vec`: it doesn't wipe the decoded bytes if a later character is invalid.
 fn decoded<E: Encoding>(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; text.len().div_ceil(4) * 3]);
     let len = E::decode(text, &mut bytes).ok()?.len();

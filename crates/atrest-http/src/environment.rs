@@ -8,8 +8,8 @@ use crate::Hidden;
 
 type Given = dyn Fn(&str) -> io::Result<Option<Hidden>> + Send + Sync;
 
-/// Where a program's settings and secrets are found that aren't given otherwise: in the variables of the process, and before them by a
-/// function of the caller.
+/// The source of a program's settings and secrets that aren't given otherwise: a function of the caller, and then the variables
+/// of the process.
 #[derive(Clone, Default)]
 pub struct Environment(Option<Arc<Given>>);
 
@@ -19,8 +19,8 @@ impl Environment {
         Self::default()
     }
 
-    /// `given` is asked first, by the name of the variable. What it returns `None` for is looked up in the process's environment,
-    /// which other programs of the same user can read.
+    /// `given` is asked first, by the name of the variable. If it returns `None`, the variable is looked up in the process's
+    /// environment, which other programs of the same user can read.
     pub fn with(given: impl Fn(&str) -> io::Result<Option<Hidden>> + Send + Sync + 'static) -> Self {
         Environment(Some(Arc::new(given)))
     }
@@ -35,7 +35,7 @@ impl Environment {
         Ok(found.filter(|value| !value.expose().is_empty()))
     }
 
-    /// As [`secret`](Self::secret), for a value that is none.
+    /// As [`secret`](Self::secret), for a value that isn't secret.
     ///
     /// # Errors
     /// As there.

@@ -82,7 +82,7 @@ impl Failure {
     }
 }
 
-/// Whether the server's certificate was refused: nothing was sent then.
+/// Whether the server's certificate was refused: then no request was sent.
 fn is_bad_certificate(error: &io::Error) -> bool {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::InvalidCertificate(_)))

@@ -1,10 +1,10 @@
-//! A lock that many may share, and that nobody waits for beyond a deadline.
+//! A shared or exclusive lock, with a deadline for each wait.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::Deadline;
 
-/// A lock that many may share, or one has alone. Nobody waits for it beyond a deadline.
+/// A lock that many may share, or one may hold alone. Each wait ends at a deadline.
 #[derive(Debug, Default)]
 pub struct Gate {
     /// How many share it, and whether one has it alone or waits for that.

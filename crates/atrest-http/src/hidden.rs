@@ -1,4 +1,4 @@
-//! Text that nobody may see.
+//! Secret text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is read of files, variables and addresses, and what an error may tell of a server's text.
+//! Reading of files, variables and addresses, and the part of a server's text that an error may repeat.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -50,8 +50,8 @@ pub fn check_address(address: &str) -> io::Result<&str> {
     }
 }
 
-/// What an error may repeat of a server's text: it is short, has no control characters, and none of the secrets that the server
-/// was told.
+/// The part of a server's text that an error may repeat: it is short, and has no control characters and none of the secrets
+/// that were sent to the server.
 pub fn told(text: &str, secrets: &[&str]) -> String {
     let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = plain.chars().filter(|c| !c.is_control()).take(MOST_TEXT + 1).collect();
@@ -65,17 +65,17 @@ pub fn told(text: &str, secrets: &[&str]) -> String {
     format!("{short:?}")
 }
 
-/// What stands in the place of a text that [`repeats`] a secret.
+/// The replacement for a text that [`repeats`] a secret.
 pub const REPEATS: &str = "a text that repeats the request";
 
 /// So many characters of a secret in a row are a part of it.
 const PART: usize = 12;
 
-/// The head of a text in which parts are looked for, in bytes: much more than errors tell.
+/// The head of a text in which parts are looked for, in bytes: much more than errors show.
 const HEAD: usize = 1024;
 
-/// Whether a text has a secret in it, or its head has a part of one, since servers cut what they repeat. Of what has a `:`, as names
-/// of resources have and neither base64 nor tokens do, parts don't count.
+/// Whether a text contains a secret, or its head contains a part of one, since servers cut the texts that they repeat. Parts of
+/// a secret with a `:` don't count: names of resources have one, and neither base64 nor tokens do.
 pub fn repeats(text: &str, secret: &str) -> bool {
     if secret.is_empty() {
         return false;
@@ -93,7 +93,7 @@ mod tests {
     fn texts_of_servers_are_short_and_hold_no_secret() {
         assert_eq!(told("1 error occurred:\n\t* denied\u{1b}[0m\n", &["hvs.1"]), "\"1 error occurred: * denied[0m\"");
         assert_eq!(told("the token hvs.1 is bad", &["hvs.1"]), "a text that repeats the request");
-        // Servers cut what they repeat, and errors cut what servers say.
+        // Servers cut the texts that they repeat, and errors cut the texts of servers.
         let secret = "c2l4dHktZm91ciBieXRlcyBzdGFuZCBmb3IgYSBERUs";
         for text in
             [format!("bad value {}...", &secret[..12]), format!("{} {secret}", "x".repeat(190)), secret[20..40].into()]
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(told(&text, &[secret]), "a text that repeats the request", "{text}");
         }
         assert_eq!(told("bad value c2l4dHktZm9", &[secret]), "\"bad value c2l4dHktZm9\"");
-        // Names of resources are no secrets, and tell who reads the error which key it is about.
+        // Names of resources aren't secret, and tell the reader of the error which key it is about.
         let name = "arn:aws:kms:eu-central-1:123456789012:key/1";
         assert_eq!(
             told("denied: arn:aws:kms:eu-central-1:1:key/2", &[name]),

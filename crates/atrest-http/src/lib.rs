@@ -3,12 +3,12 @@
 //! - Each call has a [`Deadline`], each attempt a time limit within it.
 //! - Retries wait longer each time, with jitter. They obey `Retry-After`. All calls of a [`Client`] share one budget of
 //!   retries, so that a server that recovers isn't run down.
-//! - Nothing is sent twice unless the caller says so: the client itself repeats a request in [`Client::call`] only.
-//! - Answers are bounded: the head to 64 KiB, the body to what the caller allows. Redirects aren't followed.
+//! - Nothing is sent twice unless the caller asks for it: the client itself repeats a request in [`Client::call`] only.
+//! - Answers are bounded: the head to 64 KiB, the body to the caller's limit. Redirects aren't followed.
 //! - Proxies are those of `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, but for the hosts of `NO_PROXY`, and for clients
 //!   [without a proxy](HttpOptions::without_proxy).
-//! - Errors name the method, the host and the path. They hold no query, no header and no body. At the level
-//!   `trace`, `ureq` logs what it sends, secrets too: leave that off.
+//! - Errors name the method, the host and the path. They hold no query, no header and no body. At the level `trace`, `ureq`
+//!   logs its requests, secrets included: leave that off.
 //!
 //! ```no_run
 //! use atrest_http::{Client, Deadline, HttpOptions, Method, Request};

@@ -83,7 +83,7 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// What was asked: the method, the host and the path.
+    /// A name of the request: the method, the host and the path.
     pub fn what(&self) -> &str {
         &self.what
     }

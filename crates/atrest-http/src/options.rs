@@ -90,7 +90,7 @@ impl HttpOptions {
         self
     }
 
-    /// Goes by no proxy, whatever the environment says: for services that are only on this machine or its own network.
+    /// Uses no proxy, whatever the environment says: for services that are only on this machine or its own network.
     pub fn without_proxy(mut self) -> Self {
         self.direct = true;
         self

@@ -26,7 +26,7 @@ impl Budget {
     fn take(&self, now: Instant) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let filled = state.0 + now.saturating_duration_since(state.1).as_secs_f64() * self.per_second;
-        // Below nothing are those that wait.
+        // Below zero are the retries that wait.
         *state = (filled.min(self.most) - 1.0, now);
         Duration::from_secs_f64((-state.0 / self.per_second).clamp(0.0, 86400.0))
     }
@@ -52,8 +52,8 @@ impl<'c> Retries<'c> {
         Retries { budget, deadline, wait: options.first_wait, longest: options.longest_wait, attempts: 1 }
     }
 
-    /// Waits until the next attempt may begin. False, at once, if the deadline would be over by then. `asked` is what the
-    /// server's `Retry-After` says.
+    /// Waits until the next attempt may begin. False, at once, if the deadline would be over by then. `asked` is the server's
+    /// `Retry-After`.
     pub fn wait(&mut self, asked: Option<Duration>) -> bool {
         // From half of it on: many clients that failed together don't come back together.
         let half = self.wait / 2;
@@ -81,8 +81,8 @@ impl Response {
         matches!(self.status, 408 | 429 | 500 | 502 | 503 | 504)
     }
 
-    /// How long the server wants to be left alone (RFC 9110, section 10.2.3): at most an hour. A date is one of the server's clock, which
-    /// this machine's need not agree with.
+    /// How long the server asks not to be called (RFC 9110, section 10.2.3): at most an hour. A date is by the server's clock,
+    /// which this machine's need not agree with.
     pub fn retry_after(&self) -> Option<Duration> {
         let value = self.header("retry-after")?.trim();
         let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(answer("7").retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(answer("99999999").retry_after(), Some(Duration::from_secs(3600)));
         assert_eq!(answer("Sun, 06 Nov 1994 08:49:37 GMT").retry_after(), Some(Duration::ZERO));
-        // More than any number holds is not nothing.
+        // A number beyond the integer's range isn't taken for 0.
         for long in ["4294967296", "99999999999999999999999999"] {
             assert_eq!(answer(long).retry_after(), Some(Duration::from_secs(3600)), "{long}");
         }

@@ -7,7 +7,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 
 /// Year, month from 1, day from 1, hour, minute, second, and days since 1970.
 fn civil(time: SystemTime) -> (u64, u64, u64, u64, u64, u64, u64) {
-    // A clock before 1970 signs nothing that a server takes.
+    // With a clock before 1970 no signature is accepted anyway.
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let days = seconds / 86400;
     // Years from March on, so that the leap day is the last of its year, in eras of 400 years.
@@ -35,7 +35,7 @@ pub fn basic_date(time: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// Reads what [`http_date`] writes. `None` if it is something else.
+/// Parses the format of [`http_date`]. `None` if it is something else.
 pub fn parse_http_date(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     if !text.is_ascii() || text.len() != 29 {

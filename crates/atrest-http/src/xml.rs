@@ -13,7 +13,7 @@ const DEEPEST: usize = 16;
 /// `Encoded` are left out: their text stands for something that XML can't hold. Namespaces aren't told apart.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] for what isn't well-formed XML in UTF-8, lies deeper than 16 elements, or has a document type.
+/// [`io::ErrorKind::InvalidData`] for a body that isn't well-formed XML in UTF-8, lies deeper than 16 elements, or has a document type.
 pub fn xml_elements(body: &[u8], mut each: impl FnMut(&[&str], &str)) -> io::Result<()> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the server's answer isn't well-formed XML");
     // A byte order mark may come first.

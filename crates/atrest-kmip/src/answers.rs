@@ -1,4 +1,4 @@
-//! What the payloads of answers hold.
+//! The payloads of answers.
 
 use atrest::Secret;
 
@@ -19,7 +19,7 @@ pub(crate) fn located(payload: Structure<'_>, most: usize) -> Result<Vec<String>
     Ok(uids)
 }
 
-/// What Encrypt made of `len` bytes with this nonce.
+/// The result of Encrypt for `len` bytes with this nonce.
 pub(crate) fn encrypted(payload: Structure<'_>, uid: &str, nonce: &[u8], len: usize) -> Result<Sealed, Malformed> {
     check_identifier(payload, uid)?;
     // A server tells its nonce if it took another one.
@@ -30,7 +30,7 @@ pub(crate) fn encrypted(payload: Structure<'_>, uid: &str, nonce: &[u8], len: us
     sealed.ok_or(Malformed("its nonce, tag or ciphertext has another length than AES-GCM's"))
 }
 
-/// What Decrypt made of a ciphertext of `len` bytes.
+/// The result of Decrypt for a ciphertext of `len` bytes.
 pub(crate) fn decrypted(payload: Structure<'_>, uid: &str, len: usize) -> Result<Secret, Malformed> {
     check_identifier(payload, uid)?;
     let data = payload.need(tag::DATA, "it has no plaintext")?.bytes()?;

@@ -30,8 +30,8 @@ impl Client {
 
     /// Sends a request and receives its answer.
     ///
-    /// A connection that was kept may have ended meanwhile. What is asked here changes nothing at the server, so it is asked once
-    /// more, by a new connection.
+    /// A kept connection may have ended meanwhile. Requests here change nothing at the server, so a failed one is repeated by a
+    /// new connection.
     pub(crate) fn ask(&self, request: &[u8], deadline: Deadline) -> Result<Zeroizing<Vec<u8>>, Trouble> {
         let failed = |what: &str, error: io::Error| {
             Trouble::Failed(VaultFailure::new(format!("{what} {}", self.id)).caused_by(error))
@@ -61,7 +61,7 @@ impl Client {
         None
     }
 
-    /// Ends the connections that are kept: one has given an answer that isn't one to its request, and may give the next ones as late.
+    /// Ends the kept connections: one has given an answer that doesn't belong to its request, and its next answers may be late as well.
     pub(crate) fn end_kept(&self) {
         self.idle().clear();
     }

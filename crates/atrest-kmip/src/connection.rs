@@ -30,7 +30,7 @@ impl Deadline {
     }
 }
 
-/// A socket each of whose operations has what is left until the deadline.
+/// A socket, each of whose operations may take the time left until the deadline.
 struct Timed {
     socket: TcpStream,
     deadline: Deadline,
@@ -59,7 +59,7 @@ impl Write for Timed {
     }
 }
 
-/// A connection that has said who it is.
+/// A connection that has authenticated.
 pub(crate) struct Connection {
     stream: StreamOwned<ClientConnection, Timed>,
     /// The process that opened it. A child must not use it: both would write into one stream.
@@ -87,8 +87,8 @@ impl Connection {
         self.generation == process_generation() && self.last_used.elapsed() < idle && self.is_quiet()
     }
 
-    /// Whether the server has said nothing since its last answer. Answers have no numbers: what it said unasked would be taken for the
-    /// answer to the next request.
+    /// Whether the server has sent nothing since its last answer. Answers have no numbers: an unasked one would be taken for
+    /// the answer to the next request.
     fn is_quiet(&mut self) -> bool {
         let read = self.stream.conn.process_new_packets();
         let socket = &self.stream.sock.socket;
@@ -118,7 +118,7 @@ impl Connection {
     }
 }
 
-/// Whom the client trusts, and what it shows. The files are read each time, since certificates are renewed.
+/// The CAs that the client trusts, and its certificate. The files are read each time, since certificates are renewed.
 pub(crate) fn config(options: &KmipOptions) -> Result<ClientConfig> {
     let unfit = |path: &std::path::Path, error: &dyn std::fmt::Display| {
         Error::InvalidOption(format!("the file {} can't be used for TLS: {error}", path.display()))
@@ -161,7 +161,7 @@ fn addresses(host: &str, port: u16, deadline: Deadline) -> io::Result<Vec<Socket
     let host = host.to_owned();
     std::thread::Builder::new().name("kmip-resolver".into()).spawn(move || {
         let found = (&*host, port).to_socket_addrs().map(Vec::from_iter);
-        // Nobody waits any more after the deadline.
+        // After the deadline the receiver is gone.
         let _ = sender.send(found);
     })?;
     receiver.recv_timeout(deadline.left()?).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?

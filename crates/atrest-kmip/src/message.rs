@@ -14,7 +14,7 @@ pub(crate) const LONGEST_ANSWER: usize = 1 << 20;
 /// The most of a server's text that an error repeats, in characters.
 const MOST_TEXT: usize = 200;
 
-/// What a server is asked to do.
+/// The operations that a server is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Locate = 0x08,
@@ -48,7 +48,7 @@ pub(crate) fn request(
     message.ok_or_else(|| Trouble::failed("the request is longer than 16 KiB"))
 }
 
-/// The payload of an answer, if the server did what it was asked to.
+/// The payload of an answer, if the server did the operation.
 pub(crate) fn payload(answer: &[u8], operation: Operation) -> Result<Structure<'_>, Trouble> {
     let item = item(answer)?;
     let status = item.need(tag::RESULT_STATUS, "it has no result status")?.enumeration()?;
@@ -86,7 +86,7 @@ pub(crate) fn check_identifier(payload: Structure<'_>, uid: &str) -> Result<(), 
     (found == uid).then_some(()).ok_or(Malformed("it is about another object"))
 }
 
-/// What an error may repeat of a server's text: it is short and has no control characters.
+/// The part of a server's text that an error may repeat: it is short and has no control characters.
 fn told(text: &str) -> String {
     let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = plain.chars().filter(|c| !c.is_control()).take(MOST_TEXT + 1).collect();

@@ -1,4 +1,4 @@
-//! What a server says of an object, and whether it may be used.
+//! A server's description of an object, and whether the object may be used.
 
 use atrest::key::{KeyDescription, KeyId, KeyKind};
 use atrest::{Error, KeyRefusal};
@@ -37,7 +37,7 @@ pub(crate) struct Object {
     was_revoked: bool,
 }
 
-/// What a key is to be used for.
+/// The purpose for which a key is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     Wrap,
@@ -113,7 +113,7 @@ impl Object {
             Some(3) => State::Deactivated,
             Some(4) => State::Compromised,
             Some(5 | 6) => State::Destroyed,
-            // Without a state nobody knows whether it may be used. It isn't for a client to guess.
+            // Without a state it is unknown whether the key may be used, and a client shouldn't guess.
             _ => return Err(Malformed("it says no state of the key that is known here")),
         };
         Ok(object)
@@ -130,7 +130,7 @@ impl Object {
     pub(crate) fn refusal(&self, purpose: Use, mask: u32, now: u64) -> Option<KeyRefusal> {
         let past = |date: Option<u64>| date.is_some_and(|date| date <= now);
         match self.state {
-            // Without a date it waits for somebody who activates it.
+            // Without a date it waits to be activated explicitly.
             State::PreActive if self.activation.is_none() => return Some(KeyRefusal::Disabled),
             State::PreActive => return Some(KeyRefusal::NotYetValid),
             // Revoke says why it deactivated a key; a date that came doesn't.
@@ -143,7 +143,7 @@ impl Object {
         if past(self.deactivation) || (purpose == Use::Wrap && past(self.protect_stop)) {
             return Some(KeyRefusal::Expired);
         }
-        // What is wrapped has to be unwrapped at once, as a check.
+        // A DEK that is wrapped is unwrapped at once, as a check.
         if self.not_before().is_some_and(|from| now < from) {
             return Some(KeyRefusal::NotYetValid);
         }
@@ -189,7 +189,7 @@ pub(crate) fn latest(objects: Vec<Object>, mask: u32, now: u64) -> Result<Object
     Err(Trouble::Key(reason.unwrap_or(KeyRefusal::Missing)))
 }
 
-/// As [`latest`]; where none may wrap now, the newest that is only out of its dates.
+/// As [`latest`]; if none may wrap now, the newest that is only out of its dates.
 pub(crate) fn to_describe(objects: Vec<Object>, mask: u32, now: u64) -> Result<Object, Trouble> {
     let dated = |object: &&Object| {
         matches!(object.refusal(Use::Wrap, mask, now), Some(KeyRefusal::Expired | KeyRefusal::NotYetValid))
@@ -268,7 +268,7 @@ mod tests {
         let made = Object { initial: Some(500), ..nine };
         assert_eq!(name(&[activated.clone(), made.clone(), ten.clone()]), "8");
         assert_eq!(name(&[made, ten.clone()]), "9");
-        // What may not wrap isn't the latest, but tells why there is none.
+        // An object that may not wrap isn't the latest, but tells why there is none.
         let expired = Object { deactivation: Some(1000), ..activated };
         assert_eq!(name(&[expired.clone(), ten]), "10");
         assert_eq!(name(core::slice::from_ref(&expired)), "key-expired");

@@ -1,4 +1,4 @@
-//! What a caller says of a server.
+//! A caller's options for a server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl KmipVersion {
     }
 }
 
-/// Which server, and how to use it.
+/// The server's address, and how to use it.
 ///
 /// ```
 /// use atrest_kmip::{KmipOptions, KmipVersion};
@@ -82,8 +82,8 @@ impl fmt::Debug for KmipOptions {
 impl KmipOptions {
     /// The server `host`, a name or an address, at port 5696.
     ///
-    /// The files are in PEM: the certificates of those who sign servers' certificates, the client's certificate with those above
-    /// it, and its private key, without a passphrase. They are read at each new connection, so that renewed ones are used.
+    /// The files are in PEM: the certificates of the CAs that sign servers' certificates, the client's certificate chain, and
+    /// its private key, without a passphrase. They are read at each new connection, so that renewed ones are used.
     pub fn new(
         host: impl Into<String>,
         roots: impl AsRef<Path>,
@@ -139,8 +139,8 @@ impl KmipOptions {
     /// Gets the KEK from the server for each call, and wraps here by RFC 3394, for servers that don't encrypt. The default is no:
     /// the KEK then never leaves the server.
     ///
-    /// With this, the KEK is in this process's memory during a call, and whoever has the client's certificate has the KEK. What the
-    /// server wrapped is unwrapped by it in any case.
+    /// With this, the KEK is in this process's memory during a call, and anyone who holds the client's certificate and key can
+    /// get the KEK. DEKs that the server wrapped are unwrapped by it in any case.
     pub fn fetch_keys(mut self, fetch: bool) -> Self {
         self.fetch = fetch;
         self

@@ -1,14 +1,14 @@
-//! The form of what a server has encrypted.
+//! The format of ciphertexts that a server made.
 
 /// The length of a nonce of AES-GCM, in bytes.
 pub(crate) const NONCE: usize = 12;
 /// The length of its tag.
 pub(crate) const TAG: usize = 16;
 
-/// What every wrapped key begins with: a name, and the version of this form.
+/// The start of every wrapped key: a name, and the version of this format.
 const MAGIC: &[u8; 4] = b"KMI\x01";
 
-/// The longest ciphertext, so that nothing longer than a request is sent.
+/// The longest ciphertext in bytes, so that nothing longer than a request is sent.
 const LONGEST: usize = atrest::key::MAX_WRAPPED - MAGIC.len() - NONCE - TAG;
 
 /// A ciphertext of AES-GCM with its nonce and tag.

@@ -50,7 +50,7 @@ pub(crate) const ADDITIONAL_DATA: u32 = 0x42_00FE;
 pub(crate) const AUTHENTICATION_TAG: u32 = 0x42_00FF;
 pub(crate) const ATTRIBUTES: u32 = 0x42_0125;
 
-/// The names by which KMIP 1.4 has the attributes that are read here (KMIP 1.4, 3).
+/// The names in KMIP 1.4 of the attributes that are read here (KMIP 1.4, 3).
 pub(crate) const ATTRIBUTE_NAMES: [(&str, u32); 13] = [
     ("Unique Identifier", UNIQUE_IDENTIFIER),
     ("Name", NAME),

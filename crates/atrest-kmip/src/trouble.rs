@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::ttlv::Malformed;
 
-/// Why there is no result.
+/// The reason for a missing result.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// The server says no, in its own words.
@@ -18,7 +18,7 @@ pub(crate) enum Trouble {
     Altered,
     /// The answer makes no sense.
     Malformed(Malformed),
-    /// No answer, or one that says nothing of the key.
+    /// No answer, or one that says nothing about the key.
     Failed(VaultFailure),
 }
 
@@ -51,7 +51,7 @@ impl Refused {
         self
     }
 
-    /// What it says of the key, if it does. `identity` is who asked, and `operation` is for what.
+    /// The refusal's meaning for the key, if it has one. `identity` is the caller, and `operation` the operation.
     pub(crate) fn of_key(&self, identity: &str, operation: &str) -> Option<KeyRefusal> {
         match self.reason {
             // Item Not Found, Object Not Found.
@@ -68,7 +68,7 @@ impl Refused {
         }
     }
 
-    /// What its reader can do about it.
+    /// The action that the error's reader can take.
     fn advice(&self) -> &'static str {
         match self.reason {
             // Invalid Message, Unsupported Protocol Version.

@@ -61,7 +61,7 @@ impl<'a> Structure<'a> {
         Ok(None)
     }
 
-    /// The first field with this tag, which must be there; `missing` says what is wrong without it.
+    /// The first field with this tag, which must be there; `missing` is the error's text without it.
     pub(crate) fn need(self, tag: u32, missing: &'static str) -> Result<Field<'a>, Malformed> {
         self.find(tag)?.ok_or(Malformed(missing))
     }
@@ -181,8 +181,8 @@ impl Writer {
         self.put(&len.to_be_bytes());
     }
 
-    /// Never beyond the capacity, since the buffer would move and leave its bytes behind. What doesn't fit fills it up, which tells
-    /// [`message`](Self::message).
+    /// Never writes beyond the capacity, since the buffer would move and leave its bytes behind. Data that doesn't fit fills it
+    /// up, by which [`message`](Self::message) notices.
     fn put(&mut self, bytes: &[u8]) {
         let room = LONGEST_REQUEST - self.0.len();
         if bytes.len() <= room {

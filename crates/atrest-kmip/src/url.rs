@@ -7,7 +7,7 @@ use atrest::{Error, KeyVault, Result};
 use crate::options::{KmipOptions, KmipVersion};
 use crate::vault::KmipVault;
 
-/// Opens the vault that a URL names, for programs whose configuration does. The server isn't asked yet.
+/// Opens the vault that a URL names, for programs that take it from their configuration. No request is sent yet.
 ///
 /// ```text
 /// kmip://HOST[:PORT]?ca=FILE&cert=FILE&key=FILE[&version=2.1][&fetch=yes]
@@ -45,7 +45,7 @@ fn parse(url: &str) -> Result<KmipOptions> {
             "key" => &mut key,
             "version" => &mut version,
             "fetch" => &mut fetch,
-            // Not the name: somebody may have put a secret there.
+            // Not the name: it may be a secret.
             _ => return Err(bad("its parts are ca, cert, key, version and fetch")),
         };
         if value.is_empty() || place.replace(value).is_some() {

@@ -58,10 +58,10 @@ impl fmt::Debug for KmipVault {
 }
 
 impl KmipVault {
-    /// Checks the options and the files. The server is asked by the first call.
+    /// Checks the options and the files. The first call contacts the server.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a file that can't be used for TLS; [`Error::InvalidName`] for a vault's name that isn't one.
+    /// [`Error::InvalidOption`] for a file that can't be used for TLS; [`Error::InvalidName`] for an invalid vault name.
     pub fn new(options: KmipOptions) -> Result<Self> {
         config(&options)?;
         let identity = options.who();
@@ -113,7 +113,7 @@ impl KeyVault for KmipVault {
                     let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
                     inner.decrypt(kek, &object, sealed, deadline)
                 }
-                // Nobody who writes a header makes the KEK leave the server: its owner allows it.
+                // The writer of a header can't make the KEK leave the server: only its owner allows that.
                 WrapAlgorithm::Aes256Kw if fetch => {
                     let len = wrapped.bytes.len().checked_sub(8).filter(|len| *len <= MAX_WRAPPED);
                     let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
@@ -218,7 +218,7 @@ impl Inner {
         }
     }
 
-    /// What the server says of an object.
+    /// The server's description of an object.
     fn object(&self, uid: &str, deadline: Deadline) -> Result<Object, Trouble> {
         let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, uid);
         self.ask(Operation::GetAttributes, deadline, fill, |payload| Object::read(payload, uid))
@@ -254,7 +254,7 @@ impl Inner {
         Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes: sealed.bytes() })
     }
 
-    /// AES-GCM at the server. The additional data is the key's URL, so that nothing unwraps under another name.
+    /// AES-GCM at the server. The additional data is the key's URL, so that a DEK unwraps under no other name.
     fn encrypt(&self, kek: &KeyId, object: &Object, plain: &[u8], deadline: Deadline) -> Result<Sealed, Trouble> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(|e| Trouble::failed(format!("the system gives no random bytes: {e}")))?;
@@ -299,11 +299,11 @@ impl Inner {
         self.ask(Operation::Decrypt, deadline, fill, |payload| answers::decrypted(payload, uid, sealed.data.len()))
     }
 
-    /// Whether the bytes are at fault for an answer, or the server is.
+    /// Whether the bytes or the server are at fault for an answer.
     ///
-    /// Whoever writes a header chooses these bytes, and must not make the vault look away. But servers have no common answer for
-    /// altered bytes: the specification says Cryptographic Failure, PyKMIP says General Failure as for any defect of its own. So
-    /// the key is tried on bytes that are surely right.
+    /// The writer of a header chooses these bytes, and must not make the vault look unavailable. But servers have no common
+    /// answer for altered bytes: the specification says Cryptographic Failure, PyKMIP says General Failure as for any defect of
+    /// its own. So the key is tried on bytes that are known to be right.
     fn verdict(&self, kek: &KeyId, object: &Object, refused: Refused, deadline: Deadline) -> Trouble {
         let proof = self.proofs().get(&kek.to_string()).cloned();
         let proof = match proof {

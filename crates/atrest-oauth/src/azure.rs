@@ -35,9 +35,9 @@ const EXPIRED: [u64; 3] = [7_000_222, 700_024, 700_021];
 
 type Provider = dyn Fn() -> io::Result<Hidden> + Send + Sync;
 
-/// An identity of Microsoft Entra ID that gets tokens for itself. What it may do is decided by its roles.
+/// An identity of Microsoft Entra ID that gets tokens for itself. Its roles decide its permissions.
 ///
-/// Managed identities are asked for by no proxy, even if the environment names one: their tokens come without TLS.
+/// Tokens of managed identities are requested without a proxy, even if the environment names one: they come without TLS.
 #[derive(Clone)]
 pub struct AzureIdentity {
     way: Way,
@@ -114,12 +114,12 @@ impl AzureIdentity {
         Self::of(Way::Provider(Arc::new(token)))
     }
 
-    /// The first of these that there is, by the variables of Microsoft's libraries: with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`,
-    /// the secret of `AZURE_CLIENT_SECRET`, the file `AZURE_CLIENT_CERTIFICATE_PATH`, or `AZURE_FEDERATED_TOKEN_FILE`; otherwise the
-    /// managed identity, of which `AZURE_CLIENT_ID` chooses one. `AZURE_AUTHORITY_HOST` is the authority.
+    /// The first available of these, by the variables of Microsoft's libraries: with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`,
+    /// the secret of `AZURE_CLIENT_SECRET`, the file `AZURE_CLIENT_CERTIFICATE_PATH`, or `AZURE_FEDERATED_TOKEN_FILE`;
+    /// otherwise the managed identity, of which `AZURE_CLIENT_ID` chooses one. `AZURE_AUTHORITY_HOST` is the authority.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for a certificate that isn't one; others if its file can't be read.
+    /// [`io::ErrorKind::InvalidInput`] for an invalid certificate; other errors if its file can't be read.
     pub fn from_environment() -> io::Result<Self> {
         Self::from_variables(&Environment::process())
     }
@@ -193,7 +193,7 @@ impl AzureIdentity {
         Ok(Tokens::new(Arc::new(source), client))
     }
 
-    /// Who it is, for errors: never a secret.
+    /// A name of the identity, for errors: never a secret.
     pub fn name(&self) -> String {
         let managed = |client: &Option<String>| match client {
             Some(client) => format!("the managed identity {client}"),

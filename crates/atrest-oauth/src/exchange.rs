@@ -1,4 +1,4 @@
-//! Requests for tokens (RFC 6749), and what their answers mean.
+//! Requests for tokens (RFC 6749), and the meaning of their answers.
 
 use std::borrow::Cow;
 use std::io;
@@ -38,7 +38,7 @@ enum Number<'a> {
     Text(#[serde(borrow)] Cow<'a, str>),
 }
 
-/// An error of an authorization server (RFC 6749, section 5.2), with what Entra ID adds.
+/// An error of an authorization server (RFC 6749, section 5.2), with Entra ID's additional fields.
 #[derive(Deserialize)]
 pub(crate) struct Refusal {
     pub error: String,
@@ -121,16 +121,16 @@ pub(crate) fn granted(answer: Response) -> Result<Granted, TokenError> {
         (None, Some(at)) => Some(until(at)),
         (life, _) => life,
     };
-    // What ends at no time that is told has to be asked for each time.
+    // A token without a declared end has to be requested each time.
     Granted::new(access_token.into_owned(), life, &what)
 }
 
-/// What a refusal says, if it is one of an authorization server.
+/// The refusal in an answer, if it is one of an authorization server.
 pub(crate) fn refusal(answer: &Response) -> Option<Refusal> {
     (400..500).contains(&answer.status).then(|| serde_json::from_slice(&answer.body).ok()).flatten()
 }
 
-/// An answer that is no token and says nothing of the identity.
+/// An answer that is no token and says nothing about the identity.
 pub(crate) fn unexpected(answer: &Response, secrets: &[&str], hint: &str) -> TokenError {
     let (what, status) = (answer.what(), answer.status);
     let text = match refusal(answer) {

@@ -23,12 +23,12 @@ const METADATA: &str = "http://metadata.google.internal";
 /// How long an assertion and an impersonation's token are good, in seconds: the longest that Google takes.
 const LIFE: u64 = 3600;
 
-/// What a token needs to impersonate a service account: the scope that Google's own library asks for.
+/// The scope for impersonating a service account, as Google's own library requests it.
 const IAM: &str = "https://www.googleapis.com/auth/iam";
 
 type Provider = dyn Fn() -> io::Result<Hidden> + Send + Sync;
 
-/// An identity of Google Cloud that gets tokens for itself. What it may do is decided by its roles.
+/// An identity of Google Cloud that gets tokens for itself. Its roles decide its permissions.
 ///
 /// Files with credentials name addresses. Secrets and tokens go only to those below `googleapis.com`, and to this machine.
 #[derive(Clone)]
@@ -151,9 +151,9 @@ impl GoogleIdentity {
         GoogleIdentity(Way::Provider(Arc::new(token)))
     }
 
-    /// The first of these that there is, as Google's libraries have it: the file of `GOOGLE_APPLICATION_CREDENTIALS`; the file
-    /// `application_default_credentials.json` in `CLOUDSDK_CONFIG` or `~/.config/gcloud`; the metadata server, of which
-    /// `GCE_METADATA_HOST` names another host.
+    /// The first available of these, as in Google's libraries: the file of `GOOGLE_APPLICATION_CREDENTIALS`; the file
+    /// `application_default_credentials.json` in `CLOUDSDK_CONFIG` or `~/.config/gcloud`; the metadata server, whose host
+    /// `GCE_METADATA_HOST` can replace.
     ///
     /// # Errors
     /// As [`from_file`](Self::from_file).
@@ -184,8 +184,7 @@ impl GoogleIdentity {
     /// Its tokens for a scope, such as `https://www.googleapis.com/auth/cloudkms`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for the address of a metadata server that is none, and for options of HTTP that aren't well
-    /// formed.
+    /// [`io::ErrorKind::InvalidInput`] for an invalid address of a metadata server, and for options of HTTP that aren't well formed.
     pub fn tokens(&self, scope: &str, http: &HttpOptions) -> io::Result<Tokens> {
         let mut http = http.clone();
         if let Way::Machine { endpoint, .. } = &self.0 {
@@ -201,7 +200,7 @@ impl GoogleIdentity {
         Ok(Tokens::new(Arc::new(source), Client::new(&http)?))
     }
 
-    /// Who it is, for errors: never a secret.
+    /// A name of the identity, for errors: never a secret.
     pub fn name(&self) -> String {
         match &self.0 {
             Way::Account { email, .. } => format!("the service account {email}"),
@@ -312,7 +311,7 @@ impl Source for GoogleSource {
             Way::Machine { endpoint, account } => {
                 let url = format!("{endpoint}/computeMetadata/v1/instance/service-accounts/{account}/token");
                 let answer = get(client, deadline, &url, ("metadata-flavor", "Google"), &[])?;
-                // What stands between, such as a portal of a network, doesn't know it.
+                // A server between, such as a network's captive portal, doesn't send it.
                 if answer.header("metadata-flavor") != Some("Google") {
                     return Err(TokenError::failed(format!("{} isn't a metadata server of Google", answer.what())));
                 }

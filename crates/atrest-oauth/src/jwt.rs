@@ -13,7 +13,7 @@ use rustls::sign::SigningKey;
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
-/// An RSA key that signs assertions: the one of the cryptographic library below TLS, which is there already.
+/// An RSA key that signs assertions, by the cryptographic library that TLS uses anyway.
 #[derive(Clone)]
 pub(crate) struct Signer {
     key: Arc<dyn SigningKey>,

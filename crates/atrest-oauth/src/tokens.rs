@@ -1,4 +1,4 @@
-//! [`Tokens`]: what is kept of tokens, and how a source of them fails.
+//! [`Tokens`]: the cache of tokens, and the failures of their sources.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +15,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// The longest life of a token that is believed.
 const LONGEST_LIFE: Duration = Duration::from_secs(86400);
 
-/// Where tokens come from.
+/// A source of tokens.
 pub(crate) trait Source: Send + Sync {
-    /// Who it is, for errors.
+    /// A name of the identity, for errors.
     fn name(&self) -> String;
     /// Gets a token, by the deadline.
     fn get(&self, client: &Client, deadline: Deadline) -> Result<Granted, TokenError>;
@@ -31,7 +31,7 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    /// A token that `what` answered, if it can stand in a header.
+    /// A token from the answer of `what`, if it is valid in a header.
     pub fn new(token: String, life: Option<Duration>, what: &str) -> Result<Self, TokenError> {
         let token = Hidden::new(token);
         if token.expose().is_empty() || !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
@@ -41,12 +41,12 @@ impl Granted {
     }
 }
 
-/// Why there is no token.
+/// The reason for a missing token.
 #[derive(Debug)]
 pub enum TokenError {
-    /// The service refuses this identity: it isn't known, it is disabled, or its secret is another. Who it is, and why.
+    /// The service refuses this identity: it is unknown or disabled, or its secret is wrong. The string names the identity and the reason.
     Denied(String),
-    /// No answer, or one that says nothing of the identity.
+    /// No answer, or one that says nothing about the identity.
     Failed(io::Error),
 }
 
@@ -95,7 +95,7 @@ impl From<TokenError> for io::Error {
 impl Token {
     fn new(granted: Granted) -> Self {
         let (now, life) = (Instant::now(), granted.life.unwrap_or_default().min(LONGEST_LIFE));
-        // Of a short life, the second half is kept back. The clock that counts can't be set: a wrong date changes nothing.
+        // For a short life, the second half is kept back. The clock is monotonic: a wrong date changes nothing.
         Token { text: granted.token, renew: now + life.saturating_sub(EARLY.min(life / 2)), ends: now + life }
     }
 
@@ -141,7 +141,7 @@ impl Tokens {
         self.cached.forget(refused);
     }
 
-    /// Who it is, for errors: never a secret.
+    /// A name of the identity, for errors: never a secret.
     pub fn identity(&self) -> String {
         self.source.name()
     }
