@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the file is, if the environment doesn't say.
+/// The file's path, if the environment names none.
 pub const FILE: &str = "/etc/atrest/token.conf";
 /// The variable of the environment that names another file.
 pub const VARIABLE: &str = "ATREST_TOKEN_CONFIG";

@@ -1,10 +1,10 @@
-//! What `cryptsetup luksDump` shows of a token.
+//! The text that `cryptsetup luksDump` shows for a token.
 
 /// The lines.
 pub fn describe(json: &[u8]) -> Vec<String> {
     let token: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
     let line = |title: &str, name: &str| {
-        // What comes from a header must not control a terminal.
+        // Text from a header must not control a terminal.
         let value: String = token[name].as_str().unwrap_or("unknown").chars().filter(|c| !c.is_control()).collect();
         format!("\t{title:<12}{value}")
     };

@@ -1,10 +1,10 @@
-//! What the plugin calls of libcryptsetup 2.4 and newer (`libcryptsetup.h`).
+//! The functions of libcryptsetup 2.4 and newer that the plugin calls (`libcryptsetup.h`).
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;
 use std::ptr;
 
-/// `struct crypt_device`, of which only libcryptsetup knows the content.
+/// `struct crypt_device`, which is opaque to the plugin.
 #[repr(C)]
 pub struct CryptDevice {
     opaque: [u8; 0],
@@ -27,12 +27,12 @@ pub struct Device(*mut CryptDevice);
 
 impl Device {
     /// # Safety
-    /// `device` is what libcryptsetup gave to a function of the plugin, and the value is used in that call only.
+    /// `device` is the pointer that libcryptsetup gave to a function of the plugin, and the value is used in that call only.
     pub unsafe fn new(device: *mut CryptDevice) -> Self {
         Device(device)
     }
 
-    /// The JSON of the header as libcryptsetup has it in memory: what it goes on with.
+    /// The JSON of the header that libcryptsetup has in memory and continues with.
     ///
     /// # Errors
     /// A negative number of `errno.h`.

@@ -12,7 +12,7 @@ use crate::config::Entry;
 /// The secrets of vaults that a user knows: libcryptsetup's PIN stands for each.
 const PINS: [&str; 3] = ["ATREST_PASSPHRASE", "PKCS11_PIN", "TPM_AUTH"];
 
-/// Why there is no passphrase.
+/// The reason for a missing passphrase.
 #[derive(Debug)]
 pub enum Failure {
     /// No vault of the configuration is that of the token.

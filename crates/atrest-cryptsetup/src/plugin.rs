@@ -121,7 +121,7 @@ fn find(device: Device, token: c_int, pin: Option<&Secret>) -> Result<Secret, c_
     })
 }
 
-/// Wipes and frees what [`cryptsetup_token_open`] gave.
+/// Wipes and frees a buffer that [`cryptsetup_token_open`] returned.
 ///
 /// # Safety
 /// As libcryptsetup calls it (`crypt_token_buffer_free_func`): with a buffer of [`cryptsetup_token_open`]'s and its length.
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn cryptsetup_token_dump(device: *mut CryptDevice, json: *
     let device = unsafe { Device::new(device) };
     // SAFETY: the caller gives a string.
     let json = unsafe { CStr::from_ptr(json) }.to_bytes();
-    // A panic must not go through C. There is nobody to tell.
+    // A panic must not go through C. There is no way to report it.
     let _ = catch_unwind(AssertUnwindSafe(|| describe(json).iter().for_each(|line| device.say(line))));
 }
 

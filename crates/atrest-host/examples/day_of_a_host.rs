@@ -1,5 +1,5 @@
-//! A day of a host: a machine with an OS disk, a cached data disk and a temporary disk, a guest that boots where QEMU is installed,
-//! a rotation, a key that is revoked and restored, and what somebody finds who takes the host's disks away.
+//! A day of a host: a machine with an OS disk, a cached data disk and a temporary disk, a guest that boots if QEMU is
+//! installed, a rotation, a key that is revoked and restored, and a search of the host's disks as a thief would make it.
 //!
 //! `cargo run -p atrest-host --example day_of_a_host`
 
@@ -50,7 +50,7 @@ fn day() -> Result<()> {
     let first = contoso.create_key("disks")?;
     let vaults = KnownVaults::new();
     vaults.add_file(contoso.clone())?;
-    // What lies in this folder is what the storage has. It may as well be far away.
+    // This folder stands for the storage, which may as well be far away.
     fs::create_dir(path("storage"))?;
     let storage = Arc::new(DiskFolder::new(path("storage")));
     let options = ServiceOptions::new(storage, Arc::new(vaults), Arc::new(platform.clone()), "floor");
@@ -187,7 +187,7 @@ fn boot_sector() -> [u8; 512] {
     sector
 }
 
-/// Boots from a disk that is served as vhost-user-blk. Returns what the machine printed; `None` without QEMU.
+/// Boots from a disk that is served as vhost-user-blk. Returns the machine's output; `None` without QEMU.
 fn boot(socket: &Path) -> Result<Option<String>> {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-M", "q35,memory-backend=memory", "-accel", "tcg", "-m", "64", "-nodefaults", "-no-user-config"]);
@@ -205,7 +205,7 @@ fn boot(socket: &Path) -> Result<Option<String>> {
     }
 }
 
-/// How many files there are, and in how many of them is what the machine wrote.
+/// The number of files, and the number of those that contain the machine's data.
 fn search(folder: &Path) -> io::Result<(usize, usize)> {
     let (mut files, mut found) = (0, 0);
     let mut next: Vec<PathBuf> = vec![folder.into()];

@@ -1,4 +1,4 @@
-//! What goes wrong inside one call: the answer of a token's library, or an error that is ready to be returned.
+//! Faults inside one call: the answer of a token's library, or an error that is ready to be returned.
 
 use core::fmt;
 
@@ -107,7 +107,7 @@ impl Answer {
                 | CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT
                 | CKR_SESSION_READ_ONLY
                 | CKR_ACTION_PROHIBITED
-                // Of SoftHSM for OAEP with SHA-256, and of others for a mechanism they don't know.
+                // SoftHSM's answer for OAEP with SHA-256, and that of others for an unknown mechanism.
                 | CKR_ARGUMENTS_BAD
         )
     }
@@ -125,7 +125,7 @@ impl From<Error> for Fault {
     }
 }
 
-/// An outage, by what was being done.
+/// An outage, with the operation that failed.
 pub(crate) fn outage(what: impl Into<String>) -> Fault {
     Fault::Final(Error::Vault(VaultFailure::new(what)))
 }

@@ -1,4 +1,4 @@
-//! The functions of a library, and what they answer.
+//! The functions of a library, and their answers.
 
 use cryptoki_sys::*;
 
@@ -14,7 +14,7 @@ unsafe impl Send for Functions {}
 // SAFETY: as above.
 unsafe impl Sync for Functions {}
 
-/// What a function answers that the library lacks.
+/// The answer for a function that the library lacks.
 pub(crate) fn missing(function: &'static str) -> Answer {
     Answer { function, rv: CKR_FUNCTION_NOT_SUPPORTED }
 }

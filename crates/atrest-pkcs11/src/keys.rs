@@ -19,11 +19,11 @@ const NO_ID: &str = "none";
 pub(crate) struct Version {
     pub(crate) id: Vec<u8>,
     pub(crate) kind: KeyKind,
-    /// What wraps: the AES key, or the public half of an RSA key, if the token has it.
+    /// The object that wraps: the AES key, or the public half of an RSA key, if the token has it.
     pub(crate) wrapper: Option<CK_OBJECT_HANDLE>,
     pub(crate) can_wrap: bool,
     pub(crate) can_encrypt: bool,
-    /// What unwraps: the AES key, or the private half of an RSA key.
+    /// The object that unwraps: the AES key, or the private half of an RSA key.
     pub(crate) unwrapper: CK_OBJECT_HANDLE,
     pub(crate) can_unwrap: bool,
     pub(crate) can_decrypt: bool,
@@ -84,7 +84,7 @@ pub(crate) fn latest(versions: Vec<Version>, key: &str, now: u64) -> Result<Vers
     Err(Error::KeyRefused { key: key.into(), reason: reason.unwrap_or(KeyRefusal::Missing) })
 }
 
-/// As [`latest`]; where none may wrap now, the newest enabled one, which has expired or isn't valid yet.
+/// As [`latest`]; if none may wrap now, the newest enabled one, which has expired or isn't valid yet.
 pub(crate) fn to_describe(versions: Vec<Version>, key: &str, now: u64) -> Result<Version, Error> {
     let enabled = versions.iter().filter(|version| version.wraps() && version.unwraps());
     let newest = enabled.max_by(|a, b| a.age().cmp(&b.age())).cloned();
@@ -117,8 +117,8 @@ pub(crate) fn id_of(version: &str) -> Option<Vec<u8>> {
 impl Call<'_> {
     /// All versions of the key of this label.
     ///
-    /// An empty answer is `Missing`, which stops I/O: so it must come from a token that is still there, and whose user is
-    /// logged in, because tokens hide private objects from others.
+    /// An empty answer is `Missing`, which stops I/O. So it must come from a token that is still there, with its user logged
+    /// in, because tokens hide private objects otherwise.
     pub(crate) fn versions(&self, key: &str) -> Result<Vec<Version>, Fault> {
         self.find(key, &[(CKA_LABEL, Value::Bytes(key.as_bytes()))])
     }
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(name(&[one.clone(), nine.clone()], 5), "0009");
         assert_eq!(name(&[nine.clone(), one.clone()], 5), "0009");
         assert_eq!(name(&[nine.clone(), version(big, None, None, true)], 5), "0100");
-        // A date is newer than none, and one in the future isn't there yet.
+        // A date is newer than no date, and a date in the future doesn't count yet.
         let dated = version(b"\x00", Some(5), Some(9), true);
         assert_eq!(name(&[nine.clone(), dated.clone()], 5), "00");
         assert_eq!(name(&[nine.clone(), dated.clone()], 4), "0009");

@@ -14,7 +14,7 @@ use crate::fault::Answer;
 use crate::functions::{Functions, answer, missing};
 use crate::session::Session;
 
-/// Takes a lock. What it guards is whole at every instant, so that a panic of another thread doesn't matter.
+/// Takes a lock. The guarded data is consistent at every instant, so that a panic of another thread doesn't matter.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -23,9 +23,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Module {
     path: PathBuf,
     functions: Arc<Functions>,
-    /// What NSS wants in `C_Initialize`.
+    /// The parameters that NSS needs in `C_Initialize`.
     parameters: Option<CString>,
-    /// The process, by its generation, in which it is initialised: a child has to initialise it again (PKCS#11, 2.5.3).
+    /// The process in which it is initialised, by its generation: a child has to initialise it again (PKCS#11, 2.5.3).
     initialised: Mutex<Option<u32>>,
     /// The PIN that a token has refused, by the token's label and serial number, and why. It is never tried again by
     /// anyone in this process, nor by a child that fork makes: another try could lock it.

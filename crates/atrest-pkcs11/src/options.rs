@@ -1,4 +1,4 @@
-//! What a caller says of a token.
+//! A caller's options for a token.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use atrest::{Clock, SystemClock};
 
 use crate::pin::Pin;
 
-/// Which token, of which library, and how to use it.
+/// The library and its token, and how to use it.
 ///
 /// ```
 /// use atrest_pkcs11::{Pin, Pkcs11Options};
@@ -115,14 +115,14 @@ impl Pkcs11Options {
         self
     }
 
-    /// Where the PIN comes from. The default is [`Pin::None`].
+    /// Sets the source of the PIN. The default is [`Pin::None`].
     pub fn pin(mut self, pin: Pin) -> Self {
         self.pin = pin;
         self
     }
 
-    /// What NSS wants in `C_Initialize`, such as `configdir='sql:/etc/pki/nssdb' flags=readOnly`. Other libraries take
-    /// none.
+    /// Sets the parameters that NSS needs in `C_Initialize`, such as `configdir='sql:/etc/pki/nssdb' flags=readOnly`. Other
+    /// libraries need none.
     pub fn module_parameters(mut self, parameters: impl Into<String>) -> Self {
         self.parameters = Some(parameters.into());
         self
@@ -140,8 +140,7 @@ impl Pkcs11Options {
         self
     }
 
-    /// Wraps by RSA-OAEP with SHA-1 where a token has no SHA-256. The default is to refuse. What was wrapped with SHA-1
-    /// is unwrapped in any case.
+    /// Wraps by RSA-OAEP with SHA-1 if a token has no SHA-256. The default is to refuse. DEKs wrapped with SHA-1 are unwrapped in any case.
     pub fn allow_sha1(mut self, allow: bool) -> Self {
         self.sha1 = allow;
         self
@@ -155,9 +154,9 @@ impl Pkcs11Options {
         self
     }
 
-    /// Calls `C_Finalize` and `C_Initialize` where the token isn't there: many libraries, SoftHSM too, see a token that
-    /// was put in, or came back, only then. The default is no, since it ends the sessions of all who use the library in this
-    /// process. Those of this crate recover; others may crash. So allow it where only this crate uses the library.
+    /// Calls `C_Finalize` and `C_Initialize` if the token isn't there: many libraries, SoftHSM included, see a token that was
+    /// inserted or came back only then. The default is no, since it ends the sessions of all users of the library in this
+    /// process. Those of this crate recover; others may crash. So allow it only if this crate is the library's only user.
     pub fn start_again(mut self, allow: bool) -> Self {
         self.start_again = allow;
         self

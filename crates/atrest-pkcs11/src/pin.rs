@@ -1,4 +1,4 @@
-//! Where the PIN comes from.
+//! Sources of the PIN.
 
 use core::fmt;
 use std::io::{self, Read};
@@ -10,11 +10,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 const MAX_PIN: usize = 1024;
 
-/// Where the PIN of the token's user comes from. It is read again for each login, and wiped after it.
+/// The source of the PIN of the token's user. It is read again for each login, and wiped after it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Pin {
-    /// A file with the PIN alone; a line feed at its end is no part of the PIN.
+    /// A file with the PIN alone; a line feed at its end isn't part of the PIN.
     File(PathBuf),
     /// An environment variable. Other programs of the same user can read it: prefer a file.
     Env(String),

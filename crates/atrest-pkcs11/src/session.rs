@@ -127,7 +127,7 @@ impl Session {
     pub(crate) fn login(&self, pin: Option<&[u8]>) -> Result<(), Answer> {
         let f = self.functions.0.C_Login.ok_or(missing("C_Login"))?;
         let (at, len) = pin.map_or((ptr::null_mut(), 0), |pin| (pin.as_ptr().cast_mut(), pin.len()));
-        // SAFETY: `at` and `len` are one slice, or none. The library only reads it (PKCS#11, 5.6.8).
+        // SAFETY: `at` and `len` are one slice, or null and 0. The library only reads it (PKCS#11, 5.6.8).
         answer("C_Login", unsafe { f(self.handle, CKU_USER, at, len as CK_ULONG) })
     }
 

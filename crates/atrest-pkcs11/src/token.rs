@@ -19,10 +19,10 @@ use crate::session::Session;
 /// The most calls under way, the stuck ones included. Each has a thread.
 const MOST_CALLS: usize = 256;
 
-/// The answer where a token isn't what it was.
+/// The answer if the token was replaced or is gone.
 const GONE: Answer = Answer { function: "C_GetTokenInfo", rv: CKR_TOKEN_NOT_PRESENT };
 
-/// What a wrap mechanism is in truth, by a known answer.
+/// The actual algorithm of a wrap mechanism, found out by a known answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WrapKind {
     /// RFC 3394.
@@ -42,14 +42,14 @@ pub(crate) struct Token {
     module: Arc<Module>,
     /// The token that was logged in to last.
     name: Mutex<Option<TokenName>>,
-    /// Of this process; a child made by fork starts with a new one.
+    /// The state of this process; a child made by fork starts with a new one.
     state: ArcSwap<State>,
 }
 
 struct State {
     generation: u32,
     calls: AtomicUsize,
-    /// Set where the library was asked and had no such token.
+    /// Set if the library was asked and had no such token.
     absent: AtomicBool,
     pool: Mutex<Pool>,
     freed: Condvar,
@@ -64,7 +64,7 @@ struct State {
 struct Pool {
     /// Increased whenever the sessions are lost.
     epoch: u64,
-    /// The library's, of which the sessions are.
+    /// The library's era to which the sessions belong.
     era: u64,
     slot: Option<CK_SLOT_ID>,
     idle: Vec<Session>,
@@ -97,7 +97,7 @@ impl Call<'_> {
     /// Fails unless the token is there, and its user logged in: without them it has no keys to show.
     pub(crate) fn is_there(&self) -> Result<(), Fault> {
         let slot = lock(&self.state.pool).slot.ok_or(GONE)?;
-        // Whatever a library answers: SoftHSM has CKR_GENERAL_ERROR for a token whose files are gone.
+        // Any answer counts as gone: SoftHSM returns CKR_GENERAL_ERROR for a token whose files are gone.
         let info = self.token.module.token(slot).map_err(|_| GONE)?;
         if !self.token.is_ours(&info) {
             return Err(GONE.into());
@@ -111,7 +111,7 @@ impl Call<'_> {
         Err(outage(format!("{} shows its keys only after a login; say where its PIN is", self.token.id)))
     }
 
-    /// What a mechanism is, as found out before.
+    /// The algorithm of a mechanism, if it was found out before.
     pub(crate) fn kind(&self, mechanism: CK_MECHANISM_TYPE) -> Option<WrapKind> {
         lock(&self.state.kinds).get(&mechanism).copied()
     }
@@ -143,7 +143,7 @@ impl Token {
         Ok(Token { options, id, identity, module, name: Mutex::default(), state: ArcSwap::from_pointee(State::new()) })
     }
 
-    /// Runs `f` with a session, in a thread of its own: a library may never answer, and nothing can stop it then.
+    /// Runs `f` with a session, in a thread of its own: a library may never answer, and then it can't be stopped.
     pub(crate) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
@@ -163,7 +163,7 @@ impl Token {
         let (send, receive) = mpsc::sync_channel(1);
         let until = Instant::now() + self.options.deadline;
         let (token, of_thread) = (self.clone(), state.clone());
-        // Whoever asked is gone once the deadline has passed: then the call goes no further than the library's answer.
+        // The caller is gone once the deadline has passed: then the call ends at the library's next answer.
         let late = Arc::new(AtomicBool::new(false));
         let is_late = late.clone();
         let body = move || {
@@ -194,8 +194,8 @@ impl Token {
         }
     }
 
-    /// Runs `f` with a session, and once more with a new one if the token or its sessions had gone. All that `f` does can
-    /// be done twice: it makes nothing that lasts.
+    /// Runs `f` with a session, and once more with a new one if the token or its sessions were gone. All that `f` does can be
+    /// done twice: it makes no lasting objects.
     fn with_session<T>(
         &self,
         state: &State,

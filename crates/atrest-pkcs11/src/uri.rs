@@ -23,7 +23,7 @@ use crate::vault::Pkcs11Vault;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Pkcs11Uri {
-    /// What it says of the token.
+    /// The URI's description of the token.
     pub options: Pkcs11Options,
     /// The label of a key, if it has one: the name by which the vault knows the key.
     pub object: Option<String>,
@@ -74,7 +74,7 @@ impl core::str::FromStr for Pkcs11Uri {
     }
 }
 
-/// Opens the vault that a PKCS#11 URI names, for programs whose configuration does. The token isn't asked yet.
+/// Opens the vault that a PKCS#11 URI names, for programs that take it from their configuration. The token isn't contacted yet.
 ///
 /// ```text
 /// pkcs11:token=disks-prod?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/secrets/pin

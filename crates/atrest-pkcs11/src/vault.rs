@@ -13,9 +13,9 @@ use crate::token::{Call, Token};
 
 /// A vault on a PKCS#11 token. Clones are the same vault.
 ///
-/// A key is named by its label (`CKA_LABEL`). Its versions are the objects of that label, named by their `CKA_ID` in
-/// lower-case hexadecimal, or `none` where it is empty. The latest is the one with the newest `CKA_START_DATE` that has
-/// come; among equal or missing dates, the one with the highest id as a number.
+/// A key is named by its label (`CKA_LABEL`). Its versions are the objects of that label, named by their `CKA_ID` in lower-case
+/// hexadecimal, or `none` if it is empty. The latest is the one with the newest `CKA_START_DATE` that has come; among equal or
+/// missing dates, the one with the highest id as a number.
 ///
 /// ```no_run
 /// use atrest::{Dek, DekAlgorithm, Envelope};
@@ -42,10 +42,10 @@ impl core::fmt::Debug for Pkcs11Vault {
 }
 
 impl Pkcs11Vault {
-    /// Loads the library. The token is asked for by the first call, so that it may be put in later.
+    /// Loads the library. The first call looks for the token, so that it may be inserted later.
     ///
     /// # Errors
-    /// [`Error::Vault`] if the library can't be loaded; [`Error::InvalidName`] for a vault's name that isn't one.
+    /// [`Error::Vault`] if the library can't be loaded; [`Error::InvalidName`] for an invalid vault name.
     pub fn new(options: Pkcs11Options) -> Result<Self> {
         Ok(Pkcs11Vault { token: Arc::new(Token::new(options)?) })
     }
@@ -68,7 +68,7 @@ impl Pkcs11Vault {
         })
     }
 
-    /// What an answer of the library means to who asked.
+    /// The error that the caller gets for an answer of the library.
     fn error(&self, key: &str, operation: &'static str, answer: Answer) -> Error {
         let reason = match answer.rv {
             CKR_KEY_FUNCTION_NOT_PERMITTED => KeyRefusal::Disabled,
@@ -154,11 +154,11 @@ impl KeyVault for Pkcs11Vault {
     }
 }
 
-/// Whether the bytes are at fault for an answer, or the token is.
+/// Whether the bytes or the token are at fault for an answer.
 ///
-/// Whoever writes a header chooses these bytes, and must not make the vault look away. But libraries have no common
-/// answer for altered bytes: SoftHSM gives CKR_GENERAL_ERROR, others CKR_FUNCTION_FAILED or CKR_DEVICE_ERROR. So the key
-/// is tried on bytes that are surely right.
+/// The writer of a header chooses these bytes, and must not make the vault look unavailable. But libraries have no common
+/// answer for altered bytes: SoftHSM gives CKR_GENERAL_ERROR, others CKR_FUNCTION_FAILED or CKR_DEVICE_ERROR. So the key is
+/// tried on bytes that are known to be right.
 fn verdict(call: &Call<'_>, version: &Version, url: &str, algorithm: WrapAlgorithm, answer: Answer) -> Fault {
     if answer.is_lost() || answer.is_stale() || answer.rv == CKR_KEY_FUNCTION_NOT_PERMITTED {
         return answer.into();

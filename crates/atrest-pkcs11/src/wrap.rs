@@ -17,9 +17,9 @@ const WRAPS: [CK_MECHANISM_TYPE; 3] = [CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_KWP, C
 const MARK: [u8; 4] = *b"P11\x01";
 /// AES-GCM: a nonce of 12 bytes, the ciphertext, a tag of 16 bytes.
 const BY_GCM: u8 = 1;
-/// `C_WrapKey` by a mechanism that could not be identified: its number in four bytes, big-endian, and what it gave.
+/// `C_WrapKey` by an unidentified mechanism: the mechanism's number in four bytes, big-endian, and its output.
 const BY_WRAP: u8 = 2;
-/// What AES-GCM binds, so that no other use of the key gives bytes that unwrap here.
+/// The additional data of AES-GCM, so that the output of another use of the key doesn't unwrap here.
 const AAD: &[u8] = b"atrest-pkcs11 DEK 1";
 
 /// The longest DEK, wrapped or not.
@@ -51,10 +51,10 @@ fn first<T>(ways: &mut dyn Iterator<Item = Result<T, Fault>>) -> Result<T, Fault
     Err(last.unwrap_or(NO_WAY).into())
 }
 
-/// Where there is no way to try.
+/// The answer if there is no mechanism to try.
 const NO_WAY: Answer = Answer { function: "C_GetMechanismList", rv: CKR_MECHANISM_INVALID };
 
-/// The answer that tells more: an owner's refusal, before what a token doesn't have.
+/// The more telling answer: an owner's refusal goes before a missing mechanism.
 fn telling(last: Option<Answer>, next: Answer) -> Answer {
     let refuses = |answer: &Answer| [CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_ACTION_PROHIBITED].contains(&answer.rv);
     last.filter(refuses).unwrap_or(next)
@@ -112,7 +112,7 @@ impl Call<'_> {
         Err(last.unwrap_or(NO_WAY).into())
     }
 
-    /// Unwraps what [`wrap`](Self::wrap) made. Bytes that are no such thing are [`Error::UnwrapFailed`], without asking.
+    /// Unwraps the output of [`wrap`](Self::wrap). Other bytes are [`Error::UnwrapFailed`], without a call to the token.
     pub(crate) fn unwrap(&self, version: &Version, algorithm: WrapAlgorithm, bytes: &[u8]) -> Result<Secret, Fault> {
         let fits = match (version.kind, algorithm) {
             (KeyKind::Aes256, WrapAlgorithm::Aes256Kw) => bytes.len() >= 24 && bytes.len().is_multiple_of(8),
@@ -142,7 +142,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whether this version unwraps what is surely right: what it has unwrapped before, or what it wraps now.
+    /// Whether this version unwraps bytes that are known to be right: bytes that it has unwrapped before, or wraps now.
     pub(crate) fn works(&self, version: &Version, key: &str, algorithm: WrapAlgorithm) -> Result<bool, Fault> {
         let proof = self.proof(key).and_then(|(code, bytes)| Some((WrapAlgorithm::from_code(code)?, bytes)));
         if let Some((algorithm, bytes)) = proof {
@@ -170,7 +170,7 @@ impl Call<'_> {
         Ok(found)
     }
 
-    /// Finds out what a mechanism is: a key of known bytes wraps known bytes in the token, and here.
+    /// Identifies a mechanism: a key of known bytes wraps known bytes in the token, and here.
     fn identify(&self, mechanism: CK_MECHANISM_TYPE) -> Result<WrapKind, Fault> {
         if let Some(kind) = self.kind(mechanism) {
             return Ok(kind);

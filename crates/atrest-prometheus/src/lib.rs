@@ -25,13 +25,13 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// The longest time for a scraper to send its request, and again to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many scrapers are answered at once. One that is slow takes the place of one of them for so long.
+/// The number of scrapers that are answered at once. A slow one takes one of these places meanwhile.
 const SCRAPERS: usize = 4;
 /// How long to wait when no connection can be accepted, such as while there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The most bytes of a request.
 const LONGEST: u64 = 16 << 10;
-/// How often durations are put into their buckets when nobody scrapes.
+/// How often durations are put into their buckets while there are no scrapes.
 const UPKEEP: Duration = Duration::from_secs(10);
 
 /// A page of metrics over HTTP, for as long as the process lives.
@@ -43,14 +43,14 @@ pub struct Endpoint {
 type Served = Mutex<Weak<DiskService>>;
 
 impl Endpoint {
-    /// Sets the recorder of the crate `metrics` for this process, and answers scrapers on a few threads of its own; with
-    /// "503 Service Unavailable" while there is no service.
+    /// Sets the recorder of the crate `metrics` for this process, and answers scrapers on a few threads of its own. Without a
+    /// service the answer is "503 Service Unavailable".
     ///
-    /// Whoever reaches the address reads the metrics, and can keep others from it: bind an address of the host itself, or of the network
-    /// that monitoring has to itself.
+    /// Anyone who reaches the address can read the metrics, and can keep others from reading them: bind an address of the host
+    /// itself, or of a network for monitoring only.
     ///
     /// # Errors
-    /// [`io::Error`] if the address can't be had, no thread can be started, or the process has a recorder already.
+    /// [`io::Error`] if the address isn't available, no thread can be started, or the process has a recorder already.
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;

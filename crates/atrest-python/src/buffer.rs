@@ -1,8 +1,8 @@
 //! Buffers of Python's, without a copy: `bytes`, `bytearray`, `memoryview`, `mmap`, arrays of numpy.
 //!
 //! Each is one run of bytes of any item type. An exported buffer can be neither moved, resized nor freed until it is released,
-//! so its bytes stay where they are while other threads run. What another thread writes to it meanwhile is as undefined as with
-//! `readinto` of Python's own files: nothing but these bytes is affected.
+//! so its bytes stay in place while other threads run. Concurrent writes by another thread have undefined content, as with
+//! `readinto` of Python's own files: only these bytes are affected.
 
 use core::slice;
 

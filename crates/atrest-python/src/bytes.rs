@@ -5,8 +5,8 @@ use std::sync::{PoisonError, RwLock};
 
 use atrest::{BlockDevice, Result, Volume};
 
-/// Keeps a write to a part of a sector, which reads the sector first, apart from all other writes. What changes the size of
-/// sectors, or of the volume, holds it alone, too.
+/// Separates a write to a part of a sector, which reads the sector first, from all other writes. Changes of the size of
+/// sectors, or of the volume, also hold it alone.
 pub type Sectors = RwLock<()>;
 
 /// The largest sector of a volume, in bytes.
@@ -61,7 +61,7 @@ fn within<D: BlockDevice>(volume: &Volume<D>, offset: u64, len: usize) -> usize 
     usize::try_from(left).map_or(len, |left| left.min(len))
 }
 
-/// Where a run is not in whole sectors: the offset of its first sector, what it skips of that, and the size of a sector.
+/// For a run that isn't in whole sectors: the offset of its first sector, the bytes that it skips of that, and the size of a sector.
 fn partial<D: BlockDevice>(volume: &Volume<D>, offset: u64, len: usize) -> Option<(u64, usize, usize)> {
     let size = volume.sector_size().bytes();
     let skip = (offset % u64::from(size)) as usize;

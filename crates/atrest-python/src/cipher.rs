@@ -10,7 +10,7 @@ use crate::buffer::{Source, Target};
 use crate::error::{freely, raised};
 use crate::records;
 
-/// A data encryption key. Its bytes stay in locked memory; nothing but `hazmat.dek_bytes` gives them out.
+/// A data encryption key. Its bytes stay in locked memory; only `hazmat.dek_bytes` returns them.
 #[pyclass(frozen, module = "atrest_storage")]
 pub struct Dek(pub Key);
 
@@ -89,7 +89,7 @@ impl Dek {
 
 #[pymethods]
 impl SectorCipher {
-    /// A cipher under a key of 32 or 64 bytes. `unit` is what sector numbers count: `sector` or `512`.
+    /// A cipher under a key of 32 or 64 bytes. `unit` is the unit of sector numbers: `sector` or `512`.
     #[new]
     #[pyo3(signature = (key, *, sector_size, unit))]
     fn new(py: Python<'_>, key: Source, sector_size: u32, unit: &str) -> PyResult<Self> {

@@ -1,4 +1,4 @@
-//! What opens and protects vaults and volumes: one set of classes for all calls.
+//! Credentials and protectors of vaults and volumes: one set of classes for all calls.
 
 use core::str;
 use std::path::PathBuf;
@@ -145,7 +145,7 @@ impl ClearKey {
     }
 }
 
-/// What opens a volume, held for a call during which other Python threads run.
+/// A volume's credential, held for a call during which other Python threads run.
 pub enum Opener {
     Vault(Arc<dyn AnyKeyVault>),
     Passphrase(Arc<Secret>),
@@ -202,7 +202,7 @@ impl FromPyObject<'_, '_> for Opener {
     }
 }
 
-/// What protects a volume.
+/// A volume's protector.
 pub enum Protection {
     Vault(Arc<dyn AnyKeyVault>, String),
     Passphrase(Arc<Secret>),
@@ -248,7 +248,7 @@ impl FromPyObject<'_, '_> for Protection {
     }
 }
 
-/// What unlocks a vault file.
+/// A vault file's credential.
 pub enum Unlocker {
     Passphrase(Arc<Secret>),
     KeyFile(PathBuf),
@@ -283,7 +283,7 @@ fn unfit(given: &Bound<'_, PyAny>, what: &str) -> PyErr {
     PyTypeError::new_err(format!("{what}, not {kind}"))
 }
 
-/// A forked child has none of its parent's secrets.
+/// A forked child can't use its parent's secrets.
 fn exposed(secret: &Secret) -> atrest::Result<&[u8]> {
     secret.check()?;
     Ok(secret.expose())

@@ -1,4 +1,4 @@
-//! What volumes lie on.
+//! The devices that volumes lie on.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::header;
 
 pub type AnyDevice = Arc<dyn BlockDevice>;
 
-/// A file, a disk or memory that a volume lies on. What it holds is ciphertext.
+/// A file, a disk or memory that a volume lies on. It holds ciphertext only.
 ///
 /// A volume that is made or opened on it takes it over; if that fails, it stays usable. An open file is locked against other
 /// users of this library.
@@ -126,14 +126,14 @@ impl Device {
         Ok(py.detach(|| device.size())?)
     }
 
-    /// What the header on the device says. Nothing proves it before the volume is opened.
+    /// The header on the device, as it is written. It isn't authenticated before the volume is opened.
     fn header(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let device = self.device()?;
         let described = freely(py, || Header::load(&device).map(|loaded| header::Described::of(&loaded)))?;
         described.record(py)
     }
 
-    /// A backup of the header: whoever has it and a credential can open the volume, also when that was removed since.
+    /// A backup of the header: anyone who holds it and a credential can open the volume, even if that credential was removed since.
     fn header_backup<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let device = self.device()?;
         let backup = freely(py, || Header::load(&device)?.backup())?;
@@ -158,7 +158,7 @@ impl Device {
         freely(py, || Header::load(&device)?.erase())
     }
 
-    /// Closes the device. A second time does nothing.
+    /// Closes the device. Another call does nothing.
     fn close(&self, py: Python<'_>) {
         let device = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         py.detach(|| drop(device));

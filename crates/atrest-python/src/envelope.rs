@@ -16,7 +16,7 @@ pub struct Envelope(Sealed);
 
 #[pymethods]
 impl Envelope {
-    /// Has a vault wrap a DEK under its key. `context` says what the DEK is for, and is stored in the clear.
+    /// Has a vault wrap a DEK under its key. `context` states the DEK's purpose, and is stored in the clear.
     #[staticmethod]
     #[pyo3(signature = (dek, key, context))]
     fn seal(py: Python<'_>, dek: &Dek, key: &VaultKey, context: Source) -> PyResult<Self> {
@@ -31,7 +31,7 @@ impl Envelope {
         freely(py, || Sealed::from_bytes(envelope)).map(Envelope)
     }
 
-    /// Has the vault unwrap the DEK. The context must be that with which it was sealed.
+    /// Has the vault unwrap the DEK. The context must be the one with which it was sealed.
     fn unseal(&self, py: Python<'_>, vault: &KeyVault, context: Source) -> PyResult<Dek> {
         let context = context.bytes();
         freely(py, || self.0.unseal(&*vault.vault, context)).map(Dek)

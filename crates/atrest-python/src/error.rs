@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 
 use crate::records::python;
 
-/// Runs `work` while other Python threads run, and raises what goes wrong.
+/// Runs `work` while other Python threads run, and raises its error.
 pub fn freely<T: Send>(py: Python<'_>, work: impl FnOnce() -> atrest::Result<T> + Send) -> PyResult<T> {
     py.detach(work).map_err(|error| raised(py, &error))
 }

@@ -1,4 +1,4 @@
-//! Vaults in files: their keys, who may use them, and the audit log.
+//! Vaults in files: their keys, grants, and the audit log.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +18,10 @@ use crate::vault::KeyVault;
 
 type Record = PyResult<Py<PyAny>>;
 
-/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase or a key file gives.
+/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase or a key file unlocks.
 ///
-/// Whoever unlocks it is its owner. Others use it by `as_identity`, within what was granted to them. Each use is written to an
-/// audit log before it is answered. Many threads and processes may use one file at once.
+/// A process that unlocks it is its owner. Others use it by `as_identity`, within their grants. Each use is written to an audit
+/// log before it is answered. Many threads and processes may use one file at once.
 #[pyclass(frozen, extends = KeyVault, module = "atrest_storage")]
 pub struct FileVault {
     vault: Vault,
@@ -75,7 +75,7 @@ impl FileVault {
         Self::made(py, vault)
     }
 
-    /// Opens the vault, or makes one with the options if there is none. Of many processes that do so at once, one makes it.
+    /// Opens the vault, or makes one with the options if there is none. If many processes do so at once, one makes it.
     #[staticmethod]
     #[pyo3(signature = (path, unlock, options = None))]
     fn open_or_create(
@@ -183,7 +183,7 @@ impl FileVault {
         records::vault_properties(py, properties)
     }
 
-    /// From now on nobody can purge a deleted key before its retention is over. It can't be turned off again.
+    /// From now on a deleted key can't be purged before its retention is over. This can't be turned off again.
     fn enable_purge_protection(&self, py: Python<'_>) -> PyResult<()> {
         freely(py, || self.vault.enable_purge_protection())
     }
@@ -212,7 +212,7 @@ impl FileVault {
         freely(py, || self.vault.revoke_operations(identity, &operations))
     }
 
-    /// Who may do what.
+    /// The grants of all identities.
     fn grants(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
         let grants = freely(py, || self.vault.grants())?;
         records::all(py, grants, records::grant)

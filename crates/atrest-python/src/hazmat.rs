@@ -1,4 +1,4 @@
-//! What loses data or gives keys away if it is used wrongly: `atrest_storage.hazmat`.
+//! Functions that lose data or disclose keys if they are misused: `atrest_storage.hazmat`.
 
 use atrest::hazmat;
 use atrest::volume::Header;
@@ -13,7 +13,7 @@ use crate::file_vault::{FileVault, key_id};
 use crate::header::protector_id;
 use crate::volume::Volume;
 
-/// A DEK of these bytes: of AES-XTS by their length, or of the algorithm named. Whoever knows them can read the data.
+/// A DEK of these bytes: of AES-XTS by their length, or of the algorithm named. Anyone who knows them can read the data.
 #[pyfunction]
 #[pyo3(signature = (key, algorithm = None))]
 pub fn dek_from_bytes(py: Python<'_>, key: Source, algorithm: Option<&str>) -> PyResult<Dek> {
@@ -46,7 +46,7 @@ pub fn destroy_version(py: Python<'_>, vault: &FileVault, id: &Bound<'_, PyAny>)
     freely(py, || vault.inner().hazmat_destroy_version(&id))
 }
 
-/// Writes a backup of a header onto a device, whatever is there.
+/// Writes a backup of a header onto a device, and overwrites any content there.
 #[pyfunction]
 pub fn restore_header(py: Python<'_>, device: &Device, backup: Source) -> PyResult<()> {
     let (device, backup) = (device.device()?, backup.bytes());

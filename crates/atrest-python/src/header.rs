@@ -9,7 +9,7 @@ use crate::records::{all, record};
 
 type Record = PyResult<Py<PyAny>>;
 
-/// What a header says, taken off it while other Python threads run.
+/// The content of a header, copied while other Python threads run.
 pub struct Described {
     format: String,
     uuid: String,

@@ -1,7 +1,7 @@
 //! The native half of the Python package `atrest_storage`: classes over the public API of `atrest`.
 //!
-//! Options, records and exceptions are Python's own (`python/atrest_storage`), since a dataclass and a class of exceptions say
-//! more to a reader of Python than a wrapped struct does. Here is what holds secrets, does I/O and computes. Every call that can
+//! Options, records and exceptions are Python's own (`python/atrest_storage`), since a dataclass or an exception class is
+//! clearer to a reader of Python than a wrapped struct. The code here holds secrets, does I/O and computes. Every call that can
 //! take time lets other Python threads run.
 
 mod buffer;

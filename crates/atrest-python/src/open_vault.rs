@@ -23,7 +23,7 @@ use crate::vault::KeyVault;
 #[pyo3(signature = (url, *, secrets = None, deadline = None))]
 pub fn open_vault(py: Python<'_>, url: &str, secrets: Option<Py<PyAny>>, deadline: Option<f64>) -> PyResult<Py<PyAny>> {
     let mut options = VaultOptions::new();
-    // What the function of Python's raised, which the library doesn't carry.
+    // The exception of the Python function, which the library can't carry.
     let failed = Arc::new(Mutex::new(None));
     if let Some(secrets) = secrets {
         let failed = failed.clone();

@@ -6,7 +6,7 @@ use atrest::volume::{ReencryptionProgress, VolumeExtent};
 use atrest::{KeyUsage, MemoryProtection};
 use pyo3::prelude::*;
 
-/// What a Python module of this package has under a name.
+/// An object of a Python module of this package, by its name.
 pub fn python<'py>(py: Python<'py>, module: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import(format!("atrest_storage.{module}"))?.getattr(name)
 }

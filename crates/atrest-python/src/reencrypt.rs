@@ -48,7 +48,7 @@ impl Volume {
         freely(py, || opened.volume.begin_decryption_beside(beside, resilience))
     }
 
-    /// How far a re-encryption, encryption or decryption is; `None` if there is none.
+    /// The progress of a re-encryption, encryption or decryption; `None` if there is none.
     fn reencryption(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let opened = self.opened()?;
         let progress = py.detach(|| opened.volume.reencryption());

@@ -35,7 +35,7 @@ impl KeyVault {
         VaultKey { vault: self.vault.clone(), name }
     }
 
-    /// What the vault says of a key: of a version, or of that with which it would wrap now. `None`: this vault doesn't say.
+    /// The vault's description of a key: of a version, or of the one that would wrap now. `None` if this vault has no descriptions.
     #[pyo3(signature = (key, version = None))]
     fn describe(&self, py: Python<'_>, key: &str, version: Option<&str>) -> PyResult<Option<Py<PyAny>>> {
         let description = freely(py, || self.vault.describe(key, version))?;
@@ -60,7 +60,7 @@ impl VaultKey {
     }
 }
 
-/// Several vaults as one: each unwraps what it has wrapped.
+/// Several vaults as one: each unwraps the DEKs that it has wrapped.
 #[pyfunction]
 pub fn any_vault(py: Python<'_>, vaults: Vec<Py<KeyVault>>) -> PyResult<KeyVault> {
     let vaults: Vec<_> = vaults.iter().map(|vault| vault.get().vault.clone()).collect();

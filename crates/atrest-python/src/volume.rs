@@ -112,7 +112,7 @@ impl Volume {
         Ok(Volume::new(made))
     }
 
-    /// Begins to encrypt the data of a device where it lies; `reencrypt` goes on with it. The header is detached, or the last
+    /// Begins to encrypt the data of a device in place; `reencrypt` continues it. The header is detached, or the last
     /// `free_at_end` bytes of the device are free and the data moves towards its end.
     #[staticmethod]
     #[pyo3(signature = (device, protector, options = None, *, free_at_end = 0))]
@@ -232,7 +232,7 @@ impl Volume {
         })
     }
 
-    /// Tells the device that nobody needs these whole sectors, if OpenOptions(discard=True) allows it.
+    /// Tells the device that these whole sectors are unused, if OpenOptions(discard=True) allows it.
     fn discard(&self, py: Python<'_>, offset: u64, length: u64) -> PyResult<()> {
         let opened = self.opened()?;
         freely(py, || {
@@ -241,7 +241,7 @@ impl Volume {
         })
     }
 
-    /// What was written of a range, and what never was and reads as zeros: all of it was, without a map of written chunks.
+    /// The extents of a range, written or unwritten; unwritten ones read as zeros. Without a map of written chunks, all is written.
     fn extents(&self, py: Python<'_>, offset: u64, length: u64) -> PyResult<Vec<Py<PyAny>>> {
         let opened = self.opened()?;
         let extents: Vec<_> = freely(py, || opened.volume.extents(offset, length).map(Iterator::collect))?;
@@ -300,13 +300,13 @@ impl Volume {
 /// The header: ways in, labels, backups.
 #[pymethods]
 impl Volume {
-    /// What the header says.
+    /// The content of the header.
     fn header(&self, py: Python<'_>) -> Record {
         let opened = self.opened()?;
         py.detach(|| Described::of(&opened.volume.header())).record(py)
     }
 
-    /// A backup of the header: whoever has it and a credential can open the volume, also when that was removed since.
+    /// A backup of the header: anyone who holds it and a credential can open the volume, even if that credential was removed since.
     fn header_backup<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let opened = self.opened()?;
         let backup = freely(py, || opened.volume.header().backup())?;

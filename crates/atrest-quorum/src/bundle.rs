@@ -1,4 +1,4 @@
-//! What a quorum stores as its wrapped DEK.
+//! The format that a quorum stores as its wrapped DEK.
 //!
 //! | bytes | |
 //! |---|---|
@@ -14,8 +14,8 @@
 //! | n | the DEK, by AES-256 key wrap with padding (RFC 5649) |
 //!
 //! Lengths have the high byte first. The key that wraps the DEK is an HMAC of everything before it, and of the name of the
-//! quorum's key, under the secret of which the parts are. So nothing here can be changed, taken from another bundle or
-//! given another name without that secret. The commitments only tell which vault has given a wrong part.
+//! quorum's key, under the secret that the parts share. So nothing here can be changed, taken from another bundle or given
+//! another name without that secret. The commitments only tell which vault has given a wrong part.
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
 use hmac::{Hmac, KeyInit, Mac};
@@ -44,7 +44,7 @@ impl Part {
 
     /// Whether this is the part that was wrapped.
     pub(crate) fn is(&self, salt: &[u8; SALT], place: usize, part: &Secret) -> bool {
-        // Of a part that has as many bits as a key, its commitment says nothing.
+        // A part has as many random bits as a key, so its commitment reveals nothing about it.
         commit(salt, place, part) == self.commitment
     }
 }
@@ -83,7 +83,7 @@ impl Bundle {
         out
     }
 
-    /// Reads a bundle, and returns what follows it: the wrapped DEK. `None` if it isn't sound.
+    /// Reads a bundle, and returns the bytes behind it: the wrapped DEK. `None` if it is malformed.
     pub(crate) fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let mut rest = bytes.strip_prefix(&MAGIC)?;
         let [threshold, count] = take(&mut rest, 2)?.try_into().ok()?;
@@ -114,7 +114,7 @@ impl Bundle {
     pub(crate) fn key(&self, secret: &Secret, kek: &KeyId) -> Result<Secret> {
         let mut mac = <Hmac<Sha256>>::new_from_slice(secret.expose()).map_err(|_| Error::UnwrapFailed)?;
         mac.update(b"atrest quorum v1");
-        // It has one length only: what begins it says how long each of its parts is.
+        // The encoding is unambiguous: its start gives the length of each part.
         mac.update(&self.to_bytes());
         mac.update(kek.to_string().as_bytes());
         let mut bytes = mac.finalize().into_bytes();

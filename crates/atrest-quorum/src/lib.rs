@@ -1,4 +1,4 @@
-//! A vault for `atrest` out of several: any *m* of *n* vaults together unwrap a DEK, and fewer than *m* learn nothing of it.
+//! A vault for `atrest` made of several: any *m* of *n* vaults together unwrap a DEK, and fewer than *m* learn nothing about it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,12 +30,12 @@
 //! | | |
 //! |---|---|
 //! | the split | Shamir's, over GF(256), of a random key of 32 bytes for each wrap; that key wraps the DEK by AES-256 (RFC 5649) |
-//! | *m* of *n* | 2 to *n* of at most 16. What is stored can't lower *m*: less than [`Quorum`] was made with is refused |
-//! | one volume's parts | open no other: all of it is bound together, and by the volume's or envelope's own MAC to what it is stored in |
+//! | *m* of *n* | 2 to *n* of at most 16. Stored bytes can't lower *m*: fewer than [`Quorum`] was made with are refused |
+//! | one volume's parts | open no other: all of it is bound together, and by the volume's or envelope's own MAC to the place it is stored in |
 //! | to wrap | all vaults have to answer. Each part is unwrapped once as a check |
-//! | to unwrap | *m* vaults, asked at the same time; where some fail, the next ones. One that failed isn't asked for a while |
-//! | a wrong part | is told from a right one, so that a vault that lies or was replaced costs no more than one that is down |
-//! | refusals | when so many vaults refuse that *m* can't be reached any more, it is [`Error::KeyRefused`](atrest::Error); while it could still be reached, a lack is an outage, [`Error::Vault`](atrest::Error) |
+//! | to unwrap | *m* vaults, asked at the same time; if some fail, the next ones. One that failed isn't asked for a while |
+//! | a wrong part | is detected, so that a vault that lies or was replaced costs no more than one that is down |
+//! | refusals | when so many vaults refuse that *m* can't be reached any more, it is [`Error::KeyRefused`](atrest::Error); while it could still be reached, missing answers are an outage, [`Error::Vault`](atrest::Error) |
 //! | rotation | a new version of any member's key is a new version of the quorum's key |
 //! | secrets | the parts and keys are wiped |
 #![deny(unsafe_code)]

@@ -10,7 +10,7 @@ use atrest::{Error, KeyVault, Result, Secret};
 use crate::bundle::{Bundle, MAX_MEMBERS, Part, SALT};
 use crate::{split, version};
 
-/// What each member says of its key.
+/// Each member's description of its key.
 type Said = Vec<Result<Option<KeyDescription>>>;
 
 /// The length of the secret that is split.
@@ -29,7 +29,7 @@ impl Member {
         Member { vault, key: None }
     }
 
-    /// The name of its key, for whatever key of the quorum.
+    /// Sets the name of its key, whatever the name of the quorum's key.
     pub fn key(mut self, name: impl Into<String>) -> Self {
         self.key = Some(name.into());
         self
@@ -40,10 +40,10 @@ impl Member {
     }
 }
 
-/// Several vaults as one, of which so many are needed to unwrap.
+/// Several vaults as one, of which a threshold is needed to unwrap.
 ///
-/// A version of its key stands for one version of each member's key. To describe a version takes as many vaults as to unwrap;
-/// to learn which is the latest, and to wrap, takes all.
+/// A version of its key stands for one version of each member's key. Describing a version takes as many vaults as unwrapping;
+/// finding the latest version, and wrapping, take all.
 pub struct Quorum {
     id: String,
     threshold: usize,
@@ -54,12 +54,12 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// Puts vaults together, of which `threshold` are needed. `id` is the quorum's own name, such as `quorum:board`, by which it
-    /// knows what it has wrapped. The order of the members counts in the names of versions.
+    /// Combines vaults, of which `threshold` are needed. `id` is the quorum's own name, such as `quorum:board`, by which it
+    /// recognises DEKs that it has wrapped. The order of the members counts in the names of versions.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] unless `threshold` is at least 2 and at most the number of members, which are at most 16 and all
-    /// different; [`Error::InvalidName`] for an id that a vault can't have.
+    /// [`Error::InvalidOption`] unless `threshold` is at least 2 and at most the number of members, which are at most 16 and
+    /// all different; [`Error::InvalidName`] for an invalid vault id.
     pub fn new(id: impl Into<String>, threshold: usize, members: impl IntoIterator<Item = Member>) -> Result<Self> {
         let (id, members): (String, Vec<_>) = (id.into(), members.into_iter().collect());
         KeyId::new(&id, "key", "version")?;
@@ -75,8 +75,8 @@ impl Quorum {
         Ok(Quorum { id, threshold, least: threshold, members, vaults })
     }
 
-    /// Also opens what takes only so many vaults, at least 2: what was wrapped before the threshold was raised. Wrap it again,
-    /// and leave this off: whoever may wrap in so many vaults could prepare a volume of their own.
+    /// Also opens DEKs that need only `least` vaults, at least 2: those wrapped before the threshold was raised. Wrap them
+    /// again, and then leave this off: anyone who may wrap in that many vaults could prepare a volume of their own.
     pub fn opens_from(mut self, least: usize) -> Self {
         self.least = least.clamp(2, self.threshold);
         self
@@ -104,7 +104,7 @@ impl Quorum {
             if kek.vault() != vault.id() || kek.key() != key {
                 return Err(failure(format!("asked to wrap under {}/keys/{key}, it answered with {kek}", vault.id())));
             }
-            // What can't be unwrapped would only be missed when it is needed.
+            // A part that can't be unwrapped would otherwise be noticed only when it is needed.
             match vault.unwrap(&wrapped)? {
                 Some(again) if again == *part => Ok(Part::new(wrapped, &salt, at, part)),
                 _ => Err(failure(format!("the vault {} does not unwrap what it has just wrapped", vault.id()))),
@@ -158,7 +158,7 @@ impl Quorum {
         Ok(got)
     }
 
-    /// What the vaults say of their keys: their latest versions, or given ones.
+    /// The vaults' descriptions of their keys: of their latest versions, or given ones.
     fn descriptions(&self, key: &str, versions: Option<&[&str]>) -> Said {
         let describe = |at: usize| {
             let member = &self.members[at];
@@ -167,14 +167,14 @@ impl Quorum {
         at_once((0..self.members.len()).collect(), describe).into_iter().map(|(_, said)| said).collect()
     }
 
-    /// What is true of a version as a whole.
+    /// The description of a version as a whole.
     fn sum_up(&self, id: KeyId, all: Said) -> Result<Option<KeyDescription>> {
         let mut failed = Failed::default();
         let (mut said, mut silent) = (Vec::new(), 0);
         for (member, answer) in self.members.iter().zip(all) {
             match answer {
                 Ok(Some(description)) => said.push(description),
-                // It says nothing of keys, so that nothing speaks against this one.
+                // This vault doesn't describe keys, so it doesn't count against this one.
                 Ok(None) => silent += 1,
                 Err(e) => failed.count(member.vault.id(), e),
             }
@@ -189,10 +189,10 @@ impl Quorum {
         let mut sum = KeyDescription::new(id, KeyKind::Aes256);
         sum.enabled = said.iter().filter(|of| of.enabled).count() >= needed;
         sum.created = said.iter().filter_map(|of| of.created).max();
-        // Whoever has public keys alone could prepare as many parts.
+        // Anyone with public keys alone could prepare as many parts.
         sum.authenticated = said.iter().filter(|of| !of.authenticated).count() < self.threshold;
         if needed > 0 {
-            // The instants from which on too few are left, and enough are valid.
+            // The instants from which too few members remain, and from which enough are valid.
             let mut expires: Vec<_> = said.iter().map(|of| of.expires.unwrap_or(u64::MAX)).collect();
             expires.sort_by(|a, b| b.cmp(a));
             sum.expires = expires.get(needed - 1).copied().filter(|&at| at != u64::MAX);
@@ -215,7 +215,7 @@ impl Quorum {
             }
         }
         if keys.len() < self.members.len() {
-            // Without one of them nobody knows which version is the latest: the failure is that one's.
+            // Without one of them the latest version is unknown: its failure is returned.
             let failure = all.into_iter().find_map(Result::err);
             return Err(failure.unwrap_or(Error::UnwrapFailed));
         }
@@ -252,7 +252,7 @@ impl KeyVault for Quorum {
             return Err(Error::UnwrapFailed);
         }
         let (bundle, dek) = Bundle::parse(&wrapped.bytes).ok_or(Error::UnwrapFailed)?;
-        // Whoever writes a header would otherwise choose how few vaults it takes.
+        // Otherwise the writer of a header would choose how few vaults are needed.
         if bundle.threshold < self.least || dek.len() < 16 || !dek.len().is_multiple_of(8) {
             return Err(Error::UnwrapFailed);
         }
@@ -271,7 +271,7 @@ impl KeyVault for Quorum {
         if let Some(versions) = version::parts(version, self.members.len()) {
             return self.sum_up(KeyId::new(&self.id, key, version)?, self.descriptions(key, Some(&versions)));
         }
-        // A digest of the latest versions, or one of earlier ones, of which nothing is known.
+        // A digest of the latest versions, or of earlier ones, which can't be described.
         Ok(match self.latest(key)? {
             Some((id, all)) if id.version() == version => self.sum_up(id, all)?,
             _ => None,
@@ -296,7 +296,7 @@ impl fmt::Debug for Member {
     }
 }
 
-/// What vaults have failed with.
+/// The failures of vaults.
 #[derive(Default)]
 struct Failed {
     /// Those that may answer otherwise in a while.
@@ -310,7 +310,7 @@ impl Failed {
         log::warn!(target: "atrest", "the vault {vault} gave no part of a quorum's key: {error:#}");
         match error {
             Error::KeyRefused { .. } => self.refusal = self.refusal.take().or(Some(error)),
-            // Bytes that are wrong, a vault that isn't one of these, or one that gave another part.
+            // Wrong bytes, a vault that isn't one of these, or one that gave another part.
             Error::UnwrapFailed | Error::UnsupportedAlgorithm(_) | Error::WrapLength { .. } => self.wrong = true,
             e => self.outages.push(format!("{vault}: {e:#}")),
         }
@@ -320,7 +320,7 @@ impl Failed {
         self.outages.is_empty() && self.refusal.is_none() && !self.wrong
     }
 
-    /// What it means that so many answers are missing.
+    /// The error that follows if so many answers are missing.
     fn verdict(self, missing: usize) -> Error {
         if self.outages.len() >= missing && missing > 0 {
             return failure(format!("{missing} more vaults are needed: {}", self.outages.join("; ")));

@@ -7,7 +7,7 @@ use atrest::{Error, Result, Secret};
 use vsss_rs::Gf256;
 use zeroize::Zeroize;
 
-/// Splits a secret into `count` parts, of which any `threshold` give it back. The part at `n` is the value at `n + 1`.
+/// Splits a secret into `count` parts, any `threshold` of which restore it. The part at `n` is the value at `n + 1`.
 pub(crate) fn split(secret: &Secret, threshold: usize, count: usize) -> Result<Vec<Secret>> {
     let len = secret.len();
     // Those of x, of x^2 and so on, each for all bytes. Uniform over the whole field, with zero.
@@ -25,7 +25,7 @@ pub(crate) fn split(secret: &Secret, threshold: usize, count: usize) -> Result<V
     Ok(parts.collect())
 }
 
-/// Puts parts together, each with its place. What they give is the secret if there are enough of one secret.
+/// Combines parts, each with its place. The result is the secret if there are enough parts of one secret.
 pub(crate) fn combine(parts: &[(usize, Secret)]) -> Result<Secret> {
     let mut given: Vec<Vec<u8>> = Vec::with_capacity(parts.len());
     for (place, part) in parts {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn one_part_fewer_says_nothing() {
-        // With one part fewer than enough, each value of a byte of the secret fits exactly one part that is missing.
+        // With one part fewer than the threshold, each value of a byte of the secret fits exactly one missing part.
         let field = Field::new();
         let parts = split(&Secret::random(16).unwrap(), 3, 4).unwrap();
         for byte in 0..16 {

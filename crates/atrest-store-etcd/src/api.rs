@@ -1,5 +1,5 @@
 //! The parts of etcd's interface that the store uses, as its gateway has them in JSON (`rpc.proto` of etcd 3.4). Numbers of 64
-//! bits are strings, bytes are base64, and what has its usual value is left out of answers.
+//! bits are strings, bytes are base64, and answers omit fields with default values.
 
 use atrest::managed::store::{Record, Revision};
 use atrest_http::{base64, base64_decode};
@@ -159,7 +159,7 @@ impl Range {
 }
 
 impl Pair {
-    /// A record, whose key stands below a prefix.
+    /// A record, from a key below a prefix.
     pub fn record(self, prefix: &str) -> Result<Record, Trouble> {
         let strange =
             || Trouble::Final(std::io::ErrorKind::InvalidData, "the answer has a record of another form".into());

@@ -18,25 +18,26 @@
 //!
 //! | | |
 //! |---|---|
-//! | durable | what was acknowledged is on the disks of most members |
-//! | serializable | a commit is one transaction of etcd, which compares `mod_revision`: that is the revision of a record |
-//! | current | reads are linearizable, by whatever member they go |
+//! | durable | acknowledged commits are on the disks of most members |
+//! | serializable | a commit is one transaction of etcd, which compares `mod_revision`, the revision of a record |
+//! | current | reads are linearizable, by any member |
 //! | time | a call ends by half of the deadline, which is 16 s by default, also when members hang |
 //! | a commit without an answer | [`Error::Io`](atrest::Error): it may have happened, and is never sent twice |
 //! | after the deadline | it doesn't happen any more: see below |
-//! | members that fail | the others are asked. What was sent to one, and may change something, isn't sent to another |
+//! | members that fail | the others are asked. A request that was sent to one, and may change something, isn't sent to another |
 //!
 //! # Commits that come late
 //!
-//! A member that hangs may pass on a commit minutes later. So each store has a session: a key under a lease, which every commit demands. After
-//! a commit without an answer, the store's next call ends that session first, so what it reads then stays. If the store's process is gone,
-//! the lease ends by itself, a quarter of the deadline after it was last renewed. All that counts for this is the order of etcd's own log,
-//! and the leader's clock.
+//! A member that hangs may pass on a commit minutes later. So each store has a session: a key under a lease, which every commit
+//! demands. After a commit without an answer, the store's next call ends that session first, so that its later reads stay true.
+//! If the store's process is gone, the lease ends by itself, a quarter of the deadline after it was last renewed. This depends
+//! only on the order of etcd's own log, and the leader's clock.
 //!
 //! # Why JSON over HTTP
 //!
-//! etcd serves its whole interface as JSON over HTTP, too. This crate uses that by `atrest-http`, the client below the key services: blocking, and
-//! without a runtime. The crate `etcd-client` brings `tonic`, `prost`, `hyper`, `tokio`, and a compiler of protocol buffers at build time.
+//! etcd also serves its whole interface as JSON over HTTP. This crate uses that by `atrest-http`, the client below the key
+//! services: blocking, and without a runtime. The crate `etcd-client` brings `tonic`, `prost`, `hyper`, `tokio`, and a compiler
+//! of protocol buffers at build time.
 
 #![deny(unsafe_code)]
 

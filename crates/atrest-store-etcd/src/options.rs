@@ -42,7 +42,7 @@ impl EtcdOptions {
         self
     }
 
-    /// Sets what the keys begin with: a path of its own for each fleet. It ends with a slash.
+    /// Sets the prefix of the keys: a path of its own for each fleet. It ends with a slash.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self

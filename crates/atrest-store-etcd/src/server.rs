@@ -93,7 +93,7 @@ impl Server {
                 if deadline.left().is_none() {
                     return Err(Trouble::Again(why));
                 }
-                // What may not be sent twice is waited for.
+                // A request that may not be repeated gets the whole deadline.
                 let within = if repeat == Repeat::Yes { deadline.within(self.attempt) } else { deadline };
                 match self.send_to(at, within, path, body, token) {
                     Ok(answer) => {
@@ -151,7 +151,7 @@ impl Server {
     }
 }
 
-/// What an error of the server means, by its code (those of gRPC) and its text.
+/// The meaning of a server's error, by its code (those of gRPC) and its text.
 fn trouble(status: u16, refusal: &Refusal, said: String) -> Trouble {
     let text = refusal.message.as_str();
     let has = |part: &str| text.contains(part);
@@ -176,9 +176,9 @@ fn trouble(status: u16, refusal: &Refusal, said: String) -> Trouble {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Trouble> {
-    // What stands there instead isn't repeated.
+    // The content isn't repeated in the error.
     let senseless = |at: String| Trouble::Unknown(format!("the answer makes no sense{at}"));
-    // Where an object is wanted, a list would be taken, too.
+    // serde would also accept a list for an object.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(senseless(String::new()));
     }

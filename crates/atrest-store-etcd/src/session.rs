@@ -19,7 +19,7 @@ pub(crate) struct Session {
     pub revision: u64,
 }
 
-/// The sessions of a store: one that is in use, and those of commits of which nothing is known.
+/// The sessions of a store: the one in use, and those of commits whose outcome is unknown.
 pub(crate) struct Sessions {
     prefix: String,
     /// How long a lease lives, in seconds.
@@ -47,7 +47,7 @@ impl Session {
         }
     }
 
-    /// Whether this is what was found at its key.
+    /// Whether the session is still at its key.
     pub fn is_in(&self, found: &Found) -> bool {
         found.kvs.iter().any(|pair| pair.create_revision == self.revision)
     }
@@ -100,7 +100,7 @@ impl Sessions {
         self.state().current.take_if(|(current, _)| current == session);
     }
 
-    /// Ends the sessions of commits that have no answer: none of them happens after this.
+    /// Ends the sessions of commits without an answer: none of them happens after this.
     pub fn settle(&self, server: &Server, deadline: Deadline) -> Result<(), Trouble> {
         let spoiled = self.state().spoiled.clone();
         for session in spoiled {
@@ -118,7 +118,7 @@ impl Sessions {
 
     fn begin(&self, server: &Server, deadline: Deadline) -> Result<Session, Trouble> {
         let wanted = Grant { ttl: self.ttl.to_string() };
-        // Leases that nobody has heard of end by themselves.
+        // A lease whose grant was lost ends by itself.
         let granted: Granted = server.ask(deadline, "lease/grant", &wanted, Repeat::Yes)?;
         if granted.ttl > self.ttl {
             let why = format!(

@@ -18,7 +18,7 @@ use crate::trouble::Trouble;
 pub struct EtcdStore {
     server: Server,
     sessions: Sessions,
-    /// What the keys of records begin with.
+    /// The prefix of the records' keys.
     prefix: String,
     deadline: Duration,
 }
@@ -66,7 +66,7 @@ impl EtcdStore {
         Ok(store)
     }
 
-    /// When a call ends that begins now: the other half of the deadline is for what it leaves behind.
+    /// The end of a call that begins now: the other half of the deadline is for its late effects.
     fn until(&self) -> Deadline {
         Deadline::after((self.deadline / 2).mul_f64(0.95))
     }
@@ -143,7 +143,7 @@ impl EtcdStore {
         self.sessions.settle(&self.server, until)?;
         loop {
             let session = self.sessions.current(&self.server, until).map_err(|trouble| match trouble {
-                // Of the records nothing was sent.
+                // No record was sent.
                 Trouble::Unknown(why) => Trouble::Again(why),
                 trouble => trouble,
             })?;
@@ -208,7 +208,7 @@ impl Store for EtcdStore {
         if changes.is_empty() {
             return Ok(Outcome::Committed(Vec::new()));
         }
-        // A revision of 0 is that of a key which isn't there; those beyond 2^63 are none.
+        // A revision of 0 belongs to a key that doesn't exist; those beyond 2^63 are invalid.
         let possible = |change: &Change| change.expected.is_none_or(|expected| (1..1 << 63).contains(&expected.0));
         if !changes.iter().all(possible) {
             return Ok(Outcome::Conflict);

@@ -4,7 +4,7 @@ use std::io;
 
 use atrest::Error;
 
-/// Why there is no result.
+/// The reason for a missing result.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// Nothing happened, and another attempt may do better.
@@ -13,9 +13,9 @@ pub(crate) enum Trouble {
     Final(io::ErrorKind, String),
     /// The server doesn't take the token.
     Token(String),
-    /// The answer is longer than what was allowed.
+    /// The answer is longer than allowed.
     TooLong(String),
-    /// What was sent may have happened.
+    /// The request may have been carried out.
     Unknown(String),
 }
 

@@ -24,8 +24,8 @@ pub(crate) struct Server {
     pub config: Config,
 }
 
-/// The hosts, each with a configuration of its own: so each has a time limit of its own, which covers what comes after the
-/// connection, too. A server that hangs takes connections, and says nothing.
+/// The hosts, each with a configuration of its own, so that each has its own time limit, which also covers the steps after the
+/// connection. A server that hangs accepts connections, and sends nothing.
 pub(crate) fn servers(options: &PostgresOptions, limit: Duration) -> Result<Vec<Server>> {
     let all = &options.config;
     if all.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {

@@ -15,7 +15,7 @@ use crate::trouble::{Trouble, lost_a_race, others_were_first, text};
 /// The least time that another attempt has to have.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// A commit whose changes are known to be sound.
+/// A commit of checked changes.
 pub(crate) async fn commit(pool: &Pool, until: Instant, changes: Vec<Change>) -> Result<Outcome, Trouble> {
     // In the order of the keys, so that two commits never wait for each other.
     let mut order: Vec<usize> = (0..changes.len()).collect();
@@ -63,7 +63,7 @@ async fn attempt(
     order: &[&Change],
 ) -> Result<Option<Outcome>, Trouble> {
     let (client, statements) = (&on.client, &on.statements);
-    // What is before the `COMMIT` itself may be given up, and done again elsewhere.
+    // The steps before the `COMMIT` may be given up, and repeated elsewhere.
     let limit = until.min(Instant::now() + longest);
     // 1. Begin, and read the server's clock. This side's clock isn't looked at: the two may differ by minutes.
     let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
@@ -100,7 +100,7 @@ async fn attempt(
     let (keys, values): (Vec<&[u8]>, Vec<&[u8]>) = puts.unzip();
     let is_gone = |change: &&&Change| match change.action {
         Action::Remove => true,
-        // It was inserted so that nobody else does it.
+        // It was inserted so that no other commit inserts it.
         Action::Check => change.expected.is_none(),
         Action::Put(_) => false,
     };

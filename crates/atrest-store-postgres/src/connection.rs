@@ -1,4 +1,4 @@
-//! One connection: who is asked, what it has to be like, and the statements that were prepared on it.
+//! One connection: its server, the server's required settings, and the statements that were prepared on it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::address::Server;
 use crate::schema::{self, Migration, Schema};
 use crate::trouble::Trouble;
 
-/// What connections have in common.
+/// The settings that all connections share.
 pub(crate) struct Settings {
     pub servers: Vec<Server>,
     pub tls: MakeRustlsConnect,
@@ -46,18 +46,17 @@ pub(crate) struct Statements {
 }
 
 impl Drop for Connection {
-    /// Closes the connection at once: the server undoes what wasn't committed. Waiting for a polite end would take for ever
-    /// where the server hangs.
+    /// Closes the connection at once: the server rolls back uncommitted changes. A polite end would wait for ever if the server hangs.
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
 impl Connection {
-    /// Connects to a host, if it takes writes and keeps what it acknowledges.
+    /// Connects to a host, if it accepts writes and keeps acknowledged ones.
     pub async fn open(settings: &Settings, server: &Server) -> Result<Self, Trouble> {
         let (client, warned, driver) = connect(settings, server).await?;
-        // What follows may fail: the driver then has to end.
+        // The next steps may fail: the driver then has to end.
         let guard = Abort(driver);
         check(settings, &client).await?;
         schema::ready(&client, &settings.schema, settings.migrate).await?;
@@ -117,7 +116,7 @@ where
     }
 }
 
-/// Demands what the store promises of a server, and sets its time limits.
+/// Checks the settings that the store's promises need, and sets the server's time limits.
 async fn check(settings: &Settings, client: &Client) -> Result<(), Trouble> {
     let limit = settings.statement.as_millis();
     let limits = format!(
@@ -145,7 +144,7 @@ async fn check(settings: &Settings, client: &Client) -> Result<(), Trouble> {
              set one up, or choose `without_standby` if its storage is replicated",
         );
     }
-    // `remote_apply` is more than is needed, and somebody wanted it.
+    // `remote_apply` is more than is needed, and was set deliberately.
     if !["on", "remote_apply", ""].contains(&setting(3)) {
         client.batch_execute("SET synchronous_commit = on").await.map_err(|e| Trouble::of(&e))?;
     }

@@ -18,28 +18,28 @@
 //!
 //! | | |
 //! |---|---|
-//! | durable | what was acknowledged is on the primary's disk and with a synchronous standby. A server without one is refused, unless [`PostgresOptions::without_standby`] says that its storage is replicated; one with `fsync=off` always is |
+//! | durable | acknowledged commits are on the primary's disk and with a synchronous standby. A server without one is refused, unless [`PostgresOptions::without_standby`] says that its storage is replicated; one with `fsync=off` always is |
 //! | serializable | by row locks, taken in the order of the keys before anything is decided: see below |
-//! | current | reads go to the server that takes writes, and never to a standby |
+//! | current | reads go to the server that accepts writes, and never to a standby |
 //! | time | a call ends by the deadline, 10 s by default, also when the server hangs or hosts change their roles |
 //! | a commit without an answer | [`Error::Io`](atrest::Error): it may have happened. The server refuses it once the deadline is over |
-//! | failover | the next call finds the host that takes writes. Reads, and commits of which nothing was sent yet that counts, are tried again |
+//! | failover | the next call finds the host that accepts writes. Reads are tried again, and so are commits whose decisive statements weren't sent yet |
 //! | TLS | required, by `rustls`, but to this machine |
 //!
 //! # How a commit works
 //!
-//! `SERIALIZABLE` would let a commit happen that was checked against a record which somebody else has changed since, as long as some
-//! serial order explains both. A fence needs more: once a lease was taken over and that was acknowledged, nothing checked against the
-//! old lease may appear. So each commit locks the rows that it expects something of, in `READ COMMITTED`: those that it changes `FOR
-//! UPDATE`, those that it only checks `FOR SHARE`. A record that must not exist is held by inserting it. All locks are taken in the order
-//! of the keys, so commits don't deadlock. The revision is taken from a sequence while the row is locked: it grows with each change of a
-//! key, also over removals.
+//! `SERIALIZABLE` would let a commit happen that was checked against a record which another host has changed since, as long as
+//! some serial order explains both. A fence needs more: once a lease was taken over and that was acknowledged, no change that
+//! was checked against the old lease may appear. So each commit locks the rows it has expectations of, in `READ COMMITTED`:
+//! those that it changes `FOR UPDATE`, those that it only checks `FOR SHARE`. A record that must not exist is held by inserting
+//! it. All locks are taken in the order of the keys, so commits don't deadlock. The revision is taken from a sequence while the
+//! row is locked: it grows with each change of a key, also over removals.
 //!
 //! # Threads
 //!
-//! Calls block. Below them is `tokio-postgres`, on one thread of this crate's own: the blocking crate `postgres` is the same client over the
-//! same runtime, and has no way to end a query that hangs. Calls work in an asynchronous program too, but block the thread that makes
-//! them. After a `fork`, the child has to open a store of its own.
+//! Calls block. They use `tokio-postgres`, on one thread of this crate's own: the blocking crate `postgres` is the same client
+//! over the same runtime, and can't end a query that hangs. Calls work in an asynchronous program too, but block the calling
+//! thread. After a `fork`, the child has to open a store of its own.
 
 #![deny(unsafe_code)]
 

@@ -83,14 +83,14 @@ impl PostgresOptions {
         self
     }
 
-    /// Accepts a server without a synchronous standby: one whose storage is replicated below it, as that of many cloud
-    /// services is. On any other, **the loss of the server loses commits that were acknowledged**.
+    /// Accepts a server without a synchronous standby, for storage that is replicated below the server, as with many cloud
+    /// services. On any other server, **its loss loses acknowledged commits**.
     pub fn without_standby(mut self) -> Self {
         self.standby = false;
         self
     }
 
-    /// Makes no tables, and brings none up to date: for a role that may only use them. Run
+    /// Neither makes nor migrates tables: for a role that may only use them. Run
     /// [`PostgresStore::migrate`](crate::PostgresStore::migrate) as their owner.
     pub fn without_migration(mut self) -> Self {
         self.migrate = false;

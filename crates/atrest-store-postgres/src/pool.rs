@@ -23,7 +23,7 @@ pub(crate) struct Pool {
     good: AtomicUsize,
 }
 
-/// A connection that somebody uses. Dropped, it is closed: nobody knows what goes on at its other end.
+/// A connection in use. Dropping it closes it: the state of its other end is unknown.
 pub(crate) struct Lent<'p> {
     pub connection: Connection,
     _permit: SemaphorePermit<'p>,
@@ -47,14 +47,14 @@ impl Pool {
         Ok(Lent { connection, _permit: permit })
     }
 
-    /// Keeps a connection that has nothing under way.
+    /// Keeps an idle connection.
     pub fn give_back(&self, lent: Lent<'_>) {
         if !lent.connection.client.is_closed() {
             self.idle().push(lent.connection);
         }
     }
 
-    /// Closes the connections that nobody uses: the host they go to hangs, or takes no writes any more.
+    /// Closes the idle connections: their host hangs, or accepts no writes any more.
     pub fn clear(&self) {
         self.idle().clear();
     }
@@ -74,7 +74,7 @@ impl Pool {
                 let Ok(opened) = timeout_at(until.min(whole), Connection::open(&self.settings, &servers[at])).await
                 else {
                     passing = true;
-                    // One that had less than its time keeps what it said before.
+                    // A host that had less than its time keeps its earlier message.
                     if whole <= until || said[at].is_empty() {
                         said[at] = "it doesn't answer".into();
                     }

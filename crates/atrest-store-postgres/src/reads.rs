@@ -37,7 +37,7 @@ pub(crate) async fn list(
     limit: usize,
 ) -> Result<Vec<Record>, Trouble> {
     let (first, after) = (prefix.as_bytes(), after.unwrap_or_default().into_bytes());
-    // The limit is one of a page.
+    // The limit of a page.
     let (limit, end) = (limit as i64, end(prefix));
     let rows = match &end {
         Some(end) => again(pool, until, |statements| &statements.list_to, &[&first, &after, &limit, end]).await?,
@@ -46,7 +46,7 @@ pub(crate) async fn list(
     rows.iter().map(record).collect()
 }
 
-/// The first bytes that come after all keys of a prefix; `None`: nothing does.
+/// The first bytes after all keys of a prefix; `None` if there are none.
 fn end(prefix: &str) -> Option<Vec<u8>> {
     let mut end = prefix.as_bytes().to_vec();
     // No byte of UTF-8 is 0xff.
@@ -64,7 +64,7 @@ fn record(row: &Row) -> Result<Record, Trouble> {
     Ok(Record { key, value: row.try_get(1).map_err(strange)?, revision: Revision(revision.unsigned_abs()) })
 }
 
-/// Asks, and again on another connection, while what goes wrong may pass.
+/// Asks, and repeats on another connection while the failure is transient.
 async fn again(
     pool: &Pool,
     until: Instant,

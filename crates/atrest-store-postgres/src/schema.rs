@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::trouble::{Trouble, made_at_once, text};
 
-/// What each version adds to the one before. A version that was released isn't altered.
+/// The statements that each version adds to the one before. Those of a released version are never altered.
 const MIGRATIONS: [&str; 1] = [
     // Keys are bytes: their order is the same in every locale, and in a database of any encoding. CACHE 1: a session that
     // keeps numbers in store would give a later change a smaller revision.
@@ -78,7 +78,7 @@ pub(crate) async fn ready(client: &Client, schema: &Schema, migration: Migration
         match migrate(client, schema).await {
             Ok(()) => {}
             Err(e) => {
-                // In a transaction that failed there is nothing else to do.
+                // A failed transaction allows nothing else.
                 let _ = client.batch_execute("ROLLBACK").await;
                 match made_at_once(&e) {
                     Some(_) if race < MOST_RACES => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -91,7 +91,7 @@ pub(crate) async fn ready(client: &Client, schema: &Schema, migration: Migration
     unreachable!("the loop has no end of its own")
 }
 
-/// The version of the tables; 0: there are none.
+/// The version of the tables; 0 if there are none.
 async fn version(client: &Client, schema: &Schema) -> Result<i32, Trouble> {
     match client.query_opt(&format!("SELECT version FROM {}", schema.version()), &[]).await {
         Ok(row) => Ok(row.map_or(0, |row| row.get(0))),
@@ -105,8 +105,7 @@ async fn version(client: &Client, schema: &Schema) -> Result<i32, Trouble> {
     }
 }
 
-/// Brings the tables up to date in one transaction. Of several at once, one does; the others wait for its row or meet what it
-/// has made.
+/// Migrates the tables in one transaction. If several hosts do so at once, one does it; the others wait for its row or find its tables.
 async fn migrate(client: &Client, schema: &Schema) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
     // `CREATE SCHEMA IF NOT EXISTS` wants the right to make schemas even where there is one.

@@ -84,7 +84,7 @@ impl PostgresStore {
         F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
         let late = || Trouble::Unknown("the deadline is over".into());
-        // A little earlier, so that whoever knows more of it tells.
+        // A little earlier, so that the error with more detail comes first.
         let until = Instant::now() + self.deadline.mul_f64(0.95);
         let (sender, receiver) = sync_channel(1);
         let act = act(self.pool.clone(), until);

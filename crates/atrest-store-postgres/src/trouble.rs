@@ -5,7 +5,7 @@ use std::io;
 use atrest::Error;
 use tokio_postgres::error::SqlState;
 
-/// Why there is no result.
+/// The reason for a missing result.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// Nothing happened, and another attempt may do better.
@@ -17,7 +17,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// That of a request after which nothing can have happened.
+    /// The error of a request that has changed nothing.
     pub fn of(error: &tokio_postgres::Error) -> Self {
         let text = text(error);
         match error.code() {
@@ -71,13 +71,13 @@ pub(crate) fn others_were_first(error: &tokio_postgres::Error) -> bool {
     waited || lost_a_race(error)
 }
 
-/// What the server says if somebody made the same schema or table, or moved it up, at this moment.
+/// The server's error if another host made or migrated the same schema or table at this moment.
 pub(crate) fn made_at_once(error: &tokio_postgres::Error) -> Option<String> {
     let code = error.code()?.code();
     ["42P06", "42P07", "42710", "23505", "40001", "40P01"].contains(&code).then(|| text(error))
 }
 
-/// What an error says. It has no values and no parameters.
+/// The text of an error. It has no values and no parameters.
 pub(crate) fn text(error: &tokio_postgres::Error) -> String {
     if let Some(told) = error.as_db_error() {
         return format!("{} ({})", told.message(), told.code().code());

@@ -10,9 +10,9 @@
 //! # Ok::<(), atrest::Error>(())
 //! ```
 //!
-//! The scheme says what the place is. Each is a crate of its own, and a feature of this one: see [`schemes`].
+//! The scheme names the kind of place. Each is a crate of its own, and a feature of this one: see [`schemes`].
 //!
-//! The same for the store of a disk service's records, which is a file, or an engine that many hosts share: [`FleetStore`].
+//! [`FleetStore`] does the same for the store of a disk service's records: a file, or an engine that many hosts share.
 
 mod fleet;
 
@@ -50,7 +50,7 @@ pub fn backend(url: &str) -> Result<Arc<dyn DiskBackend>> {
         #[cfg(feature = "s3")]
         "s3" => Ok(Arc::new(atrest_s3::S3Backend::from_url(url)?)),
         _ => {
-            // Not the URL: somebody may have put a password into it.
+            // Not the URL: it may contain a password.
             let known = ALL.iter().find(|(known, ..)| *known == scheme);
             let why = match known {
                 Some((scheme, feature, _)) => format!("this build has no {scheme}:, which is the feature {feature}"),

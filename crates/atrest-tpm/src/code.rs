@@ -10,7 +10,7 @@ pub(crate) struct Code(pub(crate) u32);
 const FORMAT_1: u32 = 0x80;
 
 impl Code {
-    /// The number without the position of what it is about.
+    /// The number without the position of the handle, parameter or session at fault.
     fn plain(self) -> u32 {
         if self.0 & FORMAT_1 != 0 { FORMAT_1 | (self.0 & 0x3F) } else { self.0 }
     }
@@ -30,7 +30,7 @@ impl Code {
         self.plain() == 0x921
     }
 
-    /// TPM_RC_INTEGRITY and TPM_RC_BINDING: the sealed bytes aren't what this TPM made.
+    /// TPM_RC_INTEGRITY and TPM_RC_BINDING: this TPM didn't make the sealed bytes.
     pub(crate) fn is_integrity(self) -> bool {
         matches!(self.plain(), 0x9F | 0xA5)
     }
@@ -45,7 +45,7 @@ impl Code {
         matches!(self.plain(), 0x908 | 0x90A | 0x920 | 0x922 | 0x923)
     }
 
-    /// What its reader can do about it.
+    /// The action that the error's reader can take.
     fn advice(self) -> &'static str {
         match self.plain() {
             0x921 => "; wait until the TPM counts down, or reset it with tpm2_dictionarylockout --clear-lockout",

@@ -83,7 +83,7 @@ impl Point {
     }
 
     fn key(&self) -> Option<PublicKey> {
-        // It isn't one unless it lies on the curve.
+        // It is a valid point only if it lies on the curve.
         PublicKey::from_sec1_bytes(&[&[4][..], &self.x, &self.y].concat()).ok()
     }
 }

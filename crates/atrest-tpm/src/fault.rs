@@ -13,7 +13,7 @@ pub(crate) enum Fault {
     Io(io::Error),
     /// An answer that makes no sense.
     Malformed(Malformed),
-    /// An answer whose MAC is wrong: somebody on the way altered it.
+    /// An answer whose MAC is wrong: it was altered on the way.
     Forged,
     /// The parent isn't the one below which the key was sealed.
     OtherTpm,

@@ -66,7 +66,7 @@ impl KeyFile {
         )
     }
 
-    /// `Err` says what is wrong.
+    /// `Err` holds the reason.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let mut lines = text.lines();
         if lines.next() != Some(HEAD) {
@@ -133,7 +133,7 @@ impl Folder {
             versions.extend(name.to_str().and_then(|name| version_of(name, key)));
         }
         versions.sort_unstable();
-        // A version that is there twice is enabled by mistake: the one who disabled it is heeded.
+        // A version with both files counts as disabled: it was enabled by mistake.
         versions.dedup_by_key(|version| version.number);
         Ok(versions)
     }

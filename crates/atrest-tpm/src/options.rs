@@ -1,4 +1,4 @@
-//! What a caller says of a TPM and its keys.
+//! A caller's options for a TPM and its keys.
 
 use std::fmt;
 use std::fs::File;
@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 use crate::session::trimmed;
 use crate::transport::TpmAddress;
 
-/// The longest authorisation value in bytes: a TPM takes no longer one from an object whose name is a SHA-256 digest.
+/// The longest authorisation value in bytes: a TPM accepts no longer one for an object whose name is a SHA-256 digest.
 const LONGEST_AUTH: usize = 32;
 
-/// Where the authorisation value of the keys comes from. It is read at each call, and wiped after it.
+/// The source of the keys' authorisation value. It is read at each call, and wiped after it.
 #[derive(Clone, Default)]
 pub enum TpmAuth {
-    /// Keys have none.
+    /// Keys have no authorisation value.
     #[default]
     None,
     /// A file, without a line break at its end: 1 to 32 bytes.
@@ -56,7 +56,7 @@ impl TpmAuth {
                 Secret::copy_from(value.strip_suffix(b"\r").unwrap_or(value))
             }
         };
-        // A TPM leaves zeros at the end out, so that a value of zeros is none.
+        // A TPM ignores zeros at the end, so a value of zeros counts as empty.
         if trimmed(value.expose()).is_empty() || value.len() > LONGEST_AUTH {
             let text = format!("the authorisation value has 1 to {LONGEST_AUTH} bytes, and not all of them are zero");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -65,7 +65,7 @@ impl TpmAuth {
     }
 }
 
-/// Which TPM, and which sealed keys.
+/// The TPM, and the folder of sealed keys.
 ///
 /// ```
 /// use atrest_tpm::{TpmAddress, TpmAuth, TpmOptions};
@@ -118,8 +118,8 @@ impl TpmOptions {
         }
     }
 
-    /// Where the authorisation value comes from. The default is [`TpmAuth::None`]: then any program that may use the TPM, and
-    /// reads the files, can unseal the keys.
+    /// Sets the source of the authorisation value. The default is [`TpmAuth::None`]: then any program that may use the TPM, and
+    /// can read the files, can unseal the keys.
     pub fn auth(mut self, auth: TpmAuth) -> Self {
         self.auth = auth;
         self

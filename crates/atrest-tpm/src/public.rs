@@ -1,4 +1,4 @@
-//! Public areas of objects: what they are and may do (TPM 2.0 Library, Part 2, 12.2).
+//! Public areas of objects: their types and attributes (TPM 2.0 Library, Part 2, 12.2).
 
 use crate::crypt::{LEN, Point, sha256};
 use crate::wire::{Malformed, Reader, Writer};
@@ -31,8 +31,8 @@ pub(crate) fn parent_template() -> Vec<u8> {
     w.done().to_vec()
 }
 
-/// Bytes that are sealed. With a policy they are unsealed by it alone. Without an authorisation value nobody can guess one, so that
-/// the TPM needs not count.
+/// Sealed bytes. With a policy they are unsealed by it alone. Without an authorisation value there is none to guess, so the TPM
+/// needs no count of attempts.
 pub(crate) fn sealed_template(policy: Option<&[u8; LEN]>, has_auth: bool) -> Vec<u8> {
     let mut attributes = FIXED_TPM | FIXED_PARENT;
     if policy.is_none() {
@@ -78,7 +78,7 @@ pub(crate) fn point(public: &[u8]) -> Result<Point, Malformed> {
     Point::new(x, y).ok_or(no_parent)
 }
 
-/// That a public area is one of sealed bytes, with a name by SHA-256.
+/// Checks that a public area is one of sealed bytes, with a name by SHA-256.
 pub(crate) fn check_sealed(public: &[u8]) -> Result<(), Malformed> {
     let mut reader = Reader(public);
     if (reader.u16()?, reader.u16()?) != (KEYED_HASH, SHA256) {

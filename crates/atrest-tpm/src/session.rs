@@ -76,8 +76,8 @@ impl Session {
         self.with_auth(if self.proves_auth { auth } else { &[] })
     }
 
-    /// Encrypts or decrypts the first parameter, a list of bytes with its length before it. The key has the authorisation value of
-    /// what the session authorises, also where the MAC doesn't (Part 1, 21.2).
+    /// Encrypts or decrypts the first parameter, a list of bytes with its length before it. The key includes the authorisation
+    /// value of the authorised entity, even if the MAC doesn't (Part 1, 21.2).
     fn transform(
         &self,
         parameters: &mut [u8],
@@ -95,7 +95,7 @@ impl Session {
         Ok(())
     }
 
-    /// Writes the authorisation area of a command, after it has encrypted what is to be encrypted.
+    /// Writes the authorisation area of a command, after encrypting its first parameter if the session does that.
     pub(crate) fn authorise(
         &mut self,
         area: &mut Writer,
@@ -116,7 +116,7 @@ impl Session {
         Ok(())
     }
 
-    /// Checks the authorisation area of an answer, and decrypts what is encrypted.
+    /// Checks the authorisation area of an answer, and decrypts its encrypted parameter.
     pub(crate) fn check(
         &mut self,
         mut area: Reader<'_>,

@@ -1,4 +1,4 @@
-//! Commands of a TPM, with what they leave in it (TPM 2.0 Library, Part 3).
+//! Commands of a TPM, and the objects and sessions they load (TPM 2.0 Library, Part 3).
 
 use std::io;
 use std::time::Duration;
@@ -40,16 +40,16 @@ const FLUSH_CONTEXT: Command = Command(0x165, "TPM2_FlushContext");
 const READ_PUBLIC: Command = Command(0x173, "TPM2_ReadPublic");
 const START_AUTH_SESSION: Command = Command(0x176, "TPM2_StartAuthSession");
 
-/// An object in the TPM: what it is authorised by, and checked against.
+/// An object in the TPM, with the name and public area that answers are checked against.
 pub(crate) struct Object {
     handle: u32,
     pub(crate) name: Vec<u8>,
     pub(crate) public: Vec<u8>,
 }
 
-/// Who may do it.
+/// The authorisation of a command.
 enum Authorisation<'s> {
-    /// Nobody is asked.
+    /// No authorisation.
     None,
     /// An empty password.
     Empty,
@@ -57,7 +57,7 @@ enum Authorisation<'s> {
     Session(&'s mut Session, &'s [u8]),
 }
 
-/// What a policy demands beside the PCRs.
+/// The demands of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) pcrs: PcrSelection,
@@ -65,10 +65,10 @@ pub(crate) struct Policy {
     pub(crate) auth: bool,
 }
 
-/// An open TPM. What is loaded there is flushed when it is dropped.
+/// An open TPM. Objects and sessions loaded there are flushed when it is dropped.
 pub(crate) struct Tpm {
     transport: Transport,
-    /// What is to be flushed.
+    /// Handles to be flushed.
     loaded: Vec<u32>,
     /// A command got no whole answer, so that the next answer would not be that of the next command.
     broken: bool,
@@ -131,7 +131,7 @@ impl Tpm {
         Ok((public, private))
     }
 
-    /// Unseals what was sealed below a parent.
+    /// Unseals bytes that were sealed below a parent.
     pub(crate) fn unseal(
         &mut self,
         parent: &Object,
@@ -174,7 +174,7 @@ impl Tpm {
         digest.map_err(|_| Malformed("the digest of a policy hasn't 32 bytes").into())
     }
 
-    /// Says to a session what the policy is. Whether it is fulfilled shows when the session is used.
+    /// Applies the policy to a session. Whether it is fulfilled shows when the session is used.
     fn satisfy(&mut self, session: u32, policy: Policy) -> Result<(), Fault> {
         let mut w = Writer::new();
         w.sized(&[]).u32(1).u16(SHA256).u8(3).bytes(&policy.pcrs.bitmap());
@@ -185,7 +185,7 @@ impl Tpm {
         Ok(())
     }
 
-    /// Starts a session whose key the parent's holder and this process alone know.
+    /// Starts a session whose key only the parent's holder and this process know.
     fn start(&mut self, parent: &Object, kind: u8) -> Result<Session, Fault> {
         let key = public::point(&parent.public)?;
         let salt = crate::crypt::salt(&key, |bytes| getrandom::fill(bytes).ok());
@@ -294,7 +294,7 @@ impl Tpm {
 }
 
 impl Drop for Tpm {
-    /// Flushes what was loaded: without a resource manager it would stay, and a TPM has room for three objects.
+    /// Flushes loaded objects and sessions: without a resource manager they would stay, and a TPM has room for three objects.
     fn drop(&mut self) {
         while let Some(handle) = self.loaded.pop().filter(|_| !self.broken) {
             let mut w = Writer::new();

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::wire::LONGEST;
 
-/// Where a TPM is.
+/// The address of a TPM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TpmAddress(Kind);
 
@@ -29,19 +29,20 @@ enum Kind {
 }
 
 impl TpmAddress {
-    /// A device of the kernel. `/dev/tpmrm0` goes through the kernel's resource manager, and is what to use; `/dev/tpm0` admits
-    /// one program at a time, and what a program leaves there stays.
+    /// A device of the kernel. Use `/dev/tpmrm0`, which goes through the kernel's resource manager. `/dev/tpm0` admits one
+    /// program at a time, and objects that a program leaves there stay.
     pub fn device(path: impl AsRef<Path>) -> Self {
         TpmAddress(Kind::Device(path.as_ref().into()))
     }
 
-    /// The data channel of `swtpm socket --server type=unixio`. There is no resource manager: what a program that was killed
-    /// left there stays.
+    /// The data channel of `swtpm socket --server type=unixio`. There is no resource manager: objects that a killed program
+    /// left there stay.
     pub fn unix(path: impl AsRef<Path>) -> Self {
         TpmAddress(Kind::Unix(path.as_ref().into()))
     }
 
-    /// The data channel of `swtpm socket --server type=tcp`, for tests. Whoever is on the way sees all but what sessions encrypt.
+    /// The data channel of `swtpm socket --server type=tcp`, for tests. Anyone on the network path sees all data that sessions
+    /// don't encrypt.
     pub fn tcp(address: SocketAddr) -> Self {
         TpmAddress(Kind::Tcp(address))
     }
@@ -176,7 +177,7 @@ fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
-/// How long a server whose queue is full is left alone before it is asked again.
+/// The delay before a server with a full queue is asked again.
 const FULL: Duration = Duration::from_millis(20);
 
 /// Connects to a socket of Unix. The standard library waits for ever where the queue of the server is full.

@@ -9,7 +9,7 @@ use crate::options::{TpmAuth, TpmOptions};
 use crate::transport::TpmAddress;
 use crate::vault::TpmVault;
 
-/// Opens the vault that a URL names, for programs whose configuration does. The TPM isn't asked yet.
+/// Opens the vault that a URL names, for programs that take it from their configuration. The TPM isn't contacted yet.
 ///
 /// ```text
 /// tpm:NAME?keys=FOLDER[&tpm=/dev/tpmrm0][&auth=FILE][&parent=0x81000001]
@@ -48,7 +48,7 @@ fn parse(url: &str) -> Result<TpmOptions> {
             "tpm" => &mut tpm,
             "auth" => &mut auth,
             "parent" => &mut parent,
-            // Not the name: somebody may have put a secret there.
+            // Not the name: it may be a secret.
             _ => return Err(bad("its parts are keys, tpm, auth and parent")),
         };
         if value.is_empty() || place.replace(value).is_some() {

@@ -58,10 +58,10 @@ impl fmt::Debug for TpmVault {
 }
 
 impl TpmVault {
-    /// Checks the options. Neither the TPM nor the files are asked yet.
+    /// Checks the options. Neither the TPM nor the files are read yet.
     ///
     /// # Errors
-    /// [`Error::InvalidName`] for a vault's name that isn't one.
+    /// [`Error::InvalidName`] for an invalid vault name.
     pub fn new(options: TpmOptions) -> Result<Self> {
         KeyId::new(&options.id, "key", "1")?;
         let folder = Folder(options.folder.clone());
@@ -93,9 +93,9 @@ impl TpmVault {
         inner.add(key, KeyFile { created, auth: auth.is_some(), pcrs, parent, public, private }, Some(&kek))
     }
 
-    /// Takes over a key of 32 bytes that another tool sealed below the same storage key, as a new version: the files that `tpm2_create
-    /// -u PUBLIC -r PRIVATE` writes. `pcrs` are those of its policy, which has nothing else in it; then the key has no authorisation
-    /// value. Without them it has that of the vault.
+    /// Takes over a key of 32 bytes that another tool sealed below the same storage key, as a new version: the files that
+    /// `tpm2_create -u PUBLIC -r PRIVATE` writes. `pcrs` are the PCRs of its policy, which must contain nothing else; then the
+    /// key has no authorisation value. Without `pcrs` the key has the vault's authorisation value.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for files that aren't these; otherwise as [`create_key`](Self::create_key).
@@ -117,7 +117,7 @@ impl TpmVault {
         inner.add(key, KeyFile { created, auth, pcrs, parent, public, private }, None)
     }
 
-    /// Disables a version of a key, or enables it again, by the name of its file.
+    /// Disables a version of a key, or enables it again, by renaming its file.
     ///
     /// # Errors
     /// [`Error::Vault`] if there is no such version, or the folder can't be written.
@@ -231,7 +231,7 @@ impl Inner {
             let text = format!("the sealed key {key:?} takes an authorisation value: give its source to the vault");
             return Err(Error::Vault(text.into()));
         }
-        // A child of this process has none of its secrets, and must not look at them.
+        // A child process can't use this process's secrets, and must not look at them.
         let is_refused = |auth: &Secret| self.refused().get(key).is_some_and(|old| old.check().is_ok() && old == auth);
         if auth.as_ref().is_some_and(is_refused) {
             return Self::refusal(key, self.denied(operation, "with this authorisation value"));
@@ -265,8 +265,8 @@ impl Inner {
 
     /// Writes a new version, after a check that it unseals.
     ///
-    /// Where the bytes aren't known, it is unsealed twice. The key by which they cross the bus has the authorisation value in it, so
-    /// that with a wrong one, which a policy may not look at, they are other bytes each time.
+    /// If the bytes aren't known, it is unsealed twice. The key that encrypts them on the bus includes the authorisation value,
+    /// so that a wrong value, which a policy may not check, gives different bytes each time.
     fn add(&self, key: &str, file: KeyFile, kek: Option<&Secret>) -> Result<KeyId> {
         let number = self.folder.versions(key)?.last().map_or(1, |last| last.number.saturating_add(1));
         let name = format!("{key}/{number}");
@@ -292,7 +292,7 @@ impl Inner {
         KeyRefusal::AccessDenied { identity: format!("{} {how}", self.options.who()), operation: operation.into() }
     }
 
-    /// Has `f` use the TPM while nobody else in this vault does.
+    /// Runs `f` with the TPM while no other call of this vault uses it.
     fn with_tpm<T>(&self, deadline: Deadline, f: impl FnOnce(&mut Tpm) -> Result<T, Fault>) -> Result<T, Fault> {
         let lock = || self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let mut busy = lock();
@@ -307,7 +307,7 @@ impl Inner {
         f(&mut tpm)
     }
 
-    /// What a fault means to who asked.
+    /// The error that the caller gets for a fault.
     fn error(&self, fault: Fault, key: &str, operation: &str, file: Option<&KeyFile>) -> Error {
         let what = |text: &str| format!("{operation} with the key {key:?}: {text} ({})", self.options.tpm);
         let failed = |text: &str| VaultFailure::new(what(text));

@@ -17,7 +17,7 @@ use atrest::{FileDevice, FormatOptions, Protector, Result, SectorSize, Volume};
 use atrest_uring::{Queue, Sectors, UringDevice};
 
 const SIZE: u64 = 1 << 30;
-/// Where the data of the volume begins.
+/// The offset of the volume's data, in bytes.
 const DATA: u64 = 16 << 20;
 
 /// The same sectors, in the clear.

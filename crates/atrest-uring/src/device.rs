@@ -1,4 +1,4 @@
-//! A file or block device whose large transfers are several requests at once.
+//! A file or block device whose large transfers consist of several requests at once.
 
 use core::num::NonZero;
 use std::fs::File;
@@ -12,9 +12,9 @@ use crate::ring::Direction;
 /// The most that one request to the disk has. Disks cut larger ones themselves.
 const PIECE: usize = 128 << 10;
 
-/// A file or block device. Reads and writes of 256 KiB and more go to the disk in pieces that are under way together, where the
-/// file is read and written past the page cache ([`FileDevice::direct_io`]). All others are plain calls: one request alone is no
-/// faster by a ring, and the page cache answers at once.
+/// A file or block device. Reads and writes of 256 KiB and more go to the disk in several pieces at once, if the file is read
+/// and written past the page cache ([`FileDevice::direct_io`]). All others are plain calls: a ring doesn't speed up a single
+/// request, and the page cache answers at once.
 #[derive(Debug)]
 pub struct UringDevice {
     device: FileDevice,

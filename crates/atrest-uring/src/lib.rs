@@ -1,7 +1,7 @@
 //! Files and block devices under volumes, by Linux's `io_uring`.
 //!
-//! A [`UringDevice`] is a [`BlockDevice`](atrest::BlockDevice) of many threads, whose large transfers are several requests to
-//! the disk at once. A [`Queue`] is for an engine of one thread that has many requests under way.
+//! A [`UringDevice`] is a [`BlockDevice`](atrest::BlockDevice) for many threads, whose large transfers consist of several
+//! requests to the disk at once. A [`Queue`] is for an engine that has many requests under way in one thread.
 //!
 //! ```
 //! use atrest::{FileDevice, FormatOptions, Protector, Volume};
@@ -31,10 +31,10 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | What is durable after a sync? | what was answered before the sync began; `fdatasync` |
+//! | What is durable after a sync? | writes that were answered before the sync began; `fdatasync` |
 //! | In which order do writes reach the disk? | in none, until a sync |
 //! | What may a crash tear? | a write, between sectors of the disk: 512 or 4096 bytes |
-//! | What does an error mean? | a failed write may be there in part; after a failed sync, all since the one before may be lost |
+//! | What does an error mean? | a failed write may be there in part; after a failed sync, all writes since the one before may be lost |
 //! | How long may a call take? | as long as the disk does: the kernel has no deadline for a file |
 //! | How is a second writer kept out? | by the lock that [`FileDevice::open`](atrest::FileDevice::open) takes |
 //! | What does a read see? | every write that was answered before it began |

@@ -11,7 +11,7 @@ pub(crate) enum Direction {
 
 pub(crate) type Memory = (*mut u8, usize);
 
-/// There is none.
+/// This system has no rings.
 pub(crate) enum Ring {}
 
 impl Ring {

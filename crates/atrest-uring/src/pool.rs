@@ -20,7 +20,7 @@ pub(crate) struct Pool {
 
 /// A piece of a call that is still to be done, as plain calls do it.
 pub(crate) struct Left {
-    /// Where in the call's bytes.
+    /// The offset in the call's bytes.
     pub(crate) start: usize,
     pub(crate) len: usize,
 }
@@ -59,8 +59,8 @@ impl Pool {
         }
     }
 
-    /// Reads or writes memory in pieces of `piece` bytes, several at once. Returns those that weren't done as a whole, for
-    /// whatever reason: a plain call finishes them, or says why it can't. `None`: there is no ring left.
+    /// Reads or writes memory in pieces of `piece` bytes, several at once. Returns the pieces that weren't done as a whole, for
+    /// any reason: a plain call finishes them, or reports the error. `None`: there is no ring left.
     ///
     /// # Safety
     /// The memory is the caller's until this returns, and may be written for a read.
@@ -85,7 +85,7 @@ impl Pool {
                 (next, under_way) = (next + now, under_way + 1);
             }
             if let Err(error) = ring.submit(1) {
-                // Nobody knows what the kernel still does with the memory, so nobody may have it back.
+                // The kernel may still use the memory, so it can't be given back.
                 log::error!("io_uring fails, with requests under way: {error}");
                 std::process::abort();
             }

@@ -12,14 +12,14 @@ use crate::Sectors;
 use crate::buffers::Buffer;
 use crate::ring::{Direction, Ring};
 
-/// Reads and writes of a volume or disk that are under way at once, by one thread: see the [crate](crate).
+/// Many reads and writes of a volume or disk under way at once, by one thread: see the [crate](crate).
 ///
 /// They reach the disk in any order, and none is durable before a [`Volume::sync`](atrest::Volume::sync) that begins after it
-/// was done. Two that touch the same sectors must not be under way together, if one of them writes. The kernel hears of them in
-/// fours, and of the rest by [`wait`](Self::wait).
+/// was done. Two that touch the same sectors must not be under way together, if one of them writes. Requests are submitted to
+/// the kernel in fours, and the rest by [`wait`](Self::wait).
 ///
-/// A file that is read and written past the page cache ([`FileDevice::direct_io`]) gains by it. During a re-encryption
-/// reads and writes fail with [`Error::Busy`], as [`Volume::begin_read`](atrest::Volume::begin_read) says.
+/// It helps with a file that is read and written past the page cache ([`FileDevice::direct_io`]). During a re-encryption reads
+/// and writes fail with [`Error::Busy`], as [`Volume::begin_read`](atrest::Volume::begin_read) says.
 pub struct Queue<'q, S: Sectors> {
     sectors: &'q S,
     file: &'q File,
@@ -27,7 +27,7 @@ pub struct Queue<'q, S: Sectors> {
     ring: Option<Ring>,
     slots: Vec<Slot<S::Write>>,
     free: Vec<usize>,
-    /// What was done by plain calls, and not taken yet.
+    /// Requests done by plain calls, and not taken yet.
     done: VecDeque<(usize, io::Result<usize>)>,
     most: usize,
     process: u32,
@@ -50,15 +50,15 @@ struct Request<W> {
 /// A request that is done.
 #[derive(Debug)]
 pub struct Done<'b> {
-    /// The number that was given with it.
+    /// The caller's number of the request.
     pub tag: u64,
-    /// The sectors of a read; nothing of a write. [`Error::Io`] is the disk's error: a part of a write may be there.
+    /// The sectors of a read; empty for a write. [`Error::Io`] is the disk's error: a part of a write may be there.
     pub result: Result<&'b [u8]>,
 }
 
 impl<'q, S: Sectors> Queue<'q, S> {
-    /// A queue for up to `depth` requests of up to `most` bytes each, which takes as much memory. `file` is what `sectors` lie
-    /// on: [`FileDevice::file`], or [`UringDevice::file`](crate::UringDevice::file).
+    /// A queue for up to `depth` requests of up to `most` bytes each, which takes as much memory. `file` is the file that
+    /// `sectors` lie on: [`FileDevice::file`], or [`UringDevice::file`](crate::UringDevice::file).
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a depth of 0 or over 4096, or requests of 0 bytes or over 16 MiB.
@@ -152,7 +152,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
             let wanted = least.saturating_sub(count).min(self.in_flight());
             let ring = self.ring.as_mut().expect("the loop has looked");
             ring.submit(wanted).map_err(|source| Error::Io { what: "submitting to io_uring".into(), source })?;
-            // What is called for each may be as slow as it likes: others are done meanwhile.
+            // `each` may be slow: other requests are done meanwhile.
             self.done.extend(ring.done().map(|(n, result)| (n as usize, result)));
             while let Some((n, result)) = self.done.pop_front() {
                 self.end(n, result, &mut each);
@@ -201,7 +201,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
         let direction = if write.is_some() { Direction::Write } else { Direction::Read };
         let done = match result {
             Ok(count) if count == len => Ok(()),
-            // What is missing is done by a plain call, or that says why it can't be.
+            // A plain call does the missing part, or reports why it can't.
             Ok(count) => plainly(self.file, direction, device_offset + count as u64, &mut bytes[count..]),
             Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
                 plainly(self.file, direction, device_offset, bytes)
@@ -210,7 +210,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
         };
         let what = || format!("{direction:?} of {len} bytes at offset {device_offset} of the device");
         let done = done.map_err(|source| Error::Io { what: what(), source });
-        // The disk has answered, be it with a failure.
+        // The disk has answered, with success or failure.
         let is_read = write.is_none();
         drop(write);
         let done = if is_read { done.and_then(|()| self.sectors.complete_read(offset, bytes)) } else { done };
@@ -229,7 +229,7 @@ fn plainly(file: &File, direction: Direction, at: u64, bytes: &mut [u8]) -> io::
 }
 
 impl<S: Sectors> Drop for Queue<'_, S> {
-    /// Waits for what is under way. Nobody is told of it.
+    /// Waits for the requests under way. Their results are dropped.
     fn drop(&mut self) {
         let mut left = self.in_flight() - self.done.len();
         let Some(ring) = &mut self.ring else { return };

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::{IoUring, cqueue, opcode, types};
 
-/// What is to be done with memory.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
@@ -30,9 +30,9 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// # Errors
-    /// The kernel's: it has none (`ENOSYS`), or doesn't let this process have one (`EPERM`), or there is no memory to lock.
+    /// The kernel's: it has no rings (`ENOSYS`), or doesn't let this process have one (`EPERM`), or there is no memory to lock.
     pub(crate) fn new(depth: u32) -> io::Result<Self> {
-        // Who waits for completions is interrupted by none (Linux 5.19).
+        // Completions then don't interrupt the thread that waits for them (Linux 5.19).
         let ring = IoUring::builder().setup_coop_taskrun().build(depth).or_else(|_| IoUring::new(depth))?;
         Ok(Ring { ring, has_file: false, has_memory: false })
     }
@@ -50,11 +50,11 @@ impl Ring {
         self.has_memory = unsafe { self.ring.submitter().register_buffers(&memory) }.is_ok();
     }
 
-    /// Puts a request into the ring. The kernel is told of each few, and of the rest by [`submit`](Self::submit).
+    /// Puts a request into the ring. Requests are submitted to the kernel every few, and the rest by [`submit`](Self::submit).
     ///
     /// # Safety
-    /// Until its completion was taken, the file stays open, the memory stays, and nobody reads it, or writes it, for a read.
-    /// No more requests are under way than the ring is deep.
+    /// Until its completion was taken, the file stays open and the memory stays valid; nothing else writes the memory, and for
+    /// a read nothing else reads it. No more requests are under way than the ring is deep.
     pub(crate) unsafe fn push(&mut self, file: &File, direction: Direction, at: u64, memory: Memory, id: u64) {
         let ((start, len), number) = ((memory.0, memory.1 as u32), id as u16);
         // The two kinds of files have no common type that could be named.
@@ -70,7 +70,7 @@ impl Ring {
         }
         let entry = if self.has_file { of!(types::Fixed(0)) } else { of!(types::Fd(file.as_raw_fd())) };
         let mut submission = self.ring.submission();
-        // SAFETY: what the entry names stays: that is this function's own condition.
+        // SAFETY: the entry's file and memory stay valid: that is this function's own condition.
         let pushed = unsafe { submission.push(&entry.user_data(id)) };
         assert!(pushed.is_ok(), "more requests are under way than the ring is deep");
         let waiting = submission.len();
@@ -81,7 +81,7 @@ impl Ring {
         }
     }
 
-    /// Tells the kernel of what was put in, and waits until `least` requests are done.
+    /// Submits the requests in the ring to the kernel, and waits until `least` requests are done.
     ///
     /// # Errors
     /// The kernel's. Requests may be under way all the same.
@@ -89,7 +89,7 @@ impl Ring {
         loop {
             match self.ring.submit_and_wait(least) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // It has too much to do for another entry. What is done makes room.
+                // The kernel is too busy for another entry. Taking completions makes room.
                 Err(e) if e.raw_os_error() == Some(libc::EBUSY) && !self.ring.completion().is_empty() => return Ok(()),
                 Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => std::thread::yield_now(),
                 done => return done.map(drop),
@@ -103,7 +103,7 @@ impl Ring {
         unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 
-    /// The requests that are done, with what became of them: how many bytes, or the error.
+    /// The finished requests, with the number of bytes or the error of each.
     pub(crate) fn done(&mut self) -> impl Iterator<Item = (u64, io::Result<usize>)> {
         let result = |done: cqueue::Entry| {
             let count = usize::try_from(done.result()).map_err(|_| io::Error::from_raw_os_error(-done.result()));

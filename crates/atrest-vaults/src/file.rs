@@ -26,7 +26,7 @@ pub fn open_file(url: &str, options: &VaultOptions) -> Result<FileVault> {
         None => None,
         Some(query) => {
             let file = query.strip_prefix("key-file=").filter(|file| !file.is_empty() && !file.contains('&'));
-            // Not the query: somebody may have put a passphrase into it.
+            // Not the query: it may contain a passphrase.
             let why = || Error::InvalidOption("the only part of file: behind the path is key-file=PATH".into());
             Some(file.ok_or_else(why)?)
         }

@@ -13,7 +13,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The scheme says what the vault is. Each but the file is a feature of this crate: see [`schemes`].
+//! The scheme names the kind of vault. Each but the file is a feature of this crate: see [`schemes`].
 
 mod file;
 mod options;
@@ -25,7 +25,7 @@ use atrest::{Error, KeyVault, Result};
 pub use file::open_file;
 pub use options::VaultOptions;
 
-/// Opens a vault. Only a vault file is looked at; nothing else is asked yet.
+/// Opens a vault. Only a vault file is read; no service is contacted yet.
 ///
 /// # Errors
 /// As [`open_with`].
@@ -33,7 +33,7 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
     open_with(url, &VaultOptions::new())
 }
 
-/// As [`open`], with what a URL doesn't hold.
+/// As [`open`], with options that a URL doesn't hold.
 ///
 /// | URL | feature | secrets |
 /// |---|---|---|
@@ -50,8 +50,8 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
 /// [`VaultOptions::secrets`] alone, and not looked up in the process's environment.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] for a URL that isn't one of these, or not in this build, and for a secret that is missing; for a
-/// vault file as [`FileVault::open`](atrest::FileVault::open).
+/// [`Error::InvalidOption`] for a URL that isn't one of these, or whose feature isn't in this build, and for a missing secret;
+/// for a vault file as [`FileVault::open`](atrest::FileVault::open).
 pub fn open_with(url: &str, options: &VaultOptions) -> Result<Arc<dyn KeyVault>> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
@@ -86,7 +86,7 @@ pub fn open_with(url: &str, options: &VaultOptions) -> Result<Arc<dyn KeyVault>>
             Ok(Arc::new(atrest_tpm::TpmVault::new(of)?))
         }
         _ => {
-            // Not the URL: somebody may have put a secret into it.
+            // Not the URL: it may contain a secret.
             let known = ALL.iter().find(|(known, ..)| *known == scheme);
             let why = match known {
                 Some((scheme, feature, _)) => format!("this build has no {scheme}:, which is the feature {feature}"),

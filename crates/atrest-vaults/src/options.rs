@@ -9,7 +9,7 @@ use atrest::Secret;
 
 type Secrets = dyn Fn(&str) -> io::Result<Option<Secret>> + Send + Sync;
 
-/// What a vault's URL doesn't hold.
+/// Options that a vault's URL doesn't hold.
 #[derive(Clone, Default)]
 pub struct VaultOptions {
     secrets: Option<Arc<Secrets>>,
@@ -22,8 +22,8 @@ impl VaultOptions {
         Self::default()
     }
 
-    /// A function that has secrets. It is asked by the name of the environment variable that would hold the secret, such as
-    /// `VAULT_TOKEN`: [`open_with`](crate::open_with) has a table. What it returns `None` for is looked up where it is otherwise.
+    /// A function that returns secrets. It is asked by the name of the environment variable that would hold the secret, such as
+    /// `VAULT_TOKEN`: [`open_with`](crate::open_with) has a table. If it returns `None`, the usual sources are used.
     pub fn secrets(mut self, secrets: impl Fn(&str) -> io::Result<Option<Secret>> + Send + Sync + 'static) -> Self {
         self.secrets = Some(Arc::new(secrets));
         self
@@ -35,7 +35,7 @@ impl VaultOptions {
         self
     }
 
-    /// What the caller gives for a name.
+    /// The caller's value for a name.
     pub(crate) fn given(&self, name: &str) -> io::Result<Option<Secret>> {
         self.secrets.as_ref().map_or(Ok(None), |secrets| secrets(name))
     }

@@ -19,7 +19,7 @@ pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<EtcdStore> 
     if query.take("password").is_some() {
         return Err(parts::password("ETCDCTL_PASSWORD"));
     }
-    // What isn't a port may be a password, and the client's error would repeat it.
+    // Text that isn't a port may be a password, and the client's error would repeat it.
     if hosts.split(',').any(|host| host.is_empty() || port(host).is_some_and(|port| port.parse::<u16>().is_err())) {
         return Err(form());
     }

@@ -18,7 +18,7 @@ use atrest::{Error, Result};
 
 pub use self::options::FleetStoreOptions;
 
-/// Where a disk service keeps its records.
+/// The place of a disk service's records.
 ///
 /// ```
 /// use atrest_stores::{FleetStore, FleetStoreOptions};
@@ -38,7 +38,7 @@ pub enum FleetStore {
 }
 
 impl FleetStore {
-    /// Opens a store. A file isn't looked at yet; an engine is connected to, and asked.
+    /// Opens a store. A file isn't read yet; an engine is connected to, and checked.
     ///
     /// | URL | feature | password |
     /// |---|---|---|
@@ -47,9 +47,9 @@ impl FleetStore {
     /// | `etcd://[USER@]HOST[:PORT][,HOST[:PORT]…][/PREFIX][?…]` | `etcd` | `ETCDCTL_PASSWORD` |
     /// | `etcd+http://…`, to this machine alone | `etcd` | the same |
     ///
-    /// A URL never has a password: it would be seen by whoever sees arguments and logs. It comes from
-    /// [`FleetStoreOptions::secrets`], from the variable of the process, or from the file of `password-file=FILE`, in this order.
-    /// An `@` in a path is written as `%40`.
+    /// A URL never has a password: anyone who sees arguments and logs would see it. It comes from
+    /// [`FleetStoreOptions::secrets`], from the variable of the process, or from the file of `password-file=FILE`, in this
+    /// order. An `@` in a path is written as `%40`.
     ///
     /// | part behind `?` | of | meaning |
     /// |---|---|---|
@@ -63,11 +63,11 @@ impl FleetStore {
     /// | `ca=FILE`, `cert=FILE` and `key=FILE` | etcd | the same |
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for a URL that isn't one of these, or not in this build; [`Error::Io`] for a file that it names, and
-    /// if the engine doesn't answer.
+    /// [`Error::InvalidOption`] for a URL that isn't one of these, or whose feature isn't in this build; [`Error::Io`] for a
+    /// file that it names, and if the engine doesn't answer.
     pub fn from_url(url: &str, options: &FleetStoreOptions) -> Result<Self> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        // Without an engine nothing looks at them.
+        // Unused without an engine.
         let _ = options;
         match scheme {
             "file" => file(url).map(FleetStore::File),
@@ -76,7 +76,7 @@ impl FleetStore {
             #[cfg(feature = "etcd")]
             "etcd" | "etcd+http" => Ok(FleetStore::Shared(Arc::new(etcd::open(url, options)?))),
             _ => {
-                // Not the URL: somebody may have put a password into it.
+                // Not the URL: it may contain a password.
                 let why = match ALL.iter().find(|(known, ..)| *known == scheme) {
                     Some((scheme, feature, _)) => {
                         format!("this build has no {scheme}:, which is the feature {feature}")

@@ -9,7 +9,7 @@ use atrest::Secret;
 
 type Secrets = dyn Fn(&str) -> io::Result<Option<Secret>> + Send + Sync;
 
-/// What the URL of a fleet's store doesn't hold.
+/// Options that the URL of a fleet's store doesn't hold.
 #[derive(Clone, Default)]
 pub struct FleetStoreOptions {
     pub(crate) secrets: Option<Arc<Secrets>>,
@@ -22,8 +22,8 @@ impl FleetStoreOptions {
         Self::default()
     }
 
-    /// A function that has passwords. It is asked by the name of the environment variable that would hold the password, such as
-    /// `PGPASSWORD`. What it returns `None` for is looked up where it is otherwise.
+    /// A function that returns passwords. It is asked by the name of the environment variable that would hold the password,
+    /// such as `PGPASSWORD`. If it returns `None`, the usual sources are used.
     pub fn secrets(mut self, secrets: impl Fn(&str) -> io::Result<Option<Secret>> + Send + Sync + 'static) -> Self {
         self.secrets = Some(Arc::new(secrets));
         self

@@ -16,10 +16,10 @@ pub(super) fn invalid(text: impl Into<String>) -> Error {
     Error::InvalidOption(text.into())
 }
 
-/// Refuses a URL with a password. `instead` names what gives one.
+/// Refuses a URL with a password. `instead` names another way to give one.
 ///
-/// The whole URL is looked at: a password may have what ends the hosts or the address, and the engines don't agree on where it
-/// ends then.
+/// The whole URL is checked: a password may contain the characters that end the hosts or the address, and the engines don't
+/// agree on where it ends then.
 pub(super) fn without_password(url: &str, instead: &str) -> Result<()> {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
@@ -30,7 +30,7 @@ pub(super) fn without_password(url: &str, instead: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is said of one.
+/// The error for a URL with a password.
 pub(super) fn password(instead: &str) -> Error {
     let how = format!("give it by {instead}, or by password-file=FILE");
     invalid(format!("the store's URL has a password, which others see; {how}, and write @ in a path as %40"))
@@ -48,7 +48,7 @@ impl Query {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (name, value) = (decoded(name)?, decoded(value)?);
             if all.iter().any(|(known, _)| *known == name) {
-                // Not the value, nor the name: somebody may have put a password into either.
+                // Neither the value nor the name: either may be a password.
                 return Err(invalid("a part of the store's URL stands there twice"));
             }
             all.push((name, value));
@@ -89,7 +89,7 @@ impl Query {
         Ok(options.deadline.or(seconds.transpose()?))
     }
 
-    /// What is left.
+    /// The parameters that weren't taken.
     pub(super) fn rest(self) -> Vec<(String, String)> {
         self.0
     }

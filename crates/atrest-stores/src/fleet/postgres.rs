@@ -25,7 +25,7 @@ pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<PostgresSto
         // Writing to a string can't fail.
         let _ = write!(address, "{}{}={}", if at == 0 { '?' } else { '&' }, encoded(name), encoded(value));
     }
-    // Its own error names a part that isn't known: somebody may have put a password there.
+    // Its own error names an unknown part, which may be a password.
     let mut of = PostgresOptions::new(&address)
         .map_err(|_| invalid("the store's URL isn't well formed, or has a part behind the ? that isn't known"))?;
     if let Some(secret) = &secret {
