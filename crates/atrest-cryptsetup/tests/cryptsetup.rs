@@ -21,7 +21,7 @@ use peers::{peer, run, run_any, text};
 
 const PASSPHRASE: &[u8] = b"correct horse battery staple";
 
-/// Where this libcryptsetup looks for plugins.
+/// The folder in which this libcryptsetup looks for plugins.
 const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/cryptsetup";
 
 /// The folder with the plugin, if it can be built and used here.

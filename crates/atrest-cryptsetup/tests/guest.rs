@@ -13,7 +13,7 @@ use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volu
 
 const DATA_OFFSET: u64 = 16 << 20;
 const SIZE: u64 = 8 << 20;
-/// Where libcryptsetup looks for plugins.
+/// The folder in which libcryptsetup looks for plugins.
 const PLUGINS: &str = "lib/x86_64-linux-gnu/cryptsetup";
 
 fn run(command: &mut Command) {

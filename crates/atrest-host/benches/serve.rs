@@ -1,4 +1,4 @@
-//! What it costs to serve a disk encrypted: this crate beside `qemu-storage-daemon`, `qemu-nbd` and `nbdkit`, in one run.
+//! The cost of serving an encrypted disk: this crate beside `qemu-storage-daemon`, `qemu-nbd` and `nbdkit`, in one run.
 //!
 //! `cargo bench -p atrest-host`. Each server is a process of its own, on the same file, which is in the page cache. vhost-user-blk
 //! is loaded by a front end in this process, NBD by `nbdcopy` and `qemu-img bench`. Ratios are to the server that serves the
@@ -67,7 +67,7 @@ fn main() {
     nbd(&mut servers, &files.socket, folder.path(), &wanted);
 }
 
-/// What is to be measured, and how often.
+/// The measurements to make, and their number.
 struct Wanted {
     words: Vec<String>,
     rounds: usize,

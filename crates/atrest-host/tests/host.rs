@@ -137,7 +137,7 @@ fn a_disk_is_one_machines_unless_all_only_read_it() {
     assert!(is_busy(world.host.attach("vm3", "disk", &serve("3"))));
     assert!(matches!(world.host.detach("vm3", "disk"), Err(Error::NoSuchResource(_))));
     assert_eq!(world.host.attachments().len(), 2);
-    // What could not be attached may be attached later.
+    // A disk that could not be attached may be attached later.
     assert!(world.host.attach("vm3", "nothing", &serve("3")).is_err());
     world.disk("nothing", SIZE, 512);
     world.host.attach("vm3", "nothing", &serve("3")).unwrap();

@@ -1,4 +1,4 @@
-//! What is decoded is wiped when it is freed, also where the text turns out to be no base64.
+//! Decoded bytes are wiped when they are freed, also if the text turns out to be invalid base64.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

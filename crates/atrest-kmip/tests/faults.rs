@@ -14,7 +14,7 @@ use atrest_kmip::KmipVault;
 
 use common::fake::{Answer, Fake};
 
-/// What PyKMIP 0.11 answered, for the object 1 named `disks`; the one of Decrypt has the DEK of `conformance`.
+/// The answers of PyKMIP 0.11 for the object 1 named `disks`; the one of Decrypt has the DEK of `conformance`.
 fn sound(request: &[u8]) -> Vec<u8> {
     let text = match operation(request) {
         0x08 => include_str!("answers/locate-1.4.hex"),

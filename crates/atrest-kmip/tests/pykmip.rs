@@ -41,7 +41,7 @@ fn the_server_hands_out_a_key() {
         let by_server = kmip.owner(&format!("wrapped {uid} {}", hex(short.expose())));
         assert_eq!(hex(&vault.wrap("disks", &short).unwrap().bytes), by_server);
         conformance::wraps_and_unwraps(&vault, "disks");
-        // What the server encrypted, it decrypts. But it is not made to hand the key out by a header.
+        // The server decrypts its own ciphertexts. But a header can't make it hand the key out.
         let other = encrypts.wrap("disks", &conformance::dek()).unwrap();
         assert_eq!(vault.unwrap(&other).unwrap().unwrap(), conformance::dek());
         assert!(matches!(encrypts.unwrap(&wrapped), Err(Error::UnwrapFailed)));

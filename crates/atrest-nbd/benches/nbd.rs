@@ -1,4 +1,4 @@
-//! What encryption costs on an NBD server: a volume on a device beside the device alone, and beside tools of libnbd and QEMU.
+//! The cost of encryption on an NBD server: a volume on a device beside the device alone, and beside tools of libnbd and QEMU.
 //!
 //! `cargo bench -p atrest-nbd`. The server is `nbdkit file` on a file in the page cache. Ratios are to the device alone. What
 //! isn't installed is left out, and said.

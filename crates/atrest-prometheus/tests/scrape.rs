@@ -1,4 +1,4 @@
-//! What a scraper reads of a service, and that `docs/metrics.md` lists it.
+//! The metrics that a scraper reads of a service, and that `docs/metrics.md` lists them.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -143,7 +143,7 @@ fn a_scraper_reads_what_happened() {
         now.keys().any(|name| name.starts_with("atrest_store_call_seconds_bucket") && name.contains("le=\"0.001\""))
     );
 
-    // What was told, without a recorder, is the same.
+    // Metrics without a recorder are the same.
     let json: serde_json::Value = serde_json::from_str(&service.metrics().to_json()).unwrap();
     assert_eq!((&json["rotations"]["moved"], &json["host"]["attachments"]), (&3.into(), &1.into()));
     let wrapped =

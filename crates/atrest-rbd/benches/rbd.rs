@@ -1,4 +1,4 @@
-//! What encryption costs on Ceph: plain librbd, a volume of ours, and librbd's own LUKS, side by side in one run.
+//! The cost of encryption on Ceph: plain librbd, a volume of ours, and librbd's own LUKS, side by side in one run.
 //!
 //! `cargo bench -p atrest-rbd` starts a cluster with an OSD in memory. Plain librbd and librbd's LUKS are loaded by a program in C
 //! that keeps 32 operations of `rbd_aio_*` under way, or one; ours by as many threads of this process, and by one thread with a queue.
@@ -25,7 +25,7 @@ use atrest_rbd::{Queue, RbdDevice};
 
 use cluster::Cluster;
 
-/// What is read and written: 256 MiB.
+/// The bytes that are read and written: 256 MiB.
 const SIZE: u64 = 256 << 20;
 /// The most operations that are under way at once.
 const MOST: usize = 32;
@@ -171,7 +171,7 @@ fn run_queue(volume: &Volume<&RbdDevice>, load: Load) -> f64 {
     (done as u64 * load.len) as f64 / begun.elapsed().as_secs_f64() / f64::from(1 << 20)
 }
 
-/// Where operation `n` goes, as in the program in C.
+/// The offset of operation `n`, as in the program in C.
 fn place(load: Load, n: u64) -> u64 {
     let n = if load.random { n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20 } else { n };
     n % (SIZE / load.len) * load.len

@@ -52,7 +52,7 @@ fn a_url_of_postgresql_has_no_password_and_no_half_of_a_certificate() {
         "postgres://disks:s3cret@db/disks",
         "postgres://db/disks?password=s3cret",
         "postgres:///?user=a&password=s3cret",
-        // With a character that ends the hosts, or the address: the engine takes all before the @ as the user's password.
+        // Passwords with a character that ends the hosts, or the address: the engine takes all before the @ as the user's password.
         "postgres://disks:pa/s3cret@db/disks",
         "postgres://disks:s3cret/ss@db/disks",
         "postgres://disks:pa?s3cret@db/disks",
@@ -83,7 +83,7 @@ fn a_url_of_etcd_has_no_password_and_plain_http_stays_here() {
     for url in [
         "etcd://root:s3cret@e1",
         "etcd://e1?password=s3cret",
-        // With a character that ends the hosts, or the address.
+        // Passwords with a character that ends the hosts, or the address.
         "etcd://root:s3cret$/ss@e1",
         "etcd://root:s3cret$?x@e1",
         "etcd://root:pa/s3cret@e1",

@@ -114,7 +114,7 @@ fn altered_answers_unwrap_nothing_else() {
             Err(Error::Vault(_) | Error::KeyRefused { .. }) => wrong += 1,
             other => panic!("{number}: {other:?}"),
         }
-        // Where a handle was altered, another one was flushed.
+        // If a handle was altered, the wrong one was flushed.
         tpm.any("tpm2_flushcontext -t");
         tpm.any("tpm2_flushcontext -l");
         // An altered nonce makes this side's MACs wrong, which the TPM counts as wrong authorisation values.

@@ -22,7 +22,7 @@ fn inverted(secret: &Secret) -> [u8; 32] {
 fn no_copy_of_a_secret_stays() {
     let Some(tpm) = Swtpm::new() else { return };
     let [kek, mut auth, dek] = [(); 3].map(|()| Secret::random(32).unwrap());
-    // Of visible characters, since tpm2-tools leave line breaks out.
+    // Visible characters, since tpm2-tools leave line breaks out.
     auth.expose_mut().iter_mut().for_each(|byte| *byte = b'a' + *byte % 26);
     let looked_for = [&kek, &auth, &dek].map(inverted);
     // tpm2-tools seal a KEK that is known here.
@@ -40,7 +40,7 @@ fn no_copy_of_a_secret_stays() {
         let again = vault.unwrap(&wrapped).unwrap().unwrap();
         assert!(again == dek);
         assert_eq!(looked_for.each_ref().map(copies), [0, 0, 2], "the two that this test has");
-        // What is made and sealed here.
+        // A key that is made and sealed here.
         vault.create_key("disks", Some("sha256:0".parse().unwrap())).unwrap();
     }
     drop(dek);

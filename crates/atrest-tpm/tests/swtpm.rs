@@ -14,7 +14,7 @@ use atrest_tpm::{PcrSelection, TpmAddress, TpmAuth, TpmOptions, TpmVault};
 
 use common::Swtpm;
 
-/// What the file `auth` has, for tpm2-tools.
+/// The content of the file `auth`, for tpm2-tools.
 const AUTH: &str = "hex:612076616c7565206f6620612074657374";
 
 fn pcrs(text: &str) -> Option<PcrSelection> {

@@ -69,7 +69,7 @@ fn a_queue_reads_what_it_and_others_wrote() {
                         let Some(expected) = expected else { return assert_eq!(found.len(), 0) };
                         for (block, expected) in found.chunks(4096).zip(&expected) {
                             reads += 1;
-                            // What was never written is noise.
+                            // Unwritten blocks read as noise.
                             assert!(expected.is_none_or(|byte| block == [byte; 4096]), "{first}");
                         }
                     })
@@ -99,7 +99,7 @@ fn a_queue_reads_what_it_and_others_wrote() {
         }
         assert!(reads > 1000, "{reads}");
         drop(queue);
-        // What others read.
+        // The data that other readers see.
         for (block, byte) in model.iter().enumerate().filter_map(|(block, byte)| byte.map(|byte| (block, byte))) {
             let mut found = [0; 4096];
             volume.read_at(block as u64 * 4096, &mut found).unwrap();

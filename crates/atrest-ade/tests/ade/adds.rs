@@ -48,7 +48,7 @@ fn a_disk_gets_its_first_secret_and_a_killed_call_is_finished_by_another() {
         let source = Source::Secret { url: made.parse().unwrap(), kek: None };
         assert!(opens(&device, &source, vaults) && holds_content(&volume(&device)), "{made}");
         assert_eq!(Header::load(&*device).unwrap().keyslots().len(), 2);
-        // What the vault has says all that the extension's host says, and which volume it is of.
+        // The vault's tags hold all that the extension's host writes, and the volume's UUID.
         let found = secrets.get("disk-1", None).unwrap();
         let mut said = found.tags.clone();
         let uuid = said.remove("VolumeUUID").unwrap();
@@ -145,7 +145,7 @@ fn a_secret_of_another_disk_and_a_volume_that_takes_none_are_refused_and_nothing
     assert!(versions(&secrets) == 2 && device.bytes() == before);
 }
 
-/// What the extension reads: the first token of its type.
+/// The token that the extension reads: the first of its type.
 fn first_token(device: &Arc<TestDevice>) -> Option<AdeToken> {
     let tokens = Header::load(&**device).unwrap().tokens();
     tokens.iter().find(|token| token.kind == TOKEN).map(|token| AdeToken::read(&token.json_bytes).unwrap())

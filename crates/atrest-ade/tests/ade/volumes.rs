@@ -15,7 +15,7 @@ use crate::peers::{run, text};
 /// The size of the data.
 pub const SIZE: usize = 64 << 10;
 
-/// Where the data of small volumes begins.
+/// The offset of the data of small volumes, in bytes.
 const DATA: usize = 1 << 20;
 
 pub const KEK: &str = "https://Contoso.vault.azure.net:443/keys/disks/0123456789abcdef0123456789abcdef";

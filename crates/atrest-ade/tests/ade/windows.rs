@@ -89,7 +89,7 @@ fn a_disk_opens_by_its_startup_key_however_that_is_wrapped() {
         assert_eq!((read.to_map(), read.file_name.as_ref()), (named.clone(), Some(&name)));
         secrets.set("disk-1", &value, &named).unwrap();
         assert!(opens(&device, &source(None, None), vaults), "{algorithm}");
-        // What it holds tells what it is; a copied secret may have lost its tags.
+        // The content identifies a startup key; a copied secret may have lost its tags.
         secrets.set("disk-1", &value, &BTreeMap::new()).unwrap();
         assert!(opens(&device, &source(None, kek), vaults), "{algorithm}");
     }
@@ -309,7 +309,7 @@ fn what_takes_no_startup_key_is_refused_and_nothing_is_made() {
         secrets.set("disk-1", &value, &there).unwrap();
         assert!(matches!(add(&tags(None)), Error::ResourceExists(_)));
     }
-    // What a killed call leaves has the name of the file, by which Windows finds it.
+    // The secret that a killed call leaves has the name of the file, by which Windows finds it.
     let mut unnamed = tags(None).to_map();
     unnamed.insert("VolumeUUID".into(), Header::load(&*device).unwrap().uuid().into());
     secrets.set("disk-1", &seal(&key().0, None, &[]).unwrap(), &unnamed).unwrap();

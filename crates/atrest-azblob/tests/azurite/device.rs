@@ -1,4 +1,4 @@
-//! What a device does.
+//! The behaviour of a device.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn large_and_small_transfers_holes_and_sizes() {
     assert!(read(&device, 1 << 20, 1 << 20).iter().all(|byte| *byte == 0));
     assert!(read(&device, 512, 4096) == data[..4096]);
 
-    // What can't be.
+    // Impossible requests.
     let error = |result: std::io::Result<()>| result.unwrap_err().kind();
     assert_eq!(error(device.read_at(2 << 20, &mut [0; 512])), ErrorKind::UnexpectedEof);
     assert_eq!(error(device.write_at(2 << 20, &[0; 512])), ErrorKind::WriteZero);

@@ -43,7 +43,7 @@ fn a_client_that_is_killed_loses_nothing_that_was_acknowledged() {
     let Some(azurite) = Azurite::start() else { return };
     drop(azurite.backend().create_blob("kills", BLOCKS * BLOCK as u64).unwrap());
     let mut told = 0;
-    // What each block may hold: of the writes that were never told, any sectors.
+    // The values that each block may hold: unacknowledged writes may be there in any sectors.
     let mut blocks: Vec<Vec<u64>> = vec![vec![0]; BLOCKS as usize];
     for round in 0..rounds() * 3 {
         let before = told;

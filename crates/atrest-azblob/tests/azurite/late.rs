@@ -66,7 +66,7 @@ fn a_late_write_that_failed_does_not_overtake_a_newer_one() {
 
 #[test]
 fn without_the_fence_it_would() {
-    // What the tests above stand on: the late request has nothing else that the server refuses.
+    // The premise of the tests above: the server has no other reason to refuse the late request.
     let Some(azurite) = Azurite::start() else { return };
     let proxy = Proxy::before(azurite.port);
     let device = azurite.impatient(proxy.port, "late", Duration::from_millis(700));

@@ -1,4 +1,4 @@
-//! Who may write: leases, and those who lose them.
+//! Leases, and devices that lose them.
 
 use std::io::ErrorKind;
 
@@ -11,7 +11,7 @@ use crate::server::{Azurite, options};
 
 const ID: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a01";
 
-/// What another host does that takes a blob by force.
+/// Takes a blob by force, as another host does.
 pub fn break_lease(azurite: &Azurite, blob: &str) {
     let headers = [("x-ms-lease-action", "break"), ("x-ms-lease-break-period", "0")];
     let answer = azurite.request(Method::Put, &format!("disks/{blob}"), "comp=lease", &headers);

@@ -12,7 +12,7 @@ use crate::{emulators, peers};
 
 pub struct Azurite {
     more: Vec<String>,
-    /// With TLS, the root that signed the server's certificate.
+    /// The root that signed the server's certificate, with TLS.
     root: Option<Vec<u8>>,
     folder: tempfile::TempDir,
     pub port: u16,

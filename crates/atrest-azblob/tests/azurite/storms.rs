@@ -13,7 +13,7 @@ use crate::storm::{BLOCK, Model, storm};
 use crate::unsynced::Unsynced;
 
 const BLOCKS: u64 = 64;
-/// Of the options: no call takes longer, but for the scheduler.
+/// The deadline in the options: no call takes longer, apart from scheduling.
 const DEADLINE: Duration = Duration::from_secs(20);
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -74,7 +74,7 @@ fn a_network_with_faults() {
         });
         rage(&model, &device, round, 150, || {});
         proxy.rule(|_| Fate::Forward);
-        // What settles the doubts comes with the next write; then what is late can come.
+        // The next write settles the doubts; then the late requests can come.
         model.write(&device, 0).unwrap();
         proxy.release();
         model.check(&device, false, 512).unwrap();

@@ -30,7 +30,7 @@ fn borrowed(event: &EventFd) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
 
-/// What to ask for.
+/// The requests of a load.
 pub struct Pattern {
     pub write: bool,
     pub random: bool,

@@ -13,7 +13,7 @@ const BLOCKS: u64 = 24;
 /// So small that slots and the journal are soon used again.
 const CACHE: usize = 24 * 4096;
 
-/// What was done to a sector, and when it began and was answered.
+/// A change of a sector, and when it began and was answered.
 #[derive(Clone, Copy)]
 struct Change {
     begun: usize,
@@ -39,7 +39,7 @@ impl History {
         self.sectors[first..first + count].iter_mut().for_each(|all| all.push(Change { begun, answered, value }));
     }
 
-    /// What a sector may hold if all ended at a time. If the process died, all that was answered is there.
+    /// The values that a sector may hold if everything ended at a time. If only the process died, every answered change is there.
     fn allowed(&self, sector: usize, time: usize, only_killed: bool) -> Vec<u8> {
         let flushed = self.flushes.iter().filter(|(_, answered)| *answered <= time).map(|(begun, _)| *begun).max();
         let until = if only_killed { time } else { flushed.unwrap() };

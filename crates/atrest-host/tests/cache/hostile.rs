@@ -101,7 +101,7 @@ fn damage_under_a_cache_in_use_is_a_miss_or_told() {
         assert_eq!(CacheError::of(&cache.detach().unwrap_err()), Some(&damaged));
         assert_eq!(read(&cache, 6 * BLOCK, 4096), secret_text(6));
         drop(cache);
-        // Of the journal nothing is left: where it lay, bytes were flipped, too.
+        // The journal is lost: bytes were flipped in its place, too.
         assert_eq!(what(on(&device, &disk, &write_back())), CacheError::Damaged { offset: None });
         on(&device, &disk, &write_back().hazmat_give_up(true)).unwrap();
         assert_eq!(disk.device.bytes()[5 * 4096..6 * 4096], secret_text(5));
@@ -218,7 +218,7 @@ fn the_file_holds_no_plaintext_and_is_worth_nothing_once_detached() {
         blocks.sort();
         blocks.dedup();
         assert_eq!(blocks.len(), count);
-        // Whoever holds the file open finds no salt in it.
+        // A process that holds the file open finds no salt in it.
         let held = std::fs::File::open(&path).unwrap();
         cache.detach().unwrap();
         assert!(!path.exists());

@@ -161,7 +161,7 @@ fn a_snapshot_has_what_the_guest_was_answered() {
     // As little as may wait, so that it goes to the disk all the time.
     let options = options(CacheMode::WriteBack, SIZE).dirty(16 * BLOCK).destage_after(Duration::from_millis(1));
     let cache = Cache::of(&disk, world.folder.path().join("cache"), &options).unwrap();
-    // What was never written is noise, and a snapshot may be of an instant before the first round has ended.
+    // Unwritten blocks read as noise, and a snapshot may be of an instant before the first round has ended.
     for block in [9, 2, 5] {
         write(&cache, block * BLOCK, &[0; 4096]);
     }

@@ -16,7 +16,7 @@ fn compare(mode: CacheMode, sector: u64, seed: u64, steps: u64) {
     let (disk, device) = (PlainDisk::new(size, sector as u32), Arc::new(TestDevice::new(vec![0; 60 * 4096])));
     let options = options(mode, 60 * 4096).dirty(12 * BLOCK);
     let mut cache = on(&device, &disk, &options).unwrap();
-    // Of what was discarded nothing is known.
+    // The content of discarded sectors is unknown.
     let (mut model, mut known) = (vec![0; size as usize], vec![true; (size / 512) as usize]);
     let same = |found: &[u8], model: &[u8], known: &[bool]| {
         let mut sectors = found.chunks(512).zip(model.chunks(512)).zip(known);

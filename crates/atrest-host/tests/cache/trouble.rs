@@ -33,8 +33,7 @@ fn a_disk_goes_on_without_a_cache_whose_file_fails() {
                 for _ in 0..60 {
                     let (offset, byte) = (noise.below(60) * 512 * 8 + noise.below(2) * 512, noise.next() as u8);
                     let len = if noise.below(2) == 0 { 512 } else { 3 * 4096 };
-                    // What only the cache has can't be read while its file doesn't answer, be it for a part of a block to
-                    // be written.
+                    // Blocks that only the cache has can't be read while its file doesn't answer, not even to write a part of one.
                     if let Err(error) = cache.write_at(offset, &mut vec![byte; len]) {
                         assert!(mode == CacheMode::WriteBack && call == Call::Read, "{error:#}");
                         write(&cache, offset, &vec![byte; len]);
@@ -50,7 +49,7 @@ fn a_disk_goes_on_without_a_cache_whose_file_fails() {
                     }
                     cache.flush().unwrap();
                 }
-                // What the file still says does no harm.
+                // The file's remaining content does no harm.
                 let cache = if before % 2 == 0 {
                     drop(cache);
                     device.heal();
@@ -158,7 +157,7 @@ fn an_attachment_that_is_cut_off_can_be_done_again() {
 
 #[test]
 fn a_flush_is_not_answered_after_a_sync_that_failed() {
-    // With the writes still in memory, they go to the disk.
+    // While the writes are still in memory, they go to the disk.
     let (disk, device, cache) = set(CacheMode::WriteBack);
     write(&cache, 0, &[1; 4096]);
     device.fail(Call::Sync, 0, false);
@@ -177,7 +176,7 @@ fn a_flush_is_not_answered_after_a_sync_that_failed() {
     assert!(cache.read_at(4096, &mut [0; 4096]).is_err());
     assert_eq!(read(&cache, 0, 4096), [1; 4096]);
     drop(cache);
-    // What was flushed is there.
+    // Flushed writes are there.
     let cache = on(&device, &disk, &options(CacheMode::WriteBack, SIZE)).unwrap();
     assert_eq!([read(&cache, 0, 4096), read(&cache, 4096, 4096)], [[1; 4096], [0; 4096]]);
 }

@@ -54,7 +54,7 @@ impl World {
         world
     }
 
-    /// What an earlier process made.
+    /// Opens the folder of an earlier process.
     pub fn open(folder: &Path) -> Self {
         Self::open_on(folder, disks_in(folder))
     }

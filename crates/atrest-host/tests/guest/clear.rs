@@ -49,7 +49,7 @@ fn has(bytes: &[u8]) -> bool {
     bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes())
 }
 
-/// What another process can change of its memory, part by part.
+/// The writable memory of another process, part by part.
 fn memory_of(process: u32) -> Vec<Vec<u8>> {
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
@@ -115,7 +115,7 @@ fn nothing_of_a_guest_leaves_the_host_in_the_clear() {
     assert!(Process::guest("clear.sh", &disks).succeeds());
 
     assert_eq!(plain_files(folder.path()), 0, "the cache, and all else that the host keeps");
-    // What is left in the cache goes to its server.
+    // The blocks left in the cache go to its server.
     world.host.stop("vm").unwrap();
     drop(served);
     let remotes = remotes.remotes.lock().unwrap();

@@ -53,7 +53,7 @@ fn a_machine_has_a_volume_as_its_block_device() {
     let image = folder.path().join("disk.img");
     let device = FileDevice::create(&image, 24 * MIB).unwrap();
     let options = FormatOptions::new().data_offset(16 * MIB).sector_size(SectorSize::B4096);
-    // What is cheap in an emulated machine.
+    // Cheap options for an emulated machine.
     let options =
         options.keyslot(KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 }));
     let volume = Volume::format(device, Protector::Passphrase(PASSPHRASE), &options).unwrap();

@@ -140,7 +140,7 @@ fn requests_with_simple_replies() {
     assert_eq!(disk.content(0, 4096), [0; 4096]);
     assert_eq!((client.simple(FUA, TRIM, 512, 1024, &[]), flushes()), (0, 4));
     assert_eq!(*disk.discards.lock().unwrap(), [(512, 1024)]);
-    // What can't be done is said, and the connection goes on.
+    // Impossible requests get an error, and the connection continues.
     for (flags, kind, offset, len, error) in [
         (0, READ, end, 512, EINVAL),
         (0, READ, end - 512, 1024, EINVAL),

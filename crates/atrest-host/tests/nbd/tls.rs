@@ -76,7 +76,7 @@ fn a_client_with_a_certificate_has_the_disk_and_others_learn_nothing() {
     let mut reply = [0; 20];
     plain.read_exact(&mut reply).unwrap();
     assert_eq!(reply[12..16], 0x8000_0005u32.to_be_bytes());
-    // What a client says in the middle of the handshake of TLS is no reason to wait for ever.
+    // A malformed TLS handshake doesn't make the server wait for ever.
     let mut broken = TcpStream::connect(("127.0.0.1", port)).unwrap();
     broken.write_all(&[&[0, 0, 0, 1][..], b"IHAVEOPT", &[0, 0, 0, 5, 0, 0, 0, 0], &[0xff; 64]].concat()).unwrap();
     let mut rest = Vec::new();

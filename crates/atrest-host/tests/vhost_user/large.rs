@@ -22,7 +22,7 @@ const COUNT: u16 = 4;
 /// A test disk whose requests tell when they begin, and end when they may.
 struct Watched {
     disk: TestDisk,
-    /// Who did what, by its offset.
+    /// The thread of each request, with the request's offset.
     threads: Mutex<Vec<(ThreadId, u64)>>,
     /// Requests that began, those that may end, and those that did.
     begun: AtomicUsize,
@@ -213,7 +213,7 @@ fn lone_ones_and_those_without_helpers_are_done_by_the_thread_of_the_queue() {
     }
 }
 
-/// What a guest has back before it flushes is what the flush is about.
+/// A flush covers all requests that the guest got back before it.
 #[test]
 fn a_flush_follows_all_writes_that_were_answered() {
     let disk = Watched::new(usize::MAX);
@@ -312,7 +312,7 @@ fn stopping_waits_for_all_that_were_taken() {
     assert!(!stopped.0.load(Ordering::SeqCst), "it stopped while requests were under way");
     disk.open();
     thread.join().unwrap();
-    // What was given back is right; nobody touches the guest's memory any more.
+    // The returned requests are right; the guest's memory isn't used any more.
     assert_eq!(statuses(&guest), [OK; COUNT as usize]);
     assert_eq!((guest.used(), disk.ended.load(Ordering::SeqCst)), (COUNT, usize::from(COUNT)));
     assert_eq!(Arc::strong_count(&disk), 1, "a thread has outlived its server");

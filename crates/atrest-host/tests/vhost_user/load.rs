@@ -7,7 +7,7 @@ use super::disk::{SIZE, TestDisk};
 use super::machine::*;
 use super::{FLUSH, IN, OUT, World};
 
-/// What requests are like.
+/// The shape of requests.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub sector: u64,
@@ -23,7 +23,7 @@ impl Shape {
         Shape { sector, depth: 32, most: 16 << 10 }
     }
 
-    /// Where the data of a request is.
+    /// The place of a request's data.
     fn place(self, slot: u16) -> u64 {
         DATA + u64::from(slot) * self.most
     }
@@ -40,7 +40,7 @@ impl Noise {
 
 struct Request {
     kind: u32,
-    /// Where on the disk.
+    /// The offset on the disk.
     at: usize,
     data: Vec<u8>,
 }
@@ -139,8 +139,8 @@ fn many_requests_under_way_are_each_done_once() {
     }
 }
 
-/// What is done is told of together, but not later than a request that takes long: a guest that sleeps until it is told has all of
-/// its answers by then.
+/// The guest is notified of finished requests together, but before a request that takes long: a guest that sleeps until it is
+/// notified has all its answers by then.
 #[test]
 fn a_guest_is_told_of_what_is_done_before_what_takes_long() {
     for (kind, len) in [(OUT, 128 << 10), (FLUSH, 0)].repeat(20) {

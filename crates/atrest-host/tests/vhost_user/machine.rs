@@ -12,7 +12,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 use vmm_sys_util::eventfd::EventFd;
 
-/// Where the guest's memory begins, and how long it is.
+/// The start of the guest's memory, and its length.
 pub const BASE: u64 = 0x10_0000;
 pub const LEN: usize = 4 << 20;
 
@@ -31,7 +31,7 @@ pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 pub const INDIRECT_TABLE: u16 = 4;
 
-/// What a status says; no server writes the last.
+/// The values of a status; no server writes the last.
 pub const OK: u8 = 0;
 pub const IO_ERROR: u8 = 1;
 pub const UNSUPPORTED: u8 = 2;
@@ -41,7 +41,7 @@ pub const NONE: u8 = 0xee;
 pub struct Machine {
     pub front_end: Frontend,
     pub memory: GuestMemoryMmap,
-    /// What the server said to be doing, which outlives it.
+    /// The server's record of requests under way, which outlives it.
     pub inflight: Option<(VhostUserInflight, File)>,
     file: File,
     kick: EventFd,

@@ -378,7 +378,7 @@ fn a_socket_is_for_its_user_and_one_server() {
     assert_eq!(world.socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let again = VhostUser::new(&world.socket).serve(world.disk.clone(), "a-disk");
     assert!(matches!(again, Err(Error::Busy { .. })));
-    // What a server that was killed leaves is replaced; a file is not.
+    // A socket left by a killed server is replaced; a file is not.
     world.served = None;
     drop(std::os::unix::net::UnixListener::bind(&world.socket).unwrap());
     world.serve();

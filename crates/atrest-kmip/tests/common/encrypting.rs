@@ -1,4 +1,4 @@
-//! What is asked of each server that encrypts by AES-GCM.
+//! Checks for each server that encrypts by AES-GCM.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Where access keys come from: STS of moto, and metadata services that are played.
+//! Sources of access keys: STS of moto, and fake metadata services.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

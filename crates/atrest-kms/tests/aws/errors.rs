@@ -1,4 +1,4 @@
-//! What KMS's errors mean, by its reference ("Common errors", and the errors of each action), and servers that are away.
+//! The meaning of KMS's errors, by its reference ("Common errors", and the errors of each action), and servers that are away.
 
 use std::time::Duration;
 

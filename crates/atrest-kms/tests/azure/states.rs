@@ -22,7 +22,7 @@ fn disabled_deleted_missing_and_denied_are_told_apart() {
         fake.tell(&format!(r#"{{"op":"state","get_of_disabled":{get},"wrap_of_disabled":{wrap}}}"#));
         fake.tell(r#"{"op":"set","key":"disks","enabled":false}"#);
         conformance::refuses(&vault, &wrapped, "key-disabled");
-        // Who may not list versions learns it too.
+        // A caller that may not list versions learns it too.
         fake.tell(r#"{"op":"state","rights":["get","wrapkey","unwrapkey"]}"#);
         conformance::refuses(&vault, &wrapped, "key-disabled");
         fake.tell(r#"{"op":"state","rights":["get","list","wrapkey","unwrapkey"]}"#);

@@ -1,4 +1,4 @@
-//! What errors mean, by the REST reference, and servers that are away or hostile.
+//! The meaning of errors, by the REST reference, and servers that are away or hostile.
 
 use std::time::Duration;
 

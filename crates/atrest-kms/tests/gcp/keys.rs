@@ -41,7 +41,7 @@ fn states_of_versions_are_told_apart() {
     {
         fake.set(0, state);
         conformance::refuses(&vault, &wrapped, expected);
-        // Who may not look at versions learns it from the error.
+        // A caller that may not look at versions learns it from the error.
         rights(r#""get","encrypt","decrypt""#);
         conformance::refuses(&vault, &wrapped, expected);
         rights(r#""get","getversion","encrypt","decrypt""#);

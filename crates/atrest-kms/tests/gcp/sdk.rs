@@ -22,7 +22,7 @@ fn the_makers_library_gets_along_with_the_fake_and_with_this_crate() {
     let options = GcpOptions::new(RING, GoogleIdentity::machine(Some(&fake.address()))).endpoint(fake.address());
     let vault = GcpKms::new(&options.http(trusting(&ca))).unwrap();
     let wrapped = vault.wrap("disks", &dek()).unwrap();
-    // What this crate binds a DEK to is part of its format: it may never change.
+    // The data to which this crate binds a DEK is part of its format: it may never change.
     let input = format!("{}\n{}\n{}\n", fake.account(), hex(&wrapped.bytes), hex(b"atrest dek 1 disks 1"));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gcp/sdk.py");
     let output = pipe(&python, &[script, &fake.port.to_string(), &ca], input.as_bytes());

@@ -50,7 +50,7 @@ fn a_sealed_server_is_away() {
     let wrapped = vault.wrap("disks", &dek()).unwrap();
     bao.post("sys/seal", "{}");
     conformance::is_away(&vault, &wrapped, LIMIT);
-    // With time enough for its answer on a busy machine.
+    // The deadline is long enough for an answer on a busy machine.
     let vault = options(&bao.address(), TransitAuth::token(ROOT)).deadline(Duration::from_secs(15));
     let error = TransitVault::new(&vault).unwrap().unwrap(&wrapped).unwrap_err().to_string();
     assert!(error.contains("sealed"), "{error}");

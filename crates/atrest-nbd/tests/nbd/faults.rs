@@ -18,7 +18,7 @@ const BLOCKS: u64 = 128;
 const SIZE: u64 = BLOCKS * BLOCK as u64;
 const THREADS: u64 = 4;
 
-/// What a call may take beyond its deadline, on a machine that is busy.
+/// The time that a call may take beyond its deadline, on a busy machine.
 const SLACK: Duration = Duration::from_secs(8);
 
 fn rounds() -> u64 {
@@ -93,7 +93,7 @@ fn qemu_is_killed_and_comes_back() {
     killed_and_back(folder.path(), |socket, file| Server::qemu(socket, file, &["--cache=writeback"]));
 }
 
-/// What a server had acknowledged and lost is there again.
+/// Changes that a server acknowledged and lost are there again.
 #[test]
 fn what_a_server_loses_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -259,7 +259,7 @@ fn a_server_is_silent() {
             pause(100);
         });
         assert!(longest < deadline + SLACK, "a call took {longest:?}");
-        // What was given up is done, or waits for those before it.
+        // A write that was given up is done, or waits for those before it.
         let settled = Instant::now();
         while model.check(&device, false, 512).is_err() {
             assert!(settled.elapsed() < SLACK, "{:?}", model.check(&device, false, 512));

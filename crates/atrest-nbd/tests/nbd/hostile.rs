@@ -198,7 +198,7 @@ fn data(offset: u64, len: usize) -> Vec<u8> {
     [&offset.to_be_bytes()[..], &vec![7; len]].concat()
 }
 
-/// What is answered, made from the cookie of the request.
+/// Makes an answer from the cookie of the request.
 type Answer = fn(&[u8]) -> Vec<u8>;
 
 /// A server whose answers to reads are made from the cookie.
@@ -214,7 +214,7 @@ fn answers(of: Answer) -> Liar {
 
 #[test]
 fn lies_about_reads() {
-    // Of 8192 bytes from 4096.
+    // Answers to a read of 8192 bytes from 4096.
     let lies: [(&str, Answer); 20] = [
         ("no reply", |_| vec![0xff; 64]),
         ("isn't under way", |_| chunk(&[9; 8], 1, 1, &data(4096, 8192))),
@@ -264,7 +264,7 @@ fn lies_about_reads() {
     assert!(device.read_at(0, &mut [0; 512]).unwrap_err().to_string().contains("can't be understood"));
 }
 
-/// What is unusual and right: pieces in any order, zeros between, an error in the middle, text that isn't.
+/// Unusual but correct answers: pieces in any order, zeros between, an error in the middle, text that isn't.
 #[test]
 fn odd_answers_are_taken() {
     let liar = answers(|cookie| {

@@ -13,7 +13,7 @@ pub struct Lossy(Mutex<State>);
 struct State {
     durable: Vec<u8>,
     now: Vec<u8>,
-    /// What was written since the last sync.
+    /// The writes since the last sync.
     unsynced: Vec<(u64, Vec<u8>)>,
     noise: u64,
     lost: usize,

@@ -76,7 +76,7 @@ impl Proxy {
         self.shared.left.store(bytes as isize, SeqCst);
     }
 
-    /// What went by, in both directions.
+    /// The bytes that went by, in both directions.
     pub fn record(&self) -> Vec<u8> {
         self.shared.record.lock().unwrap().clone()
     }

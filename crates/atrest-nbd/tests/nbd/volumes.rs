@@ -104,7 +104,7 @@ fn volumes_on_all_kinds_of_servers() {
         let _server = Server::nbdkit(&socket, arguments);
         works(&uri(&socket, ""));
     }
-    // What a server heard: the sync is a flush, and there was nothing that it refused.
+    // The server's log: the sync is a flush, and the server refused no request.
     let heard = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(heard.contains("Flush"), "{heard}");
     assert!(!heard.contains("return=-1"), "{heard}");
@@ -177,7 +177,7 @@ fn tcp_and_names() {
     assert!(debug.contains("a name") && debug.contains(&SIZE.to_string()), "{debug}");
 }
 
-/// What a server says to be zeros.
+/// Ranges that a server reports as zeros.
 #[test]
 fn holes_are_known() {
     if !nbdkit() {
@@ -242,7 +242,7 @@ fn many_callers_at_once() {
     }
 }
 
-/// What is seen on the wire and in the server's file: with a volume, nothing of the data; without one, all of it.
+/// The data on the wire and in the server's file: with a volume, none of it is visible; without one, all of it.
 #[test]
 fn nothing_is_in_the_clear() {
     if !nbdkit() {

@@ -19,7 +19,7 @@ use peers::{peer, run};
 
 pub const PIN: &str = "48151623";
 
-/// Where Debian, Fedora and Homebrew put a library.
+/// Finds a library where Debian, Fedora and Homebrew put it.
 pub fn library(names: &[&str], folders: &[&str]) -> Option<PathBuf> {
     let places = folders.iter().flat_map(|folder| names.iter().map(move |name| Path::new(folder).join(name)));
     places.into_iter().find(|path| path.exists())

@@ -5,7 +5,8 @@
     with Volume.format(Device.create("disk.img", 64 << 20), vault.key("disks")) as volume:
         volume.write_at(0, bytes(4096))
 
-Calls raise the exceptions of `atrest_storage.errors`. What loses data or gives keys away is in `atrest_storage.hazmat`.
+Calls raise the exceptions of `atrest_storage.errors`. Functions that lose data or disclose keys if misused are in
+`atrest_storage.hazmat`.
 """
 
 from ._native import (

@@ -1,4 +1,4 @@
-"""The native half of `atrest_storage`. Its classes say what they do in their docstrings."""
+"""The native half of `atrest_storage`. Docstrings describe its classes."""
 
 from collections.abc import Callable, Sequence
 from os import PathLike

@@ -1,6 +1,6 @@
 """The exceptions of this package: one class for each error of the library, in groups that a caller may act upon.
 
-The message is the library's, with its cause. It says what was wrong and what to do next, and never shows a secret.
+The message is the library's, with its cause. It names the fault and the remedy, and never shows a secret.
 """
 
 import errno as _errno
@@ -14,7 +14,7 @@ class Error(Exception):
 
 
 class InvalidArgument(Error, ValueError):
-    """The call asks for what can't be: another argument is needed."""
+    """An argument is impossible: the call needs another one."""
 
 
 class WrongCredential(Error):
@@ -26,11 +26,11 @@ class KeyUnusable(Error):
 
 
 class Damaged(Error):
-    """What is stored is damaged, or was altered."""
+    """The stored data is damaged, or was altered."""
 
 
 class Replaced(Error):
-    """What is stored is sound, but isn't what the caller expects: something else was put in its place."""
+    """The stored data is intact, but isn't the data that the caller expects: it was replaced."""
 
 
 class Unsupported(Error):
@@ -207,7 +207,7 @@ class VaultFailed(Error):
     """A vault failed to answer, or its answer was out of bounds: an outage, not a refusal."""
 
 
-# What is stored
+# Stored data
 
 
 class UnwrapFailed(Damaged):
@@ -243,7 +243,7 @@ class InvalidHeader(Damaged):
 
 
 class TamperedHeader(Damaged):
-    """A header's MAC doesn't match: somebody without the DEK changed it."""
+    """A header's MAC doesn't match: it was changed without the DEK."""
 
 
 class DamagedMap(Damaged):

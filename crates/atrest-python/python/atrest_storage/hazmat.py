@@ -1,4 +1,4 @@
-"""What loses data or gives keys away if it is used wrongly."""
+"""Functions that lose data or disclose keys if they are misused."""
 
 from ._native import (
     dek_bytes,

@@ -33,9 +33,9 @@ class VaultOptions:
 
     id: the vault's name, the first part of its keys' URLs; by default a random urn:uuid:.
     retention_days: for how long a deleted key can be recovered at least; by default 90 days.
-    purge_protection: nobody can purge a deleted key before that.
+    purge_protection: a deleted key can't be purged before that.
     refuse_expired: an expired version of a key doesn't unwrap, either.
-    kdf: what a passphrase is stretched by.
+    kdf: the key derivation for a passphrase.
     """
 
     id: str | None = None
@@ -71,9 +71,9 @@ class FormatOptions:
     data_offset: the first byte of the data; by default 16 MiB.
     header: the device of a header that is detached from the data.
     uuid: 16 bytes.
-    context: what the volume is bound to, such as a disk's id: up to 1024 bytes, stored in the clear.
-    overwrite: destroy what the device holds.
-    written_map: keep a map of written chunks of so many bytes, such as 65536. What wasn't written reads as zeros.
+    context: data that the volume is bound to, such as a disk's id: up to 1024 bytes, stored in the clear.
+    overwrite: destroy the content of the device.
+    written_map: keep a map of written chunks of this many bytes, such as 65536. Unwritten chunks read as zeros.
     """
 
     version: Literal[1, 2] = 2
@@ -104,7 +104,7 @@ class OpenOptions:
     keyslot: the only keyslot to try.
     expect: the fingerprint that the DEK must have.
     expect_key: the name of the key that must wrap the DEK.
-    used_blocks: what the key had encrypted when the volume was closed, by Volume.usage.
+    used_blocks: the blocks that the key had encrypted when the volume was closed, by Volume.usage.
     max_...: the most that keyslots may cost.
     """
 

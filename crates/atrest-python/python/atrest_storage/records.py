@@ -1,4 +1,4 @@
-"""What the library says: dataclasses. Times are in seconds since 1970-01-01 UTC, sizes and offsets in bytes."""
+"""Results of the library, as dataclasses. Times are in seconds since 1970-01-01 UTC, sizes and offsets in bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KeyId:
 
 @dataclass(frozen=True)
 class KeyDescription:
-    """What a vault says of a version of a key."""
+    """A vault's description of a version of a key."""
 
     id: KeyId
     kind: str
@@ -64,7 +64,7 @@ class DeletedKey:
 
 @dataclass(frozen=True)
 class Grant:
-    """What an identity may do: of get, wrapKey and unwrapKey."""
+    """The operations granted to an identity: of get, wrapKey and unwrapKey."""
 
     identity: str
     operations: list[str]
@@ -175,7 +175,7 @@ class DigestInfo:
 
 @dataclass(frozen=True)
 class HeaderInfo:
-    """What a header says. `metadata_json` is LUKS2's metadata, byte for byte."""
+    """The content of a header. `metadata_json` is LUKS2's metadata, byte for byte."""
 
     format: str
     uuid: str

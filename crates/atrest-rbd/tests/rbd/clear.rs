@@ -12,7 +12,7 @@ use crate::{fast, peers};
 
 const OBJECT: u64 = 4 << 20;
 
-/// What is planted, in sectors over the ends of objects.
+/// The planted plaintext, in sectors over the ends of objects.
 fn planted(mark: &str) -> Vec<u8> {
     mark.bytes().cycle().take(8192).collect()
 }

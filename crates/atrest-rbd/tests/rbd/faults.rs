@@ -80,7 +80,7 @@ fn an_osd_that_is_killed_in_a_storm_and_comes_back_loses_nothing() {
             let longest = storm.join().unwrap();
             assert!(longest < Duration::from_secs(60) + SLACK, "a call took {longest:?}");
         });
-        // What was acknowledged was durable: nothing may be lost, synced or not.
+        // Acknowledged writes were durable: none may be lost, synced or not.
         model.check(&device, false, BLOCK).unwrap();
         assert_eq!(model.failed.load(Ordering::SeqCst), 0, "the deadline was long enough");
     }

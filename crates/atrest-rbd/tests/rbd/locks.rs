@@ -118,7 +118,7 @@ fn a_writer_whose_lock_was_broken_never_writes_again() {
 }
 
 const WRITER: &str = "ATREST_RBD_TEST_WRITER";
-/// Where the writer and its successor write: in many objects.
+/// The number of places that the writer and its successor write: in many objects.
 const PLACES: u64 = 32;
 const APART: u64 = 1 << 20;
 

@@ -137,7 +137,7 @@ fn a_queue_says_what_it_does_not_take() {
     let mut polled = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
     assert_eq!(rustix::event::poll(&mut polled, None).unwrap(), 1);
     assert_eq!(queue.wait(0, |done| assert_eq!((done.tag, done.result.unwrap().len()), (1, 0))), 1);
-    // What is under way when a queue goes is done all the same.
+    // Requests under way when a queue is dropped are done all the same.
     queue.write(0, BLOCK, 3, |sectors| sectors.fill(9)).unwrap();
     drop(queue);
     let mut read = [0; BLOCK];

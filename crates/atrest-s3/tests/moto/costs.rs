@@ -28,7 +28,7 @@ fn calls_take_as_many_requests_as_the_documentation_says() {
         let of = |method| taken.get(method).copied().unwrap_or(0);
         (of("GET"), of("PUT"))
     };
-    // What was replaced is deleted by a thread.
+    // A thread deletes replaced objects.
     let deleted = |expected: usize| {
         let began = Instant::now();
         while seen.lock().unwrap().get("DELETE").copied().unwrap_or(0) < expected {

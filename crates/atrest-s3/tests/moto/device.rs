@@ -1,4 +1,4 @@
-//! What a device does.
+//! The behaviour of a device.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn writes_are_read_at_once_and_kept_by_a_sync() {
     let device = backend.open_disk(ID).unwrap();
     assert!(read(&device, 300 << 20, 4096) == data(4) && read(&device, SIZE - 4096, 4096) == data(5));
     assert!(read(&device, 0, 512) == data(1)[..512] && read(&device, 512, 4096) == data(2));
-    // What wasn't synced is gone.
+    // Unsynced writes are gone.
     assert!(read(&device, 8192, 4096).iter().all(|byte| *byte == 0));
     // A part of a chunk that is there already.
     device.write_at(1024, &[7; 512]).unwrap();

@@ -50,7 +50,7 @@ fn who_was_taken_over_never_writes_again() {
 
     let forced = S3Backend::new(&moto.url(), options().take_over(true)).unwrap();
     let second = forced.open_disk(ID).unwrap();
-    // What wasn't synced isn't there, and never gets there.
+    // Unsynced writes aren't there, and never get there.
     assert_eq!(first_byte(&second), 1);
     first.sync().unwrap_err();
     assert_fenced(&first);
@@ -62,7 +62,7 @@ fn who_was_taken_over_never_writes_again() {
     drop(first);
     let third = moto.backend().open_disk(ID).unwrap();
     assert_eq!(first_byte(&third), 3);
-    // What the first one uploaded in vain goes.
+    // The objects that the first one uploaded in vain are deleted.
     third.collect_orphans().unwrap();
     third.close().unwrap();
     assert_eq!(moto.keys().len(), 4);
@@ -85,7 +85,7 @@ fn a_commit_that_began_before_the_disk_was_taken_over_is_refused() {
     first.sync().unwrap_err();
     assert_fenced(&first);
     assert_eq!(first_byte(&second), 0);
-    // What the first one uploaded in vain goes.
+    // The objects that the first one uploaded in vain are deleted.
     second.write_at(512, &[5; 512]).unwrap();
     second.close().unwrap();
     let third = moto.backend().open_disk(ID).unwrap();
@@ -216,7 +216,7 @@ fn a_disk_that_is_open_is_removed_by_its_own_process_only() {
     drop(device);
     assert!(moto.keys().is_empty());
     backend.remove("north", ID).unwrap();
-    // What is left of a disk that was half removed is listed, and removed the next time.
+    // The rest of a half-removed disk is listed, and removed the next time.
     let path = format!("/disks/vm/{ID}/c000000000000-0000000000000002-0000000000000001");
     assert!(moto.request(Method::Put, &path).is_success());
     assert_eq!(backend.list("north").unwrap(), [ID]);
@@ -268,7 +268,7 @@ fn hosts_that_fight_for_a_disk_lose_no_addition() {
                     let backend = S3Backend::new(&Moto::url_at(port), options).unwrap();
                     let (mut tried, mut told) = (0, 0);
                     while told < 2 && tried < 200 {
-                        // Who is overtaken while it opens is told that the disk is busy, or lost.
+                        // A host that is overtaken while it opens gets the error that the disk is busy, or lost.
                         let Ok(device) = backend.open_disk(ID) else { continue };
                         while told < 2 {
                             let (mut all, mut own) = ([0; 512], [0; 512]);

@@ -30,7 +30,7 @@ fn step(number: u64) -> Vec<u64> {
         .collect()
 }
 
-/// What all blocks hold after so many steps: the numbers of the steps that wrote them last.
+/// The content of all blocks after `steps` steps: the numbers of the steps that wrote them last.
 fn after(steps: u64) -> Vec<u64> {
     let mut blocks = vec![0; BLOCKS as usize];
     for number in 1..=steps {

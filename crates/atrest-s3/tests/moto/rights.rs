@@ -64,7 +64,7 @@ fn the_least_rights_are_enough_and_needed() {
     // Lists aren't tried here: moto 5.2 computes another signature than AWS for a prefix with a slash, and refuses AWS's own
     // library too.
 
-    // With a secret that is wrong, and outside of the prefix, nothing is allowed.
+    // A wrong secret, or a path outside of the prefix, allows no request.
     let error = with(&moto, AccessKey::new("AKID", Hidden::new("wrong"))).create_disk(ID, 1 << 20).err().unwrap();
     assert!(format!("{error:#}").contains("403"), "{error:#}");
     let outside =

@@ -12,7 +12,7 @@ use crate::server::{ID, Moto, options};
 use crate::storm::{BLOCK, Model, storm};
 
 const BLOCKS: u64 = 128;
-/// Of the options: no call takes longer, but for the scheduler.
+/// The deadline in the options: no call takes longer, apart from scheduling.
 const DEADLINE: Duration = Duration::from_secs(20);
 const SLACK: Duration = Duration::from_secs(10);
 

@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(8);
 
 struct Cluster {
     etcd: Etcd,
-    /// Of each host, before each member.
+    /// The proxies of each host, before each member.
     proxies: Vec<Vec<Proxy>>,
 }
 

@@ -125,7 +125,7 @@ impl Etcd {
         let read = r#"{"key":"YQ=="}"#;
         let start = Instant::now();
         (0..self.members.len()).all(|member| {
-            // Where users have to log in, it says so.
+            // If users have to log in, the answer says so.
             while self.ask(member, "kv/range", read).is_none() {
                 let ended = self.members[member].child.lock().unwrap().try_wait().unwrap().is_some();
                 if ended || start.elapsed() > Duration::from_secs(60) {

@@ -13,7 +13,7 @@ fn one_member_passes_the_conformance_suite() {
     let Some(etcd) = Etcd::start(1) else { return };
     conformance::run(|| etcd.store(0));
     assert!(etcd.store(0).list("", None, 1).unwrap().is_empty(), "the suite leaves records behind");
-    // What stores leave ends with their leases.
+    // The keys that stores leave behind end with their leases.
     let start = std::time::Instant::now();
     while etcd.keys() > 0 {
         assert!(start.elapsed() < std::time::Duration::from_secs(30), "sessions stay behind");

@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 struct Pair {
     servers: Mutex<[Postgres; 2]>,
-    /// Of each host: before the primary and the standby of the start, whose places others take.
+    /// The proxies of each host: before the initial primary and its standby, whose roles change.
     proxies: Vec<[Proxy; 2]>,
     primary: Mutex<usize>,
 }

@@ -21,7 +21,7 @@ pub struct Postgres {
     child: Mutex<Child>,
 }
 
-/// Who runs it: not root, which it refuses.
+/// The user that runs the server, which refuses root.
 fn user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;

@@ -110,7 +110,7 @@ impl Swtpm {
         self.tool(&format!("tpm2_createprimary -Q -C o -g sha256 -G ecc256:aes128cfb -a {PARENT} -c parent.ctx"));
     }
 
-    /// What is loaded: objects and sessions.
+    /// The handles of loaded objects and sessions.
     pub fn loaded(&self) -> String {
         let handles = |kind| String::from_utf8(self.any(&format!("tpm2_getcap {kind}")).stdout).unwrap();
         handles("handles-transient") + &handles("handles-loaded-session")
@@ -140,7 +140,7 @@ pub struct Middle {
     pub address: TpmAddress,
 }
 
-/// What is done to a command and its answer: `None` ends the connection.
+/// Handles a command and its answer: `None` ends the connection.
 pub type Alter = dyn Fn(&[u8], &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> + Send + Sync;
 
 impl Middle {

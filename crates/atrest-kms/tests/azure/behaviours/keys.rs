@@ -101,7 +101,7 @@ fn made_outside(openssl: &str, folder: &Path, bits: u32) -> (String, [std::path:
     (std::fs::read_to_string(&key).unwrap(), [key, public])
 }
 
-/// What OpenSSL makes of some bytes by a key: `options` are those of its padding.
+/// The output of OpenSSL for some bytes under a key: `options` are those of its padding.
 fn pkeyutl(openssl: &str, action: &str, key: &Path, options: &[&str], input: &[u8]) -> Vec<u8> {
     let side = if action == "-encrypt" { &["-pubin"][..] } else { &[] };
     let options: Vec<&str> = options.iter().flat_map(|option| ["-pkeyopt", option]).collect();
@@ -150,7 +150,7 @@ fn new_deks_are_wrapped_by_oaep_with_sha_256_and_old_records_unwrap() {
         assert_eq!(vault.unwrap_foreign(&wrapped).unwrap().unwrap().expose(), DEK, "{}", algorithm.name());
         let as_a_dek = vault.unwrap(&wrapped).map(|found| found.map(|dek: Secret| dek.expose() == DEK));
         if algorithm == WrapAlgorithm::Rsa15 {
-            // Whoever writes a header could have the vault try one ciphertext after another.
+            // Otherwise the writer of a header could have the vault try one ciphertext after another.
             assert!(matches!(as_a_dek, Err(Error::UnwrapFailed)), "{as_a_dek:?}");
         } else {
             assert_eq!(as_a_dek.unwrap(), Some(true), "{}", algorithm.name());

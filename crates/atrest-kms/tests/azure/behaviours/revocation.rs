@@ -8,7 +8,7 @@ use crate::conformance::dek;
 
 type Turn = fn(&World, &str);
 
-/// What the vault's owner does, how it is undone, and the name that it has.
+/// The actions of the vault's owner, how each is undone, and its name.
 const TRIGGERS: [(&str, Turn, Turn); 4] = [
     ("disabled", |world, _| enable(world, false), |world, _| enable(world, true)),
     (

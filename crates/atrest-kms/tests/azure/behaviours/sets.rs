@@ -1,4 +1,4 @@
-//! What a set wants of its vault: behaviours 16 to 18 and 25.
+//! A set's requirements of its vault: behaviours 16 to 18 and 25.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ const PLATFORM: &str = "https://platform.vault.azure.net";
 pub const RIGHTS: [&str; 3] = ["get", "wrapkey", "unwrapkey"];
 /// A tenant that isn't the vault's.
 pub const OTHER_TENANT: &str = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
-/// Where a volume's data begin: after the header.
+/// The offset of a volume's data in bytes: after the header.
 pub const HEADER: usize = 1 << 20;
 
 pub struct World {
