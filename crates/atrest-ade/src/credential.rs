@@ -5,7 +5,7 @@ use atrest::{Credential, Error, Protector, Result, Secret};
 
 use crate::passphrase;
 
-/// The longest passphrase that a secret may hold, in bytes. Those of the extension for Linux have 172.
+/// The longest passphrase that a secret may hold, in bytes. The extension for Linux makes passphrases of 172.
 const LONGEST: usize = 4096;
 
 /// The credential of a disk of Azure Disk Encryption, from its secret or its token. `Debug` shows nothing of it.
@@ -88,7 +88,7 @@ pub(crate) fn of_any(all: impl IntoIterator<Item = Secret>, is_startup_key: bool
     }
 }
 
-/// Those of a length that a passphrase may have.
+/// Those with a valid length of a passphrase.
 pub(crate) fn passphrases(all: impl IntoIterator<Item = Secret>) -> Vec<DiskCredential> {
     let fits = |bytes: &Secret| (1..=LONGEST).contains(&bytes.len());
     all.into_iter().filter(fits).map(DiskCredential::Passphrase).collect()

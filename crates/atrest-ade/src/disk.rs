@@ -29,7 +29,7 @@ impl Disk {
     /// [`Header::convert_to_luks2`]: it is safe to kill, and leaves LUKS2 as it is.
     ///
     /// # Errors
-    /// Those of [`Header::convert_to_luks2`]. A detached header needs a file of 16 MiB or more: grow it by `truncate` before.
+    /// Errors of [`Header::convert_to_luks2`]. A detached header needs a file of 16 MiB or more: grow it by `truncate` before.
     pub fn convert_to_luks2(&self) -> Result<()> {
         self.load()?.convert_to_luks2()
     }

@@ -59,7 +59,7 @@ pub struct TakenOver {
 ///
 /// 1. The disk is opened by the passphrase, and gets a token of type `atrest` for the vault's key.
 /// 2. It is opened anew by the vault alone, and must have the same DEK.
-/// 3. If asked for, it is re-encrypted. A call after a kill goes on with that.
+/// 3. If asked for, it is re-encrypted. A call after a kill continues that.
 /// 4. The keyslots that the passphrase opens are removed, and then the tokens of Azure Disk Encryption.
 ///
 /// So until the vault has opened the disk, the old ways in stay. A call after a kill does the remaining steps. It needs the

@@ -11,7 +11,7 @@ pub(crate) struct Page {
     pub next: Option<String>,
 }
 
-/// Reads `EnumerationResults`. Names that XML can't hold, which are told otherwise, can't be ours and are left out.
+/// Reads `EnumerationResults`. Names that XML can't hold come in another form, can't be ours, and are left out.
 pub(crate) fn parse(body: &[u8]) -> io::Result<Page> {
     let mut page = Page::default();
     xml_elements(body, |path, text| match path {

@@ -9,8 +9,7 @@ use crate::Credential;
 /// How a blob is held while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// A lease of so many seconds, 15 to 60, that a thread renews. After a crash the blob can be opened again when they are
-    /// over.
+    /// A lease of this many seconds, 15 to 60, that a thread renews. After a crash the blob can be opened again when they are over.
     Renewed(u32),
     /// A lease without an end. After a crash a person has to break it (`az storage blob lease break`). For operators who make
     /// sure themselves that the old host is dead.

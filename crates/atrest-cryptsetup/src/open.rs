@@ -33,7 +33,7 @@ pub fn passphrase(
 ) -> Result<Secret, Failure> {
     let (mut refused, mut wants_pin) = (Vec::new(), false);
     for entry in entries {
-        // The URL may hold a secret, by mistake, so only its scheme is told.
+        // The URL may hold a secret, by mistake, so only its scheme is shown.
         let scheme = entry.url.split(':').next().unwrap_or_default();
         let asked = Arc::new(AtomicBool::new(false));
         match by(entry, json, uuid, token, pin, &asked) {

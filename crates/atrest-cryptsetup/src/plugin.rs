@@ -62,7 +62,7 @@ pub unsafe extern "C" fn cryptsetup_token_open_pin(
     }
     let pin = match pin.is_null() || pin_len == 0 {
         true => None,
-        // SAFETY: the caller gives so many bytes.
+        // SAFETY: the caller passes `pin_len` bytes.
         false => Some(Secret::copy_from(unsafe { std::slice::from_raw_parts(pin.cast(), pin_len) })),
     };
     // SAFETY: the caller's.

@@ -86,8 +86,8 @@ pub trait Disk: Send + Sync {
     /// As [`read_at`](Self::read_at). Writes since the last flush may be lost.
     fn flush(&self) -> Result<()>;
 
-    /// A queue for a thread that has many requests under way. `None`, as by itself: each is done by a call. A server that makes use of
-    /// it makes one for each of its threads, and calls the other methods beside it.
+    /// A queue for a thread that has many requests under way. `None`, the default: each request is done by a call. A server
+    /// that uses queues makes one for each of its threads, and calls the other methods beside it.
     fn queue(&self) -> Option<Box<dyn DiskQueue + '_>> {
         None
     }

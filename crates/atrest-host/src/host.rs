@@ -184,7 +184,7 @@ impl Host {
     /// `service` has the disks that outlive machines.
     ///
     /// # Errors
-    /// Those of [`DiskService::open`], for the service of temporary disks; [`Error::Io`].
+    /// Errors of [`DiskService::open`], for the service of temporary disks; [`Error::Io`].
     pub fn new(service: Arc<DiskService>, options: HostOptions) -> Result<Self> {
         let HostOptions { folder, platform, platform_key, maintenance } = options;
         let disks = folder.join("temporary");
@@ -248,11 +248,11 @@ impl Host {
         cache.map_or(Ok(()), |cache| cache.drain())
     }
 
-    /// Makes a disk of the service larger, and tells the machines that have it: those with vhost-user-blk see it at once, a client
-    /// of NBD when it connects again. See [`DiskService::resize_disk`].
+    /// Makes a disk of the service larger, and notifies the machines that have it: those with vhost-user-blk see it at once, a
+    /// client of NBD when it connects again. See [`DiskService::resize_disk`].
     ///
     /// # Errors
-    /// Those of [`DiskService::resize_disk`].
+    /// Errors of [`DiskService::resize_disk`].
     pub fn resize_disk(&self, disk: &str, size: u64) -> Result<()> {
         self.service.resize_disk(disk, size)?;
         let machines = self.machines();

@@ -35,7 +35,7 @@ impl Drop for Maintenance {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic has been told of by its own thread.
+            // Its own thread has reported a panic.
             let _ = thread.join();
         }
     }

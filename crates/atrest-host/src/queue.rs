@@ -12,10 +12,10 @@ pub trait DiskQueue {
     /// The most bytes of one request.
     fn most(&self) -> usize;
 
-    /// Whether no request can begin before one was told of.
+    /// Whether a finished request must be reported before another can begin.
     fn is_full(&self) -> bool;
 
-    /// Begins to read `len` bytes from `offset`. `tag` tells it apart when it is done.
+    /// Begins to read `len` bytes from `offset`. `tag` identifies it when it is done.
     ///
     /// # Errors
     /// Any: it has not begun then, and the same by [`Disk::read_at`](crate::Disk::read_at) may succeed.
@@ -34,6 +34,6 @@ pub trait DiskQueue {
     /// [`Error::Io`](atrest::Error::Io) if the system doesn't take the requests. They stay under way.
     fn wait(&mut self, least: usize, each: &mut dyn FnMut(u64, Result<&[u8]>)) -> Result<usize>;
 
-    /// A file that is readable while requests are done and not told of; `None` where all are done when they begin.
+    /// A file that is readable while finished requests wait to be reported; `None` if every request is done when it begins.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 }

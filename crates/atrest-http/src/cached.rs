@@ -16,7 +16,7 @@ struct State<T> {
 }
 
 impl<T> Cached<T> {
-    /// Nothing is there yet.
+    /// There is no value yet.
     #[allow(clippy::new_without_default)] // there is one way to make it
     pub fn new() -> Self {
         Cached { state: Mutex::new(State { value: None, busy: false }), changed: Condvar::new() }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline so much later than now; at most a day later.
+    /// A deadline this long from now; at most a day.
     pub fn after(time: Duration) -> Self {
         Deadline(Instant::now() + time.min(Duration::from_secs(86400)))
     }
@@ -17,7 +17,7 @@ impl Deadline {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
-    /// The earlier of this deadline and one so much later than now.
+    /// The earlier of this deadline and one this long from now.
     pub fn within(&self, time: Duration) -> Self {
         Deadline(self.0.min(Deadline::after(time).0))
     }

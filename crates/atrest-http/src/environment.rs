@@ -28,7 +28,7 @@ impl Environment {
     /// The value of a variable; `None` if it isn't set, or empty.
     ///
     /// # Errors
-    /// Those of the caller's function.
+    /// Errors of the caller's function.
     pub fn secret(&self, name: &str) -> io::Result<Option<Hidden>> {
         let given = self.0.as_ref().map_or(Ok(None), |given| given(name))?;
         let found = given.or_else(|| std::env::var(name).ok().map(Hidden::new));

@@ -38,7 +38,7 @@ impl Failure {
         Failure { what, reason, kind: io::ErrorKind::InvalidData, sent: true }
     }
 
-    /// An error of `ureq`. Its texts aren't told where they may hold the URL.
+    /// An error of `ureq`. Its texts aren't shown if they may hold the URL.
     pub(crate) fn from_ureq(what: String, error: ureq::Error) -> Self {
         use ureq::{Error as E, Timeout as T};
         let (kind, sent, reason) = match error {

@@ -17,7 +17,7 @@ const MOST_TEXT: usize = 200;
 /// The text of a file with a secret, without white space at its ends: at most 64 KiB.
 ///
 /// # Errors
-/// Those of reading, with the file's name; [`io::ErrorKind::InvalidInput`] if it is empty or longer.
+/// Errors of reading, with the file's name; [`io::ErrorKind::InvalidInput`] if it is empty or longer.
 pub fn read_secret(path: &Path) -> io::Result<Hidden> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("reading {}: {e}", path.display()));
     let mut text = Zeroizing::new(String::with_capacity(LONGEST_SECRET as usize + 1));

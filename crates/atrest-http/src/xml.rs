@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 const DEEPEST: usize = 16;
 
 /// Calls `each` with the path and the text of each element, in the order in which they end. Elements with an attribute
-/// `Encoded` are left out: their text stands for something that XML can't hold. Namespaces aren't told apart.
+/// `Encoded` are left out: their text stands for something that XML can't hold. Namespaces are ignored.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] for a body that isn't well-formed XML in UTF-8, lies deeper than 16 elements, or has a document type.

@@ -7,7 +7,7 @@ use crate::sealed::Sealed;
 use crate::tag;
 use crate::ttlv::{Malformed, Structure};
 
-/// The unique identifiers that Locate found, at most so many.
+/// The unique identifiers that Locate found, up to a limit.
 pub(crate) fn located(payload: Structure<'_>, most: usize) -> Result<Vec<String>, Malformed> {
     let mut uids = Vec::new();
     for field in payload.fields() {
@@ -22,7 +22,7 @@ pub(crate) fn located(payload: Structure<'_>, most: usize) -> Result<Vec<String>
 /// The result of Encrypt for `len` bytes with this nonce.
 pub(crate) fn encrypted(payload: Structure<'_>, uid: &str, nonce: &[u8], len: usize) -> Result<Sealed, Malformed> {
     check_identifier(payload, uid)?;
-    // A server tells its nonce if it took another one.
+    // A server returns its nonce if it used another one.
     let nonce = payload.find(tag::IV_COUNTER_NONCE)?.map_or(Ok(nonce), |field| field.bytes())?;
     let data = payload.need(tag::DATA, "it has no ciphertext")?.bytes()?;
     let mac = payload.need(tag::AUTHENTICATION_TAG, "it has no authentication tag")?.bytes()?;
@@ -81,7 +81,7 @@ mod tests {
         digits.chunks(2).map(byte).collect()
     }
 
-    /// Reads an answer in all ways. No more is asked of it than that it ends.
+    /// Reads an answer in all ways. They only have to end.
     fn read(answer: &[u8]) {
         let all = |operation| payload(answer, operation).ok();
         let _ = all(Operation::Locate).map(|payload| located(payload, 8));

@@ -36,7 +36,7 @@ struct Timed {
     deadline: Deadline,
 }
 
-/// A socket tells of a time-out as if it didn't block.
+/// A socket reports a time-out as if it didn't block.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
@@ -152,7 +152,7 @@ fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The addresses of a host. The system's resolver knows no deadline, so that it is asked in a thread of its own.
+/// The addresses of a host. The system's resolver has no deadline, so it runs in a thread of its own.
 fn addresses(host: &str, port: u16, deadline: Deadline) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);

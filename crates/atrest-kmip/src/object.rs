@@ -184,7 +184,7 @@ pub(crate) fn latest(objects: Vec<Object>, mask: u32, now: u64) -> Result<Object
     if let Some(latest) = usable.max_by(age) {
         return Ok(latest.clone());
     }
-    // The newest tells why.
+    // The newest gives the reason.
     let reason = objects.iter().max_by(age).and_then(|object| object.refusal(Use::Wrap, mask, now));
     Err(Trouble::Key(reason.unwrap_or(KeyRefusal::Missing)))
 }

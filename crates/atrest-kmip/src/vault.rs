@@ -21,7 +21,7 @@ use crate::ttlv::{Malformed, Structure, Writer};
 /// The most versions of a key.
 const MOST_VERSIONS: usize = 256;
 
-/// The most keys for which bytes are remembered that are surely right.
+/// The most keys for which known-good bytes are remembered.
 const MOST_PROOFS: usize = 64;
 
 /// A vault on a key manager that speaks KMIP. Clones are the same vault.

@@ -29,7 +29,7 @@ pub trait ExportMaker: Send + Sync {
     /// [`Error::AlreadyExists`] if there is one for this id; [`Error::Io`].
     fn make(&self, region: &str, id: &str, size: u64) -> Result<()>;
 
-    /// Takes an export away with its data, if it is there.
+    /// Removes an export with its data, if it exists.
     ///
     /// # Errors
     /// [`Error::Io`].

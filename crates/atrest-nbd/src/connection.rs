@@ -211,7 +211,7 @@ impl Connection {
         let pumped = inbox.pump(&self.shared, own, &mut ended);
         let mut slots = self.shared.lock();
         slots.reader = Some(inbox);
-        // Otherwise its caller goes on, or leaves it to another one when it leaves.
+        // Otherwise its caller continues, or hands it to another one when it leaves.
         if is_for_others || matches!(pumped, Ok(Pumped::HandOver)) {
             self.shared.pass_on(&slots);
         }

@@ -148,7 +148,7 @@ impl NbdDevice {
             if extents.iter().any(|(_, flags)| flags & STATE_ZERO == 0) {
                 return Ok(false);
             }
-            // It may tell of less than was asked.
+            // It may cover less than the request.
             let told = extents.iter().map(|(len, _)| u64::from(*len)).sum::<u64>().min(now);
             if told == 0 {
                 return Ok(false);

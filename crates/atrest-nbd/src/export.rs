@@ -11,7 +11,7 @@ pub(crate) struct Export {
     pub(crate) blocks: Blocks,
     /// Whether replies have chunks.
     pub(crate) structured: bool,
-    /// The number of `base:allocation`, if the server tells of it.
+    /// The number of `base:allocation`, if the server reports it.
     pub(crate) allocation: Option<u32>,
 }
 

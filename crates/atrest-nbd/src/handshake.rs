@@ -202,7 +202,7 @@ fn ask_for_allocation(stream: &mut (impl Read + Write), name: &str) -> Result<Op
                     id = Some(number);
                 }
             }
-            // An export that isn't there is told of later.
+            // A missing export is reported later.
             (kind, _) if is_error(kind) => return Ok(None),
             _ => return Err(broken()),
         }

@@ -94,7 +94,7 @@ impl Keeper {
             match &state.phase {
                 Phase::Connected(link) => return Ok(link.clone()),
                 Phase::Failed(why) => return Err(self.broken(why)),
-                // There was no thread to be had.
+                // No thread could be started.
                 Phase::Lost(_) if state.thread.is_none() => self.keep(&mut state),
                 Phase::Lost(_) => {}
             }
@@ -162,7 +162,7 @@ impl Keeper {
         self.keep(&mut self.state());
     }
 
-    /// Sees to it that the thread is there.
+    /// Makes sure that the thread is running.
     fn keep(self: &Arc<Self>, state: &mut State) {
         state.is_kept = true;
         if state.closing || state.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
@@ -343,7 +343,7 @@ impl Keeper {
         self.changed.notify_all();
         drop(state);
         if let Some(thread) = thread {
-            // A panic has been told of by the thread.
+            // The thread has reported a panic.
             let _ = thread.join();
         }
     }

@@ -102,7 +102,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Makes all connections. The first has to be made; of the others as many as the server takes.
+    /// Makes all connections. The first is required; the others as far as the server accepts them.
     pub(crate) fn open(place: &Place, log: &Arc<Log>, patience: Patience<'_>) -> Result<Self, Refused> {
         let (first, export) = place.connect(log, patience)?;
         let mut connections = vec![first];

@@ -1,4 +1,4 @@
-//! Requests on their way to a server. One caller at a time sends, for all; it may stop at any byte, and another one goes on.
+//! Requests on their way to a server. One caller at a time sends, for all; it may stop at any byte, and another one continues.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -64,7 +64,7 @@ impl Outbox {
         Some(turn)
     }
 
-    /// Ends a turn early. Another caller goes on.
+    /// Ends a turn early. Another caller continues.
     pub(crate) fn give_back(&self, turn: Box<Turn>) {
         self.waiting().turn = Some(turn);
     }

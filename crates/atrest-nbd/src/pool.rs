@@ -23,7 +23,7 @@ impl Pool {
         Pool { limit, held: Mutex::default() }
     }
 
-    /// An empty buffer for so many bytes.
+    /// An empty buffer with room for `len` bytes.
     pub(crate) fn take(&self, len: usize) -> Vec<u8> {
         let size = len.next_power_of_two().max(1 << SMALLEST);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -65,7 +65,7 @@ pub(crate) struct Slots<R> {
     pub(crate) reader: Option<R>,
     /// The caller that reads next, because a long payload is its own.
     pub(crate) reserved: Option<usize>,
-    /// Whether nothing more is to be sent.
+    /// Whether no more requests are to be sent.
     pub(crate) stopping: bool,
     pub(crate) end: Option<End>,
     pub(crate) orphans: usize,

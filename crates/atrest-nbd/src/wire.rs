@@ -39,7 +39,7 @@ pub const REP_ERR_TLS_REQD: u32 = (1 << 31) + 5;
 pub const REP_ERR_UNKNOWN: u32 = (1 << 31) + 6;
 pub const REP_ERR_SHUTDOWN: u32 = (1 << 31) + 7;
 
-// What an export has to tell.
+// The information that an export can have.
 pub const INFO_EXPORT: u16 = 0;
 pub const INFO_NAME: u16 = 1;
 pub const INFO_BLOCK_SIZE: u16 = 3;
@@ -76,7 +76,7 @@ pub const CHUNK_DATA: u16 = 1;
 pub const CHUNK_HOLE: u16 = 2;
 pub const CHUNK_BLOCK_STATUS: u16 = 5;
 pub const CHUNK_ERROR: u16 = (1 << 15) + 1;
-/// Set in the type of a chunk that tells of an error, known or not.
+/// Set in the type of a chunk that reports an error, known or not.
 pub const CHUNK_IS_ERROR: u16 = 1 << 15;
 
 // Flags of an extent of `base:allocation`.
@@ -102,7 +102,7 @@ pub const MAX_STRING: usize = 4096;
 /// The longest payload that a client may count on, and that we take.
 pub const MAX_PAYLOAD: u32 = 32 << 20;
 
-/// The only thing that we tell of a disk's blocks: which of them hold data. Its number is ours to choose.
+/// The only metadata served about a disk's blocks: which of them hold data. We choose its number.
 pub const ALLOCATION: &str = "base:allocation";
 pub const ALLOCATION_ID: u32 = 1;
 

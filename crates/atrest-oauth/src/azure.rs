@@ -88,7 +88,7 @@ impl AzureIdentity {
     /// As [`managed`](Self::managed), with variables that the caller gives.
     ///
     /// # Errors
-    /// Those of the caller's function.
+    /// Errors of the caller's function.
     pub fn managed_by(of: &Environment, client: Option<&str>) -> io::Result<Self> {
         Ok(match (of.get("IDENTITY_ENDPOINT")?, of.secret("IDENTITY_HEADER")?) {
             (Some(endpoint), Some(header)) => Self::app_service(endpoint, header, client),
@@ -127,7 +127,7 @@ impl AzureIdentity {
     /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
     ///
     /// # Errors
-    /// As there; those of the caller's function.
+    /// As there; errors of the caller's function.
     pub fn from_variables(of: &Environment) -> io::Result<Self> {
         let client = of.get("AZURE_CLIENT_ID")?;
         let found = match (of.get("AZURE_TENANT_ID")?, &client) {

@@ -26,7 +26,7 @@ struct Answered<'a> {
     token_type: Option<String>,
     #[serde(default, borrow)]
     expires_in: Option<Number<'a>>,
-    /// In seconds since 1970: App Service tells no other.
+    /// In seconds since 1970: App Service sends only this one.
     #[serde(default, borrow)]
     expires_on: Option<Number<'a>>,
 }

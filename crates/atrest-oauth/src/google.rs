@@ -164,7 +164,7 @@ impl GoogleIdentity {
     /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
     ///
     /// # Errors
-    /// As there; those of the caller's function.
+    /// As there; errors of the caller's function.
     pub fn from_variables(of: &Environment) -> io::Result<Self> {
         if let Some(file) = of.get("GOOGLE_APPLICATION_CREDENTIALS")? {
             return Self::from_file(file);
@@ -375,7 +375,7 @@ impl GoogleSource {
             200 => {
                 let found: Impersonated<'_> = serde_json::from_slice(&body)
                     .map_err(|_| TokenError::failed(format!("the answer of {what} is no token")))?;
-                // Its end is told by the date alone, which this machine may have wrong. It is as long as was asked.
+                // Only a date gives its end, and this machine's clock may be wrong. Its life is the requested one.
                 let life = Some(Duration::from_secs(LIFE));
                 Granted::new(found.access_token.into_owned(), life, &what)
             }

@@ -50,7 +50,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// How long it is from now until so many seconds after 1970.
+/// The time from now until this many seconds after 1970.
 pub(crate) fn until(seconds: u64) -> Duration {
     Duration::from_secs(seconds.saturating_sub(now()))
 }

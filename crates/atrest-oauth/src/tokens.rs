@@ -192,7 +192,7 @@ mod tests {
         Deadline::after(Duration::from_secs(60))
     }
 
-    /// Keeps a token that has to be renewed, and ends so many seconds from now.
+    /// Keeps a token that has to be renewed, and ends in this many seconds.
     fn keep(tokens: &Tokens, left: u64) {
         let (text, now) = (Hidden::new("old"), Instant::now());
         let old = Token { text, renew: now, ends: now + Duration::from_secs(left) };

@@ -74,7 +74,7 @@ impl Answer {
         )
     }
 
-    /// Whether the token surely says that the wrapped bytes are wrong.
+    /// Whether the token's answer proves that the wrapped bytes are wrong.
     pub(crate) fn blames_bytes(self) -> bool {
         matches!(
             self.rv,

@@ -1,4 +1,4 @@
-//! The keys of a token: objects with one label, told apart by `CKA_ID`.
+//! The keys of a token: objects with one label, distinguished by `CKA_ID`.
 
 use atrest::key::{KeyDescription, KeyId, KeyKind};
 use atrest::{Error, KeyRefusal};
@@ -78,7 +78,7 @@ pub(crate) fn latest(versions: Vec<Version>, key: &str, now: u64) -> Result<Vers
     if let Some(latest) = usable.max_by(|a, b| a.age().cmp(&b.age())) {
         return Ok(latest.clone());
     }
-    // The newest tells why; one that is only out of its dates tells more than one that is disabled.
+    // The newest gives the reason; one that is only out of its dates is more telling than a disabled one.
     let newest = versions.iter().max_by(|a, b| (a.wraps(), a.age()).cmp(&(b.wraps(), b.age())));
     let reason = newest.and_then(|version| version.refusal(version.wraps(), now));
     Err(Error::KeyRefused { key: key.into(), reason: reason.unwrap_or(KeyRefusal::Missing) })

@@ -103,13 +103,13 @@ impl Pkcs11Options {
         self
     }
 
-    /// The token's manufacturer, as far as the label doesn't tell tokens apart.
+    /// The token's manufacturer, if the label alone doesn't identify the token.
     pub fn manufacturer(mut self, manufacturer: impl Into<String>) -> Self {
         self.manufacturer = Some(manufacturer.into());
         self
     }
 
-    /// The token's model, as far as the label doesn't tell tokens apart.
+    /// The token's model, if the label alone doesn't identify the token.
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self

@@ -196,7 +196,7 @@ impl Session {
             .collect();
         // SAFETY: each attribute points to ROOM bytes of its own.
         let rv = unsafe { f(self.handle, object, template.as_mut_ptr(), N as CK_ULONG) };
-        // These three tell of single attributes; the library has filled in the others (PKCS#11, 5.7.5).
+        // These three errors concern single attributes; the library has filled in the others (PKCS#11, 5.7.5).
         if ![CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL].contains(&rv) {
             answer("C_GetAttributeValue", rv)?;
         }

@@ -43,7 +43,7 @@ impl FileVault {
     }
 }
 
-/// A key's version by its URL or by a KeyId, whose text the URL is.
+/// A key's version by its URL or by a KeyId, whose text is the URL.
 pub fn key_id(id: &Bound<'_, PyAny>) -> PyResult<KeyId> {
     id.str()?.to_str()?.parse().map_err(|error: Error| raised(id.py(), &error))
 }
@@ -241,7 +241,7 @@ impl FileVault {
         freely(py, || self.vault.audit_head()).map(|head| head.to_string())
     }
 
-    /// Moves the audit log into a file that must not exist, and begins a new one that goes on from it.
+    /// Moves the audit log into a file that must not exist, and begins a new one that continues it.
     fn archive_audit(&self, py: Python<'_>, to: PathBuf) -> PyResult<()> {
         freely(py, || self.vault.archive_audit(to))
     }

@@ -15,7 +15,7 @@ pub struct KeyVault {
     pub vault: Arc<dyn AnyKeyVault>,
 }
 
-/// A key of a vault, by its name: a protector of volumes. Whether there is such a key turns out when it is used.
+/// A key of a vault, by its name: a protector of volumes. A missing key is noticed when it is used.
 #[pyclass(frozen, module = "atrest_storage")]
 pub struct VaultKey {
     pub vault: Arc<dyn AnyKeyVault>,

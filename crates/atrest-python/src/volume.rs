@@ -186,7 +186,7 @@ impl Volume {
     fn read_at<'py>(&self, py: Python<'py>, offset: u64, length: usize) -> PyResult<Bound<'py, PyBytes>> {
         let opened = self.opened()?;
         let size = opened.volume.size();
-        // Before any memory is asked for.
+        // Before any memory is allocated.
         if offset.checked_add(length as u64).is_none_or(|end| end > size) {
             return Err(raised(py, &Error::OutOfBounds { offset, len: length, size }));
         }

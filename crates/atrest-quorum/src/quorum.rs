@@ -130,7 +130,7 @@ impl Quorum {
         Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes })
     }
 
-    /// The parts of a bundle from as many vaults as are needed.
+    /// The parts of a bundle, from as many vaults as needed.
     fn gather(&self, bundle: &Bundle) -> Result<Vec<(usize, Secret)>> {
         let (mut got, mut failed, mut next) = (Vec::new(), Failed::default(), 0);
         while got.len() < bundle.threshold {
@@ -346,7 +346,7 @@ fn at_once<T: Send>(all: Vec<usize>, act: impl Fn(usize) -> Result<T> + Sync) ->
         for (at, begun) in others {
             let answer = match begun {
                 Some(thread) => thread.join().unwrap_or_else(|_| Err(failure("a vault's code panicked".into()))),
-                // No thread is to be had: one after the other.
+                // No thread can be started: one after the other.
                 None => act(at),
             };
             answers.push((at, answer));

@@ -31,7 +31,7 @@ pub struct RbdBackend {
 }
 
 impl RbdBackend {
-    /// A pool (`pool` or `pool/namespace`), which exists. Nothing is asked of the cluster yet.
+    /// A pool (`pool` or `pool/namespace`), which must exist. The cluster isn't contacted yet.
     ///
     /// # Errors
     /// [`Error::InvalidOption`].

@@ -137,7 +137,7 @@ fn configure(cluster: &Cluster, options: &RbdOptions) -> Result<()> {
     set(c"rados_osd_op_timeout", &seconds, true)?;
     set(c"rados_mon_op_timeout", &seconds, true)?;
     set(c"client_mount_timeout", &seconds, true)?;
-    // A write is acknowledged when the OSDs have it, so that its error is its own and a fenced writer is told so at once.
+    // A write is acknowledged when the OSDs have it, so that it gets its own error and a fenced writer gets that at once.
     set(c"rbd_cache", c"false", true)?;
     set(c"rbd_persistent_cache_mode", c"disabled", false)?;
     // By default librbd copies the data of a write, for callers that change it meanwhile. Here the buffer belongs to the operation.
@@ -190,7 +190,7 @@ fn lock(image: &Image, name: &Name, take_over: bool) -> Result<()> {
     if take_over && let Some(owner) = image.lock_owner().map_err(failed)? {
         let owner = CString::new(owner).map_err(|_| failed(errno::EINVAL))?;
         match image.break_lock(&owner) {
-            // It went away by itself, or another client was faster: the lock decides.
+            // It went away, or another client was faster: the lock decides.
             Ok(()) | Err(errno::ENOENT | errno::EBUSY | errno::EAGAIN) => {}
             Err(code) => return Err(error("breaking the lock of", name, code)),
         }

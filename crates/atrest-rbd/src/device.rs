@@ -22,7 +22,7 @@ use crate::trouble::{End, io_error, timed_out};
 /// How much one operation of zeros or of a discard covers, in objects: librbd has them all under way at once.
 const OBJECTS_OF_ZEROS: u64 = 64;
 
-/// How long a change may wait before it is asked whether this client is shut out.
+/// How long a change may wait before the cluster is asked whether this client is shut out.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// The return value of an operation, and its buffer.
@@ -33,7 +33,7 @@ type Ended = std::result::Result<(i64, Vec<u8>), Errno>;
 /// [The crate](crate) says when data is durable, what a time-out means and how a second writer is kept out. Dropping the device
 /// waits for operations in flight, up to its deadline, and gives the lock back.
 pub struct RbdDevice {
-    /// It is there until the device is dropped.
+    /// `Some` until the device is dropped.
     image: Option<Arc<Image>>,
     pub(crate) name: Name,
     pub(crate) options: RbdOptions,
@@ -423,7 +423,7 @@ impl Drop for RbdDevice {
             shut_out.wait(until);
         }
         let (image, life) = (self.image.take(), self.life.clone());
-        // To close waits for the cluster. When that takes too long it goes on without this thread.
+        // Closing waits for the cluster. If that takes too long, it continues without this thread.
         let _ = bounded::call(until, move || {
             life.wait_for_answer();
             drop(image);

@@ -27,7 +27,7 @@ struct Told {
 }
 
 impl Ends {
-    /// Room for so many.
+    /// Room for `depth` numbers.
     pub(crate) fn new(depth: usize) -> Self {
         Ends {
             told: Mutex::new(Told { numbers: Vec::with_capacity(depth), wanted: 0 }),
@@ -54,7 +54,7 @@ impl Ends {
         }
     }
 
-    /// Moves all into `taken`, which is empty. Before that it waits for as many as are wanted, until a time.
+    /// Moves all into `taken`, which is empty. Before that it waits for the wanted number, until a given time.
     pub(crate) fn take(&self, taken: &mut Vec<u64>, wanted: usize, until: Instant) {
         let mut told = self.told();
         while told.numbers.len() < wanted {

@@ -35,7 +35,7 @@
 //!   more, and waits for the map that says so. Each of its requests carries the number of that map, and an OSD gets the map
 //!   before it does the request. So from the first read or write of an object on, the late write is refused there.
 //! - Open the image again to continue. It holds all acknowledged writes, and any part of those that timed out.
-//! - A read or a sync that times out changes nothing, and the device goes on.
+//! - A read or a sync that times out changes nothing, and the device continues.
 //!
 //! Buffers that librbd reads into or writes from belong to the operation. One that is given up keeps its buffer until librbd is
 //! done with it, up to about a deadline later.

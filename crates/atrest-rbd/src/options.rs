@@ -103,7 +103,7 @@ impl RbdOptions {
         self
     }
 
-    /// How many pieces of one call are under way at once: 1 to 256, 16 by itself.
+    /// How many pieces of one call are under way at once: 1 to 256; the default is 16.
     pub fn depth(mut self, pieces: usize) -> Self {
         self.depth = pieces;
         self

@@ -122,14 +122,14 @@ impl<'q, S: Sectors> Queue<'q, S> {
         self.free.is_empty()
     }
 
-    /// Readable while requests are done that weren't taken, for `poll` and its kind. A deadline that passes is told of by
-    /// [`wait`](Self::wait) alone, so call that once a second, too, while requests are under way.
+    /// Readable while finished requests weren't taken, for `poll` and its kind. Only [`wait`](Self::wait) reports a deadline
+    /// that passes, so call it once a second, too, while requests are under way.
     #[cfg(target_os = "linux")]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.ends.fd()
     }
 
-    /// Begins to read `len` bytes from `offset`. `tag` tells it apart when it is done.
+    /// Begins to read `len` bytes from `offset`. `tag` identifies it when it is done.
     ///
     /// # Errors
     /// [`Error::Busy`] if the queue is full; [`Error::InvalidOption`] for more bytes than a request has; [`Error::Io`] if the

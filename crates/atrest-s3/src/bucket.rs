@@ -50,7 +50,7 @@ pub(crate) enum Only<'c> {
 pub(crate) enum Swapped {
     /// It was done; the object has this ETag.
     Done(String),
-    /// It wasn't done: this is there instead.
+    /// It wasn't done: this object is there instead.
     Other(Option<Object>),
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Swapped {
 pub(crate) struct Object {
     pub body: Vec<u8>,
     pub etag: String,
-    /// How old it is by the service's own clock, if that tells.
+    /// Its age by the service's own clock, if the answer gives one.
     pub age: Option<Duration>,
 }
 

@@ -183,7 +183,7 @@ impl Disk {
         Ok(plan.entry)
     }
 
-    /// A chunk as the old manifest has it. It doesn't change while a commit goes on.
+    /// A chunk as the old manifest has it. It doesn't change during a commit.
     fn old_chunk(&self, deadline: Deadline, plan: &Plan, chunk: u64) -> io::Result<Vec<u8>> {
         let number = chunk / PER_PAGE;
         let page = plan.old.pages.get(number as usize).copied().unwrap_or(Entry::NONE);

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::api::{LoggedIn, Login, Refusal};
 use crate::trouble::Trouble;
 
-/// The longest answer, in bytes: a page is asked for again in smaller pieces beyond that.
+/// The longest answer, in bytes: beyond that a page is requested again in smaller pieces.
 const LONGEST_ANSWER: usize = 16 << 20;
 
 /// How long to wait once no member answered.

@@ -163,7 +163,7 @@ async fn hold(on: &Connection, change: &Change) -> Result<Option<Revision>, toki
     let key = change.key.as_bytes();
     if change.expected.is_none() {
         let inserted = on.client.execute(&on.statements.hold, &[&key]).await?;
-        // The revision of one that is there doesn't matter.
+        // The revision of an existing one doesn't matter.
         return Ok((inserted == 0).then_some(Revision(0)));
     }
     let how = if change.action == Action::Check { &on.statements.share } else { &on.statements.lock };

@@ -103,7 +103,7 @@ impl PostgresStore {
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.pool.clear();
-        // Waits for nothing: a name's resolution may hang.
+        // It doesn't wait: a name's resolution may hang.
         self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }

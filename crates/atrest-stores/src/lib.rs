@@ -34,7 +34,8 @@ pub use fleet::{FleetStore, FleetStoreOptions, fleet_schemes};
 /// | `s3:https://ENDPOINT/BUCKET[/PREFIX][?region=REGION]` | `s3` | objects |
 ///
 /// # Errors
-/// [`Error::InvalidOption`] for a scheme that there isn't, or not in this build; [`Error::NotFound`] for a folder; those of the place.
+/// [`Error::InvalidOption`] for a scheme that is unknown, or whose feature isn't in this build; [`Error::NotFound`] for a
+/// folder; errors of the place.
 pub fn backend(url: &str) -> Result<Arc<dyn DiskBackend>> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {

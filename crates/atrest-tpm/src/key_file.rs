@@ -111,7 +111,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[derive(Debug, Clone)]
 pub(crate) struct Folder(pub(crate) PathBuf);
 
-/// One version of a key, as far as the folder tells.
+/// One version of a key, as the folder shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
     pub(crate) number: u32,

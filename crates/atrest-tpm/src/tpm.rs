@@ -22,7 +22,7 @@ const PASSWORD: u32 = 0x4000_0009;
 const NO_SESSIONS: u16 = 0x8001;
 const SESSIONS: u16 = 0x8002;
 
-/// How long a TPM that is busy is left alone before it is asked again.
+/// The delay before a busy TPM is asked again.
 const BUSY: Duration = Duration::from_millis(20);
 
 /// A command, by its code and its name.
@@ -203,7 +203,7 @@ impl Tpm {
         Ok(Session::new(answer.handle, &*salt, &nonce, of_tpm, kind))
     }
 
-    /// Runs a command. `names` are those of its handles that are authorised. It is asked again while the TPM is busy.
+    /// Runs a command. `names` are those of its authorised handles. It is repeated while the TPM is busy.
     fn run(
         &mut self,
         command: Command,

@@ -150,7 +150,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Receives up to `until`; `have` are there already. Returns how many there are.
+    /// Receives up to `until` bytes, of which `have` are there already. Returns their number.
     fn fill(&mut self, bytes: &mut [u8], mut have: usize, until: usize) -> io::Result<usize> {
         while have < until {
             let (left, room) = (Some(self.deadline.left()?), &mut bytes[have..until]);
@@ -172,7 +172,7 @@ impl Transport {
 
 const HEAD: usize = 10;
 
-/// A socket tells of a time-out as if it didn't block.
+/// A socket reports a time-out as if it didn't block.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }

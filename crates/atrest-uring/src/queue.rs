@@ -112,7 +112,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
         self.ring.as_ref().map(Ring::fd)
     }
 
-    /// Begins to read `len` bytes from `offset`. `tag` tells it apart when it is done.
+    /// Begins to read `len` bytes from `offset`. `tag` identifies it when it is done.
     ///
     /// # Errors
     /// [`Error::Busy`] if the queue is full; [`Error::InvalidOption`] for more bytes than a request has; those of
@@ -137,8 +137,8 @@ impl<'q, S: Sectors> Queue<'q, S> {
         Ok(())
     }
 
-    /// Tells the kernel of the requests that have begun, waits until `least` are done, or as many as there are, and calls `each`
-    /// with all that are done. Returns how many. With 0 it doesn't wait.
+    /// Submits the begun requests to the kernel, waits until `least` are done, or all if fewer are under way, and calls `each`
+    /// with all finished ones. Returns their number. With 0 it doesn't wait.
     ///
     /// # Errors
     /// [`Error::Io`] if the kernel doesn't take them. They stay under way.
@@ -192,7 +192,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
         self.free.pop();
     }
 
-    /// Ends a request, and tells of it.
+    /// Ends a request, and reports it.
     fn end(&mut self, n: usize, result: io::Result<usize>, each: &mut impl FnMut(Done<'_>)) {
         let slot = &mut self.slots[n];
         let Some(Request { tag, offset, device_offset, len, write }) = slot.request.take() else { return };

@@ -13,8 +13,8 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// So many requests are told of at once. A call for each takes a third more CPU time, and a disk that waits for all that a thread
-/// begins in one go does a fifth less.
+/// The number of requests that are submitted at once. A call for each takes a third more CPU time, and a disk that waits for
+/// all that a thread begins in one go does a fifth less.
 const TOGETHER: usize = 4;
 
 /// A request's memory: an address and a length.

@@ -121,7 +121,7 @@ fn key_service(url: &str, options: &VaultOptions) -> Result<Arc<dyn KeyVault>> {
 }
 
 /// The keys and the secrets of a vault at Azure, `azurekv://NAME.vault.azure.net`, for the formats of others: see the crate
-/// `atrest-ade`. Nothing is asked yet.
+/// `atrest-ade`. No request is sent yet.
 ///
 /// # Errors
 /// As [`open_with`].

@@ -103,7 +103,7 @@ impl Attaching<'_> {
             return Ok(());
         }
         let (done, lost) = journal.destage(&*self.disk, self.options.give_up)?;
-        // So that the file tells the same if the host dies before it is wiped.
+        // The file then holds the same state if the host dies before it is wiped.
         journal.end()?;
         log::info!("the host cache {name} had {done} blocks for its disk");
         if lost > 0 {

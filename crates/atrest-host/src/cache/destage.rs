@@ -145,10 +145,10 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives up the cache once the disk has all: makes the file unreadable, and goes on with the disk alone.
+    /// Gives up the cache once the disk has all blocks: makes the file unreadable, and continues with the disk alone.
     ///
     /// # Errors
-    /// Those of the disk and its keeper. It goes on as before then, unless the file doesn't know how far the disk is.
+    /// Errors of the disk and its keeper. The cache then continues as before, unless its file lacks the mark of the disk's progress.
     pub(super) fn retire(&self) -> Result<()> {
         let _one = lock(&self.retiring);
         let mut state = self.state();
@@ -197,7 +197,7 @@ impl Inner {
 impl WriteBack for Inner {
     fn settled(&self, act: &mut dyn FnMut()) -> Result<()> {
         if let Err(failed) = self.settle_all(act) {
-            // The cache's file fails: the disk has all once it is given up.
+            // The cache's file fails: the disk has all blocks once it is given up.
             self.go_on_without(failed)?;
             self.settle_all(act)?;
         }

@@ -49,7 +49,7 @@ pub(super) fn first_sector(device: &dyn BlockDevice) -> io::Result<[u8; SECTOR]>
     Ok(sector)
 }
 
-/// Whether a file is empty or begins with as many zeros as no file system does.
+/// Whether a file is empty or begins with more zeros than any file system does.
 pub(super) fn is_blank(device: &dyn BlockDevice) -> io::Result<bool> {
     let mut start = vec![0; device.size()?.min(1 << 20) as usize];
     device.read_at(0, &mut start)?;

@@ -20,7 +20,7 @@ const MARK: &[u8; 8] = b"atrestHM";
 const RECORD: &[u8; 8] = b"atrestHJ";
 const VERSION: u16 = 1;
 
-/// How many blocks a sector of the journal tells of.
+/// The number of blocks that a sector of the journal records.
 pub(super) const ENTRIES: usize = (SECTOR - MAC - 24) / ENTRY;
 const ENTRY: usize = 40;
 
@@ -74,7 +74,7 @@ pub(super) enum Found {
     /// The header of a cache that was detached.
     Wiped,
     Other,
-    /// A header, as far as can be told without the key.
+    /// A header, as far as it can be checked without the key.
     Header(Box<Unproven>),
 }
 
@@ -173,7 +173,7 @@ impl Mark {
     }
 }
 
-/// A block that a record tells of.
+/// A block in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) place: Place,
@@ -196,7 +196,7 @@ pub(super) fn record(keys: &Keys, number: u64, written: &[Written]) -> [u8; SECT
     bytes
 }
 
-/// The blocks that the record of this number tells of, if it is that record.
+/// The blocks of the record with this number, if it is that record.
 pub(super) fn read_record(keys: &Keys, number: u64, bytes: &[u8; SECTOR]) -> Option<Vec<Written>> {
     let count = usize::from(u16::from_be_bytes([bytes[8], bytes[9]]));
     if u64_at(bytes, 0) != number || count > ENTRIES || !is_closed(keys, RECORD, bytes) {

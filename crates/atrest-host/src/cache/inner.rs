@@ -71,7 +71,7 @@ pub(super) struct State {
     pub(super) unflushed: bool,
     /// A sync of the file has failed. Earlier writes may be lost, and a later sync doesn't report it.
     pub(super) broken: bool,
-    /// The file couldn't be told how far the disk is.
+    /// The disk's progress couldn't be marked in the file.
     pub(super) unmarked: bool,
 }
 

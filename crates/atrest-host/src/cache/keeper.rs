@@ -29,7 +29,7 @@ pub trait CacheKeeper: Send + Sync {
     /// Lends a secret, the same each time for a label: see [`OpenDisk::lend_secret`].
     ///
     /// # Errors
-    /// As [`check_key`](Self::check_key); those of the holder.
+    /// As [`check_key`](Self::check_key); errors of the holder.
     fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()>;
 
     /// The write-back cache that may hold writes which the disk lacks.

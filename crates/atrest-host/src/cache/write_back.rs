@@ -200,7 +200,7 @@ impl Inner {
         }
     }
 
-    /// Writes the records that tell of blocks. From then on they are found, and a crash of the process leaves them.
+    /// Writes the records of blocks. From then on the blocks are found, and survive a crash of the process.
     fn tell(&self, keys: &Keys, written: &[Written]) -> Result<(), Failed> {
         let mut next = lock(&self.journal);
         let mut records = [0; PIECE.div_ceil(ENTRIES) * SECTOR];

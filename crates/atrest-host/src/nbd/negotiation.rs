@@ -200,7 +200,7 @@ impl<S: Write> Answer<'_, S> {
         if asked.contains(&INFO_NAME) {
             self.reply(REP_INFO, &[&INFO_NAME.to_be_bytes(), export.name.as_bytes()].concat())?;
         }
-        // The sector size is a limit, so it is told whether it is asked for or not.
+        // The sector size is a limit, so it is sent whether it is requested or not.
         let sector_size = export.disk.sector_size();
         let mut info = INFO_BLOCK_SIZE.to_be_bytes().to_vec();
         for size in [sector_size, sector_size.max(4096), MAX_PAYLOAD] {

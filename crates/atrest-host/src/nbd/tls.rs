@@ -132,7 +132,7 @@ impl Read for Encrypted<'_> {
                 let len = stream.read(&mut self.buffer)?;
                 self.received = 0..len;
             }
-            // An end without goodbye is told by the reader. The connection takes no more than it has room for.
+            // The reader reports an end without goodbye. The connection takes no more than it has room for.
             let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
             self.received.start += connection.read_tls(&mut &self.buffer[self.received.clone()])?;
             connection.process_new_packets().map_err(io::Error::other)?;

@@ -191,7 +191,7 @@ impl<'a, R: Read + Send, W: Write + Send> Transmission<'a, R, W> {
         }
     }
 
-    /// Whether the request is one that can be served, of sectors that are there.
+    /// Whether the request is valid, and for sectors within the disk.
     fn check(&self, request: &Request) -> Outcome {
         let allowed = match request.kind {
             READ if self.agreed.structured => DF | FUA,
@@ -295,7 +295,7 @@ impl<'a, R: Read + Send, W: Write + Send> Transmission<'a, R, W> {
         };
         let described = |extent: VolumeExtent| {
             let flags: u32 = if extent.is_written { 0 } else { STATE_HOLE | STATE_ZERO };
-            // It is a part of the request, whose length is as short.
+            // It is a part of the request, whose length fits into 32 bits.
             let len = (extent.range.end - extent.range.start) as u32;
             [len.to_be_bytes(), flags.to_be_bytes()]
         };
@@ -317,12 +317,12 @@ impl<'a, R: Read + Send, W: Write + Send> Transmission<'a, R, W> {
     }
 }
 
-/// Whether a request moves data and no more, whose time tells how long others will take.
+/// Whether a request only moves data, so that its time predicts that of others.
 fn is_short(request: &Request) -> bool {
     matches!(request.kind, READ | WRITE) && request.flags & FUA == 0
 }
 
-/// The most extents that one reply tells of. A client asks on from where they end.
+/// The most extents in one reply. A client continues from where they end.
 const MAX_EXTENTS: usize = 4096;
 
 /// How a request went: the number of its error.

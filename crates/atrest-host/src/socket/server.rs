@@ -51,7 +51,7 @@ impl Server {
                 threads.retain(|thread: &JoinHandle<()>| !thread.is_finished());
             }
             for thread in threads {
-                // A panic has been told of by its own thread.
+                // Its own thread has reported a panic.
                 let _ = thread.join();
             }
         });

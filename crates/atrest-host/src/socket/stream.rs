@@ -23,7 +23,7 @@ impl Stream {
     /// the right size itself, unless it is asked.
     pub(crate) fn ask_for_room(&self, bytes: usize) {
         if let Stream::Unix(stream) = self {
-            // All goes on with less.
+            // Everything works with less.
             let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes);
         }
     }

@@ -81,7 +81,7 @@ impl Ublk {
 }
 
 impl Serve for Ublk {
-    /// The block device is there when this returns. `id` is the name of its threads: ublk's devices have no serial number.
+    /// The block device exists when this returns. `id` is the name of its threads: ublk's devices have no serial number.
     ///
     /// # Errors
     /// [`Error::Io`] if the kernel has no ublk, or this process may not add devices.
@@ -132,7 +132,7 @@ impl Drop for Device {
     fn drop(&mut self) {
         drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(thread) = self.thread.take() {
-            // A panic has been told of by its own thread.
+            // Its own thread has reported a panic.
             let _ = thread.join();
         }
     }
@@ -186,7 +186,7 @@ fn run(
         return Ok(());
     }
     for thread in threads {
-        // A panic has been told of by its own thread.
+        // Its own thread has reported a panic.
         let _ = thread.join();
     }
     Ok(())
@@ -212,7 +212,7 @@ fn describe(device: &mut UblkDev, disk: &dyn Disk) {
     };
 }
 
-/// Does the requests of a queue, until the device is stopped. `ready` is told once it takes them, with the thread's number.
+/// Serves the requests of a queue, until the device is stopped. `ready` receives the thread's number once it takes requests.
 fn work(number: u16, device: &UblkDev, disk: &dyn Disk, ready: Sender<Result<(u16, i32), UblkError>>) {
     let thread = UblkCtrl::init_queue_thread();
     let queue = UblkQueue::new(number, device);

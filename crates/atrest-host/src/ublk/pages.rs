@@ -12,7 +12,7 @@ pub(super) struct Pages<'d> {
     device: BorrowedFd<'d>,
 }
 
-/// Those of one request.
+/// The pages of one request.
 pub(super) struct RequestPages<'p> {
     device: BorrowedFd<'p>,
     queue: u16,

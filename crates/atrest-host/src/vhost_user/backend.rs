@@ -86,7 +86,7 @@ impl Backend {
         }
     }
 
-    /// Serves a queue once all that it needs is there.
+    /// Serves a queue once all its settings are there.
     fn start_queue(&mut self, index: usize) -> Result<()> {
         let state = &self.queues[index];
         let (Some(rings), Some(kick), true, None) = (state.rings, &state.kick, state.enabled, &state.running) else {

@@ -128,7 +128,7 @@ impl Segments {
         })
     }
 
-    /// Whether the guest has all of the memory of `len` bytes from the byte `from` on.
+    /// Whether the guest's memory contains all `len` bytes from the byte `from` on.
     pub(super) fn is_inside(&self, memory: &GuestMemoryMmap, from: u64, len: u64) -> bool {
         let has = |at, len| if memory.check_range(at, len) { Ok(()) } else { Err(Outside) };
         self.walk(from, len, has).is_ok()

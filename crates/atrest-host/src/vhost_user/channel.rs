@@ -20,7 +20,7 @@ const SET_BACKEND_REQ_FD: u32 = 21;
 /// `VHOST_USER_BACKEND_CONFIG_CHANGE_MSG`.
 const CONFIG_CHANGE: u32 = 2;
 
-/// Version 1 of the protocol, and no answer is asked for.
+/// Version 1 of the protocol, without a request for an answer.
 const FLAGS: u32 = 1;
 
 /// As much as a message may bring: a file for each of 8 regions of memory.
@@ -57,7 +57,7 @@ impl Channel {
         *self.file() = None;
     }
 
-    /// Tells the front end to read the configuration again. One that has no channel, or doesn't read it, isn't told.
+    /// Tells the front end to read the configuration again. A front end without a channel, or that doesn't read it, isn't notified.
     pub(super) fn tell_of_change(&self) {
         let Some(file) = &*self.file() else { return };
         let message = [CONFIG_CHANGE, FLAGS, 0].map(u32::to_ne_bytes);

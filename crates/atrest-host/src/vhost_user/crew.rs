@@ -169,7 +169,7 @@ impl Drop for Crew {
         self.shared.jobs().stopping = true;
         self.shared.come.notify_all();
         for thread in self.threads.drain(..) {
-            // A panic has been told of by its own thread.
+            // Its own thread has reported a panic.
             let _ = thread.join();
         }
     }

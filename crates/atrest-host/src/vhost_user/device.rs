@@ -30,7 +30,7 @@ const INDIRECT_DESC: u64 = 1 << 28;
 pub(super) const EVENT_IDX: u64 = 1 << 29;
 const VERSION_1: u64 = 1 << 32;
 
-/// The features that a guest may use. Discard is there only where it does something.
+/// The features that a guest may use. Discard is offered only if the disk supports it.
 pub(super) fn features(disk: &dyn Disk) -> u64 {
     let mut features =
         SEG_MAX | BLK_SIZE | FLUSH | TOPOLOGY | MQ | WRITE_ZEROES | INDIRECT_DESC | EVENT_IDX | VERSION_1;

@@ -36,7 +36,7 @@ struct Flight {
 enum State {
     #[default]
     Right,
-    /// The disk has to do it by itself, such as during a re-encryption.
+    /// The disk has to do it itself, such as during a re-encryption.
     Again,
     Failed,
 }

@@ -116,7 +116,7 @@ fn talk(stream: Stream, backend: &Arc<Mutex<Backend>>, channel: &Channel) -> Res
         match handler.handle_request() {
             Ok(()) => {}
             Err(Error::Disconnected | Error::SocketBroken(_)) => return Ok(()),
-            // The front end is told by the answer, where there is one, and may go on.
+            // The front end learns of it from the answer, if there is one, and may continue.
             Err(Error::ReqHandlerError(error)) => log::warn!("a front end's message was refused: {error}"),
             Err(error) => return Err(error),
         }

@@ -20,7 +20,7 @@ use super::polling::Polling;
 use super::request::Executor;
 use crate::Disk;
 
-/// How long the guest may wait to be told of a request that is done, while others are done.
+/// The longest time that the guest waits to be notified of a finished request, while others are done.
 const TELL: Duration = Duration::from_micros(20);
 
 /// The state that a thread needs to serve a queue. The thread owns it while it runs, and gives back what has changed.
@@ -93,7 +93,8 @@ impl Ring {
     ) -> Result<(), String> {
         loop {
             self.queue.disable_notification(memory).map_err(text)?;
-            // Requests that are done within a moment are told of together: otherwise a guest on the same CPU would be woken for each.
+            // The guest is notified once for requests that are done within a moment: otherwise a guest on the same CPU would be
+            // woken for each.
             let (mut told, mut untold) = (Instant::now(), false);
             while !stop.asked.load(Ordering::Acquire) {
                 let next = if self.crew.has_room() { self.next(memory)? } else { None };
@@ -230,8 +231,8 @@ impl Ring {
         }
     }
 
-    /// Takes a request, which goes on while others are taken if it reads or writes. All others are done at once; a flush is about
-    /// requests that the guest has back already.
+    /// Takes a request. A read or write continues while others are taken; all others are done at once. A flush covers requests
+    /// that the guest has back already.
     fn take_off(
         &mut self,
         memory: &GuestMemoryMmap,
@@ -356,7 +357,7 @@ impl Ring {
         if self.queue.needs_notification(memory).map_err(text)?
             && let Some(call) = &self.call
         {
-            // It fails where the counter is full: the guest has been told often enough then.
+            // It fails if the counter is full: then the guest has been notified often enough.
             let _ = rustix::io::write(call, &1u64.to_ne_bytes());
         }
         Ok(())
@@ -370,7 +371,7 @@ impl Ring {
         }
         let begun = Instant::now();
         let (queue, next) = (&self.queue, self.queue.next_avail());
-        // The guest needn't tell of anything while it is looked for.
+        // The guest needn't notify while this thread polls.
         let found = self.polling.look(begun, || -> Result<_, String> {
             let is_asked = stop.asked.load(Ordering::Acquire);
             let available = queue.avail_idx(memory, Ordering::Acquire).map_err(text)?.0;
@@ -384,7 +385,7 @@ impl Ring {
         Ok(goes_on)
     }
 
-    /// Sleeps until the guest tells of something new, or `done` is readable. Returns `false` if the thread is to stop.
+    /// Sleeps until the guest notifies, or `done` is readable. Returns `false` if the thread is to stop.
     fn sleep(&self, stop: &Stop, done: Option<BorrowedFd<'_>>) -> Result<bool, String> {
         let kick = self.kick.as_fd();
         let mut events =

@@ -99,7 +99,7 @@ impl AwsCredentials {
     /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
     ///
     /// # Errors
-    /// As there; those of the caller's function.
+    /// As there; errors of the caller's function.
     pub fn from_variables(of: &Environment) -> io::Result<Self> {
         if let (Some(id), Some(secret)) = (of.get("AWS_ACCESS_KEY_ID")?, of.secret("AWS_SECRET_ACCESS_KEY")?) {
             let key = AccessKey::new(id, secret);

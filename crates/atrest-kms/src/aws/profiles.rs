@@ -133,7 +133,7 @@ fn read_file(path: &Path) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Whether files say anything of where a profile's keys come from. One that can't be read may: its error is told by the first use.
+/// Whether files have a source of a profile's keys. An unreadable file may: the first use reports its error.
 pub(crate) fn is_told_of(files: &[PathBuf], name: &str) -> bool {
     settings(files, name).map_or(true, |settings| !settings.0.is_empty())
 }

@@ -123,7 +123,7 @@ fn answered(body: &[u8]) -> Result<Session, Trouble> {
     Session::of(found.access_key_id, found.secret_access_key, found.token, found.expiration.as_deref())
 }
 
-/// The keys of a profile. Up to so many roles are assumed, each by the keys of the one before.
+/// The keys of a profile. At most `roles` roles are assumed, each by the keys of the one before.
 fn profile(sts: &Sts<'_>, files: &[PathBuf], name: &str, roles: usize) -> Result<Session, Trouble> {
     match profiles::read(files, name, false)? {
         Origin::Keys(key) => Ok(Session::new(key, None)),

@@ -102,7 +102,7 @@ struct Metadata {
 }
 
 impl AwsKms {
-    /// A vault. Nothing is asked yet.
+    /// A vault. No request is sent yet.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a region, an account or an endpoint that isn't well formed, for a context with names that begin

@@ -31,7 +31,7 @@ pub(crate) struct Found {
 
 /// The reason for a missing answer.
 pub(crate) enum Bad {
-    /// The vault forbids it, and doesn't say why in a way that this knows. Its state may tell.
+    /// The vault forbids it, for a reason that isn't recognised. Its state may show the reason.
     Forbidden,
     /// There is no such key or secret, or it is deleted.
     Missing,

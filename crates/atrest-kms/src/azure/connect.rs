@@ -19,7 +19,7 @@ const SERVICES: [&str; 6] = [
     "managedhsm.usgovcloudapi.net",
 ];
 
-/// The name of the vault of some options, and its API. Nothing is asked yet.
+/// The vault's name and API for some options. No request is sent yet.
 pub(crate) fn connect(options: &AzureOptions) -> Result<(String, Api)> {
     let option = |e: io::Error| Error::InvalidOption(e.to_string());
     let id = options.vault.trim_end_matches('/').to_ascii_lowercase();

@@ -135,7 +135,7 @@ impl WebKey {
         match self.kty.as_str() {
             "RSA" | "RSA-HSM" => {
                 let modulus = self.n.as_deref().and_then(base64url_decode).ok_or_else(other)?;
-                // A number of so many bytes, without zeros in front.
+                // A big number, without leading zeros.
                 let len = modulus.len() - modulus.iter().take_while(|byte| **byte == 0).count();
                 match len {
                     256 => Ok(KeyKind::Rsa2048),

@@ -33,7 +33,7 @@ impl AzureOptions {
         }
     }
 
-    /// Those of the vault that a URL names: see [`open`](crate::open).
+    /// The options of the vault that a URL names: see [`open`](crate::open).
     ///
     /// # Errors
     /// As [`open`](crate::open).

@@ -70,7 +70,7 @@ struct Set<'a> {
 }
 
 impl AzureSecrets {
-    /// The secrets of a vault. Nothing is asked yet.
+    /// The secrets of a vault. No request is sent yet.
     ///
     /// # Errors
     /// As [`AzureKeyVault::new`](crate::AzureKeyVault::new).

@@ -61,8 +61,9 @@ impl AzureKeyVault {
         Self::new(&AzureOptions::from_url(url, with)?)
     }
 
-    /// Describes the vault for sets of managed disks ([`KnownVaults`](atrest::managed::KnownVaults)): whether it has soft delete and purge
-    /// protection, by the recovery level that it tells of a key. Its region and its tenant can't be asked of it: the caller says them.
+    /// Describes the vault for sets of managed disks ([`KnownVaults`](atrest::managed::KnownVaults)): whether it has soft
+    /// delete and purge protection, by the recovery level of a key. The vault doesn't report its region and its tenant: the
+    /// caller states them.
     ///
     /// ```no_run
     /// use std::sync::Arc;
@@ -153,7 +154,7 @@ impl AzureKeyVault {
     fn choose(&self, deadline: Deadline, key: &str) -> Result<(Version, u64), Trouble> {
         let newest = match self.get(deadline, key, "") {
             Ok((found, now)) if found.attributes.check(now).is_ok() => return Ok((found, now)),
-            // The vault may refuse to tell of one that is disabled.
+            // The vault may refuse to describe a disabled one.
             Ok(found) => Ok(found),
             Err(trouble @ Trouble::Refused(KeyRefusal::Disabled)) => Err(trouble),
             Err(other) => return Err(other),

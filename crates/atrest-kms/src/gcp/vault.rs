@@ -91,7 +91,7 @@ struct Version {
 }
 
 impl GcpKms {
-    /// A vault. Nothing is asked yet.
+    /// A vault. No request is sent yet.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a key ring, an endpoint or an identity that isn't well formed, and for certificates that aren't in

@@ -88,7 +88,7 @@ impl TransitAuth {
     /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
     ///
     /// # Errors
-    /// As there; those of the caller's function.
+    /// As there; errors of the caller's function.
     pub fn from_variables(of: &Environment) -> io::Result<Self> {
         for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
             if let Some(token) = of.secret(name)? {

@@ -81,7 +81,7 @@ struct Decrypted<'a> {
 }
 
 impl TransitVault {
-    /// A vault. Nothing is asked yet.
+    /// A vault. No request is sent yet.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for an address that isn't `https://HOST[:PORT]`, or `http://` to this machine, for a mount or a

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use libloading::{Library, Symbol};
 
-/// The names of the files: those of the interfaces that the libraries have kept since 2012 and 2010.
+/// The names of the files, by the versions of the interfaces that the libraries have kept since 2012 and 2010.
 const RADOS: &str = "librados.so.2";
 const RBD: &str = "librbd.so.1";
 

@@ -33,7 +33,7 @@ impl Cluster {
         Ok(checked(made).map(|_| Cluster { api, handle }))
     }
 
-    /// Reads a configuration file; `None` is where Ceph looks for it by itself.
+    /// Reads a configuration file; `None` is Ceph's default place.
     pub(crate) fn read_config(&self, path: Option<&CStr>) -> Result<(), Errno> {
         // SAFETY: the handle is live as long as `self`; the path is null or ends with a zero byte.
         checked(unsafe { (self.api.rados_conf_read_file)(self.handle, path.map_or(null(), CStr::as_ptr)) }).map(drop)
@@ -105,7 +105,7 @@ impl Pool {
         // SAFETY: the handle was made above, and the namespace ends with a zero byte.
         unsafe { (api.rados_ioctx_set_namespace)(handle, namespace.as_ptr()) };
         if let Some(full_try) = api.rados_set_pool_full_try {
-            // By itself a client waits until a full pool has room. With this it is told.
+            // By default a client waits until a full pool has room. With this it gets an error.
             // SAFETY: the handle was made above.
             unsafe { full_try(handle) };
         }
@@ -129,7 +129,7 @@ impl Pool {
                 Err(code) => return Err(code),
                 Ok(_) => {
                     specs.truncate(count);
-                    // SAFETY: the call filled in so many records, each with a text that ends with a zero byte.
+                    // SAFETY: the call filled in `count` records, each with a text that ends with a zero byte.
                     let name = |spec: &ImageSpec| unsafe { CStr::from_ptr(spec.name) }.to_string_lossy().into_owned();
                     let names = specs.iter().map(name).collect();
                     // SAFETY: the texts are from rbd_list2 and aren't used any more.
