@@ -366,7 +366,7 @@ impl BlockDevice for NbdDevice {
         self.write(offset, buffers, 0)
     }
 
-    /// By the server, where it can, which may give the room back. Otherwise zeros are written.
+    /// The server zeroes the range if it can, which may free the space. Otherwise zeros are written.
     fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_change(offset, len)?;
         if !self.keeper.export.has(SEND_WRITE_ZEROES) {

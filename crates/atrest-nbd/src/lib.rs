@@ -27,7 +27,7 @@
 //! - **A server that breaks the protocol** gets no more requests: every call fails until the device is opened again.
 //! - **A second writer** isn't kept out by the protocol, which has no lock. Within a process, the second is
 //!   [`Busy`](atrest::Error::Busy); across processes, the server has to allow one client only.
-//! - **Torn writes** are possible where a server is killed, in units of its storage.
+//! - **Torn writes** are possible if a server is killed, in units of its storage.
 //!
 //! `docs/storage/nbd.md` says why, and how to set servers up.
 //!

@@ -67,7 +67,7 @@ impl Socket {
 
     /// Ends both directions, and wakes pending reads and writes.
     pub(crate) fn shutdown(&self) {
-        // It fails where the server is gone already.
+        // It fails if the server is gone already.
         let _ = match self {
             Socket::Unix(socket) => socket.shutdown(Shutdown::Both),
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Both),
@@ -104,7 +104,7 @@ impl Patience<'_> {
     }
 }
 
-/// `UnixStream::connect` waits for ever where a server is stopped and its queue is full.
+/// `UnixStream::connect` waits for ever if a server is stopped and its queue is full.
 fn connect_unix(path: &Path, until: Instant) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -39,7 +39,7 @@ impl fmt::Debug for Pin {
 }
 
 impl Pin {
-    /// The PIN; `None` where the token asks for it itself.
+    /// The PIN; `None` if the token asks for it itself.
     pub(crate) fn read(&self) -> Result<Option<Secret>, Error> {
         let failed = |what: String, error: io::Error| Error::Vault(VaultFailure::new(what).caused_by(error));
         let pin = match self {

@@ -157,7 +157,7 @@ impl Call<'_> {
         Ok(bool::from(again.expose().ct_eq(trial.expose())))
     }
 
-    /// The mechanisms of a kind; where the token can't be tried, those that have its number in the standard.
+    /// The mechanisms of a kind; if the token can't be tried, those that have its number in the standard.
     fn mechanisms(&self, kind: WrapKind, unknown_too: bool) -> Result<Vec<CK_MECHANISM_TYPE>, Fault> {
         let mut found = Vec::new();
         for mechanism in WRAPS {

@@ -105,13 +105,13 @@ impl SectorCipher {
         self.0.sector_size().bytes()
     }
 
-    /// Encrypts whole sectors where they lie.
+    /// Encrypts whole sectors in place.
     fn encrypt(&self, py: Python<'_>, first_sector: u64, mut sectors: Target) -> PyResult<()> {
         let sectors = sectors.bytes();
         freely(py, || self.0.encrypt(first_sector, sectors))
     }
 
-    /// Decrypts whole sectors where they lie.
+    /// Decrypts whole sectors in place.
     fn decrypt(&self, py: Python<'_>, first_sector: u64, mut sectors: Target) -> PyResult<()> {
         let sectors = sectors.bytes();
         freely(py, || self.0.decrypt(first_sector, sectors))
@@ -143,7 +143,7 @@ impl SectorCipher {
 
 #[pymethods]
 impl StreamCipher {
-    /// Encrypts or decrypts bytes where they lie, which begin at `offset` of the stream.
+    /// Encrypts or decrypts bytes in place, which begin at `offset` of the stream.
     fn apply(&self, py: Python<'_>, offset: u64, mut data: Target) -> PyResult<()> {
         let data = data.bytes();
         freely(py, || self.0.apply(offset, data))

@@ -34,7 +34,7 @@ impl Volume {
         })
     }
 
-    /// Begins to decrypt the volume where it lies. Its header must be detached.
+    /// Begins to decrypt the volume in place. Its header must be detached.
     #[pyo3(signature = (resilience = "checksum"))]
     fn begin_decryption(&self, py: Python<'_>, resilience: &str) -> PyResult<()> {
         let (opened, resilience) = (self.opened()?, self::resilience(resilience)?);

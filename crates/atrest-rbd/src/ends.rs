@@ -82,7 +82,7 @@ impl Ends {
         }
     }
 
-    /// `None` where the system has no more files.
+    /// `None` if the system has no more files.
     #[cfg(target_os = "linux")]
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         use rustix::event::{EventfdFlags, eventfd};

@@ -162,7 +162,7 @@ impl Disk {
         Ok((root, etag))
     }
 
-    /// Writes a chunk, and returns where it is then.
+    /// Writes a chunk, and returns its place.
     fn upload(&self, deadline: Deadline, plan: &Plan, chunk: u64, change: &Change) -> io::Result<Entry> {
         let buffer = match change {
             Change::Hole => return Ok(Entry::NONE),
@@ -226,7 +226,7 @@ impl Disk {
         Ok(entries)
     }
 
-    /// Makes a page as it is to be, and says in `place` where it is then.
+    /// Makes the new version of a page, and stores its place in `place`.
     fn new_page(&self, plan: &Plan, number: u64, old: &Page, place: &mut Entry, done: &mut Done) {
         let mut page = old.clone();
         for (chunk, entry) in (number * PER_PAGE..).zip(&mut page.entries) {

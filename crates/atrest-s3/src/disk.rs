@@ -79,7 +79,7 @@ pub(crate) enum Base {
 }
 
 impl Disk {
-    /// Makes the manifest of a new disk. The kind of the error is `AlreadyExists` where there is one.
+    /// Makes the manifest of a new disk. The kind of the error is `AlreadyExists` if there is one.
     pub fn create(bucket: Arc<Bucket>, folder: String, size: u64, options: &S3Options) -> io::Result<Self> {
         let (deadline, session) = (bucket.deadline(), session()?);
         let pages = Root::chunks(size, options.chunk_size).div_ceil(PER_PAGE);

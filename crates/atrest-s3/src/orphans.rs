@@ -10,8 +10,8 @@ use crate::manifest::{Entry, Named, named};
 impl Disk {
     /// Deletes objects of generations before this session's that the manifest doesn't name, and returns how many.
     ///
-    /// Those of older generations that it doesn't name it never will: only newer ones are added. Those of this session are its
-    /// own business.
+    /// Unnamed objects of older generations stay unnamed: manifests only add newer ones. Objects of this session are handled by
+    /// the session itself.
     pub fn collect(&self) -> io::Result<u64> {
         let mut count = 0;
         self.bucket.list(&self.folder, false, |keys| {

@@ -1,4 +1,4 @@
-//! Requests to whichever member answers, with a token that is got and replaced.
+//! Requests to any member that answers, with a token that is fetched and replaced.
 
 use std::io;
 use std::sync::Arc;

@@ -108,7 +108,7 @@ async fn version(client: &Client, schema: &Schema) -> Result<i32, Trouble> {
 /// Migrates the tables in one transaction. If several hosts do so at once, one does it; the others wait for its row or find its tables.
 async fn migrate(client: &Client, schema: &Schema) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
-    // `CREATE SCHEMA IF NOT EXISTS` wants the right to make schemas even where there is one.
+    // `CREATE SCHEMA IF NOT EXISTS` needs the right to make schemas even if there is one.
     if client.query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&schema.0]).await?.is_none() {
         client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", schema.0)).await?;
     }

@@ -180,7 +180,7 @@ fn timed_out(error: io::Error) -> io::Error {
 /// The delay before a server with a full queue is asked again.
 const FULL: Duration = Duration::from_millis(20);
 
-/// Connects to a socket of Unix. The standard library waits for ever where the queue of the server is full.
+/// Connects to a socket of Unix. The standard library waits for ever if the server's queue is full.
 fn connect(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     loop {

@@ -49,7 +49,7 @@ impl Keys {
         })
     }
 
-    /// Encrypts a block where it lies, and returns its tag.
+    /// Encrypts a block in place, and returns its tag.
     pub(super) fn seal(&self, place: Place, block: &mut [u8]) -> Result<[u8; TAG]> {
         self.cipher.encrypt_unit(tweak(place), block)?;
         Ok(self.tag(place, block))
@@ -61,7 +61,7 @@ impl Keys {
         Ok(self.tag(place, sealed))
     }
 
-    /// Decrypts a block where it lies, if it is the one with this tag. Otherwise it stays as it is.
+    /// Decrypts a block in place, if it is the one with this tag. Otherwise it stays as it is.
     pub(super) fn open(&self, place: Place, tag: &[u8; TAG], block: &mut [u8]) -> Result<bool> {
         let right: bool = self.tag(place, block).ct_eq(tag).into();
         if right {

@@ -15,7 +15,7 @@ impl Inner {
         let blocks = touched(offset, sectors.len() as u64);
         let _flight = self.begin_write(&blocks);
         self.state().index.unlink_all(&blocks);
-        // The disk encrypts where the sectors lie, so the cache comes first. Nothing is found there until the disk is done.
+        // The disk encrypts the sectors in place, so the cache comes first. The cache holds nothing there until the disk is done.
         let mut kept = Vec::new();
         if self.mode == CacheMode::WriteThrough {
             let (first, bytes) = whole(offset, sectors);

@@ -142,7 +142,7 @@ impl Inner {
         self.append(block, &mut *whole)
     }
 
-    /// Writes a run of whole blocks. They are encrypted where they lie. If that fails, they are as they were.
+    /// Writes a run of whole blocks. They are encrypted in place. If that fails, they are as they were.
     fn append(&self, first: u64, run: &mut [u8]) -> Result<(), Failed> {
         let keys = self.keys()?;
         let places = self.room(first, run.len() / BLOCK)?;

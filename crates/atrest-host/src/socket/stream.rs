@@ -30,7 +30,7 @@ impl Stream {
 
     /// Ends both directions, and wakes pending reads and writes.
     pub(crate) fn shutdown(&self) {
-        // It fails where the client is gone already.
+        // It fails if the client is gone already.
         let _ = match self {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),

@@ -206,7 +206,7 @@ impl Shared {
     }
 }
 
-/// Gives a request back, also where the disk panics: it has failed then.
+/// Gives a request back, as failed if the disk panics.
 struct Landing<'a> {
     shared: &'a Shared,
     job: Option<Job>,

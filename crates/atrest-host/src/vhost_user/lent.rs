@@ -1,4 +1,4 @@
-//! The guest's memory, lent to a disk, so that the cipher reads and writes it where it lies.
+//! The guest's memory, lent to a disk, so that the cipher reads and writes it in place.
 #![allow(unsafe_code)]
 
 use vm_memory::VolatileSlice;

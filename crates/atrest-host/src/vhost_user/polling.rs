@@ -89,7 +89,7 @@ impl Drop for Turn {
     }
 }
 
-/// The CPUs that this process may use; one where that isn't known.
+/// The number of CPUs that this process may use; 1 if it isn't known.
 pub(super) fn cpus() -> usize {
     static CPUS: OnceLock<usize> = OnceLock::new();
     *CPUS.get_or_init(|| available_parallelism().map_or(1, |cpus| cpus.get()))

@@ -84,7 +84,7 @@ impl<'a> Executor<'a> {
         (len > 0 && of.is_inside(memory, from, len)).then_some(Transfer { writes, offset: range.start, len })
     }
 
-    /// Whether a request is done soon, where the disk is fast.
+    /// Whether a request is done soon on a fast disk.
     pub(super) fn is_short(&self, memory: &GuestMemoryMmap, chain: &Chain) -> bool {
         self.transfer(memory, chain).is_some_and(|transfer| transfer.len <= SHORT_TRANSFER)
     }

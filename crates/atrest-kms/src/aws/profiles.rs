@@ -15,7 +15,7 @@ use crate::trouble::Trouble;
 /// The longest file, in bytes: some have hundreds of profiles.
 const LONGEST: u64 = 1 << 20;
 
-/// The settings that say where a profile's keys come from.
+/// The settings that name the source of a profile's keys.
 const KNOWN: [&str; 16] = [
     "aws_access_key_id",
     "aws_secret_access_key",

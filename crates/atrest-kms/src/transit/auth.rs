@@ -70,7 +70,7 @@ impl TransitAuth {
         TransitAuth(Way::Certificate { role: role.map(str::to_owned) }, None)
     }
 
-    /// Sets where the auth method is mounted, if not at its own name.
+    /// Sets the mount of the auth method, if it isn't its own name.
     pub fn mount(mut self, path: impl Into<String>) -> Self {
         self.1 = Some(path.into());
         self

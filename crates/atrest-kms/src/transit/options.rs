@@ -33,7 +33,7 @@ impl TransitOptions {
         }
     }
 
-    /// Sets where the engine is mounted.
+    /// Sets the mount of the engine.
     pub fn mount(mut self, path: impl Into<String>) -> Self {
         self.mount = path.into();
         self
