@@ -408,7 +408,7 @@ const char *atrest_status_name(atrest_status status);
 // All incremental snapshots of a disk must be in its set (45).
 #define ATREST_RULE_ONE_SET_FOR_SNAPSHOTS 45
 
-// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
+// A set and its resources are in one subscription, and resources under a customer's key stay in it (47).
 #define ATREST_RULE_ONE_SUBSCRIPTION 47
 
 // An image is made and removed as a whole, and names one set or none for each region and disk (49).
@@ -540,7 +540,7 @@ atrest_status atrest_clock_advance(atrest_clock *clock, uint64_t seconds);
 // SHA-1. For headers of LUKS1 that have it already.
 #define ATREST_HASH_SHA1 3
 
-// A KDF and what it costs.
+// A KDF and its costs.
 typedef struct {
     // Set by ATREST_KDF_INIT.
     size_t struct_size;
@@ -617,7 +617,7 @@ typedef struct {
     size_t passphrase_len;
     // The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
     const char *key_file;
-    // What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    // The cost of trying a new vault's passphrase, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
     // GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106); or after atrest_approved_only, PBKDF2 with
     // SHA-256 and 600,000 iterations. Not looked at when a vault is opened.
     uint32_t kdf_memory_kib;
@@ -835,10 +835,10 @@ atrest_status atrest_vault_create_file_with(const char *path, const atrest_unloc
 atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
 
-// Gives a vault file the passphrase or root key file of `unlock` in place of what it has; the KDF is as for a new vault. The
-// same passphrase with another KDF moves it from Argon2id to PBKDF2, or back. Keys, grants and the log stay, and so does what
-// was wrapped. Other handles that have the file open, but clones of this one, are refused with ATREST_ERR_DAMAGED_VAULT until
-// they open it anew. Killed at any instant, the vault opens by the old or by the new one.
+// Gives a vault file the passphrase or root key file of `unlock` in place of its current one; the KDF is as for a new vault.
+// The same passphrase with another KDF moves it from Argon2id to PBKDF2, or back. Keys, grants, the log and wrapped DEKs
+// stay. Other handles that have the file open, but clones of this one, are refused with ATREST_ERR_DAMAGED_VAULT until they
+// open it anew. Killed at any instant, the vault opens by the old or by the new one.
 //
 // A copy of the file from before opens by the old one, and holds the same keys: if somebody may have both, rotate the keys.
 //
@@ -1028,8 +1028,8 @@ atrest_status atrest_vault_deleted_secrets(const atrest_vault *vault, atrest_sta
 // Errors: ATREST_ERR_NO_SUCH_KEY if no deleted secret has the name.
 atrest_status atrest_vault_recover_secret(atrest_vault *vault, const char *secret_name);
 
-// Destroys a deleted secret for good. ALL THAT ONLY ITS VALUES OPEN IS LOST. A new secret may take its name; its versions
-// continue after the old ones.
+// Destroys a deleted secret for good. EVERYTHING THAT ONLY ITS VALUES OPEN IS LOST. A new secret may take its name; its
+// versions continue after the old ones.
 //
 // Errors: ATREST_ERR_NO_SUCH_KEY if no deleted secret has the name; ATREST_ERR_PURGE_PROTECTED before its retention is over
 // in a vault with purge protection.
@@ -1142,7 +1142,7 @@ atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 // A copy of a vault file is a vault that the same passphrase or root key file opens. Keep one elsewhere, and make another after
 // each change of its keys.
 
-// What a vault file says of itself, as atrest_vault_peek tells it. It and its texts are valid during the callback only.
+// The properties of a vault file, as atrest_vault_peek reads them. It and its texts are valid during the callback only.
 typedef struct {
     // The size of this struct in the running library.
     size_t struct_size;
@@ -1306,7 +1306,7 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // The most bytes of a secret that a callback gives.
 #define ATREST_SECRET_MAX 16384
 
-// What a vault's URL doesn't hold.
+// Options for opening a vault by its URL.
 typedef struct {
     // Set by ATREST_VAULT_URL_OPTIONS_INIT.
     size_t struct_size;
@@ -1314,7 +1314,7 @@ typedef struct {
     void *user;
     // Writes a secret of at most `cap` bytes into `secret`, which the library wipes, and its length into `len`. `name` is
     // that of the environment variable that would hold it, such as VAULT_TOKEN. Returns ATREST_OK; ATREST_ERR_NOT_FOUND
-    // for what is to be looked up where it is otherwise; anything else is a failure. NULL for none.
+    // to have the library look in the usual places; anything else is a failure. NULL for none.
     //
     // It may be called again while the vault is used, when that logs in again.
     atrest_status (*secret)(void *user, const char *name, uint8_t *secret, size_t cap, size_t *len);
@@ -1340,19 +1340,18 @@ atrest_status atrest_vault_open_url(const char *url, const atrest_vault_url_opti
 // ---------------------------------------------------------------------------------------------------------------------
 // SEVERAL VAULTS AS ONE
 //
-// A volume may have a token for each of several vaults: any of them opens it alone, so that one that is down costs
-// nothing. Or its DEK is split among n vaults, of which m open it together, so that one that is stolen opens nothing.
-// docs/kms/quorum.md compares the two.
+// A volume may have a token for each of several vaults: any of them opens it alone, so one vault may be down. Or its
+// DEK is split among n vaults: any m of them open it together, so a stolen one opens nothing. docs/kms/quorum.md
+// compares the two.
 
-// Makes one vault of `count` vaults: it unwraps what any of them has wrapped, and wraps by the first. One that fails to
-// answer isn't asked again for a while, at most a minute. Add tokens for the others by atrest_volume_add_protector.
+// Makes one vault of `count` vaults: each of them unwraps its own wraps, and the first wraps. One that fails to answer
+// isn't asked again for a while, at most a minute. Add tokens for the others by atrest_volume_add_protector.
 //
 // The handles stay the caller's. Errors: ATREST_ERR_INVALID_OPTION for none, or the same vault twice.
 atrest_status atrest_vault_any(const atrest_vault *const *vaults, size_t count, atrest_vault **out);
 
-// Makes one vault of `count` vaults, at most 16, any `threshold` of which together unwrap what it wraps, at least 2;
-// fewer learn nothing. `id` is its own id, by which it knows what it has wrapped, such as quorum:board. To wrap takes
-// all of them.
+// Makes one vault of `count` vaults, at most 16, of which any `threshold`, at least 2, unwrap together; fewer learn
+// nothing. `id` is its own id, by which it knows its wraps, such as quorum:board. To wrap takes all of them.
 //
 // `key_names` has the name of the key in each vault, or NULL where it is the same as the quorum's; it may be NULL as a
 // whole. The handles stay the caller's.
@@ -1754,8 +1753,8 @@ atrest_status atrest_aes_kwp_unwrap(const void *kek, size_t kek_len, const void 
 // meanwhile.
 #define ATREST_DEVICE_READ_ONLY 1
 
-// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are multiples of what the
-// file system wants, 512 or 4096 bytes as a rule, go to the disk as they are; anything else by a buffer of the library's.
+// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are aligned as the file
+// system demands, to 512 or 4096 bytes as a rule, go to the disk as they are; all others go through a buffer of the library.
 #define ATREST_DEVICE_DIRECT_IO 2
 
 // A device. Freed by atrest_device_free.
@@ -1779,12 +1778,12 @@ typedef struct {
     atrest_status (*sync)(void *user);
     // Called once, when every handle of the device and every volume on it are freed. May be NULL.
     void (*release)(void *user);
-    // What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
+    // The alignment of offsets, lengths and addresses, as with O_DIRECT: a power of two. 0 is 1.
     size_t alignment;
     // Makes `len` bytes from `offset` zeros. NULL, or ATREST_ERR_UNSUPPORTED: they are written by write_at().
     atrest_status (*write_zeroes)(void *user, uint64_t offset, uint64_t len);
-    // Hears that nobody needs `len` bytes from `offset`, so that their room can be given to others; what they read as is not
-    // defined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
+    // Discards `len` bytes from `offset`: nobody needs them, so their room can be given to others. Their content is
+    // undefined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
     atrest_status (*discard)(void *user, uint64_t offset, uint64_t len);
     // Makes the device larger, with zeros, or smaller; the new size is durable when this returns. NULL, or
     // ATREST_ERR_UNSUPPORTED: the device keeps its size. See atrest_disk_service_resize_disk.
@@ -1794,8 +1793,8 @@ typedef struct {
 // The first value of an atrest_device_callbacks.
 #define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
-// respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
+// Opens a file or block device and holds it: a second open, by any process that respects flock(), gives
+// ATREST_ERR_BUSY. `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
 //
 // Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO, also where there is no direct I/O; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
@@ -1832,8 +1831,8 @@ void atrest_device_free(atrest_device *device);
 // overwrite data in place and choose the numbering of sectors. A file of one sort doesn't open as the other.
 //
 // Make a new prefix for each new file. For a stream, also make one for each file that is truncated or reused. Never
-// copy a prefix to another file: see STREAM CIPHER for what two contents under one key give away. Opening detects a
-// wrong key, another context or a damaged prefix. It doesn't detect damage to the data.
+// copy a prefix to another file: STREAM CIPHER says why two contents under one key leak. Opening detects a wrong key,
+// another context or a damaged prefix. It doesn't detect damage to the data.
 
 // The length of a prefix in bytes.
 #define ATREST_FILE_PREFIX_SIZE 8192
@@ -2074,7 +2073,7 @@ typedef struct {
 // The first value of an atrest_protector.
 #define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0, 0}
 
-// What a new keyslot is like.
+// Options for a new keyslot.
 typedef struct {
     // Set by ATREST_KEYSLOT_OPTIONS_INIT.
     size_t struct_size;
@@ -2116,7 +2115,7 @@ typedef struct {
 // LUKS2.
 #define ATREST_LUKS2 2
 
-// BitLocker, of Windows: what a header may be. atrest_volume_format_bitlocker makes such a volume.
+// BitLocker, of Windows: only as the format of a header. atrest_volume_format_bitlocker makes such a volume.
 #define ATREST_BITLOCKER 3
 
 // Flag: write nothing at all, neither data nor a repair of the header.
@@ -2139,8 +2138,8 @@ typedef struct {
 // Flag: refuse if secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 #define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
 
-// Flag: pass atrest_volume_discard on to the device. THAT TELLS WHOEVER SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how full
-// the volume is and what file system it holds. A header's flag "allow-discards" has no effect: nothing authenticates it.
+// Flag: pass atrest_volume_discard on to the device. THAT SHOWS ANYONE WHO SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how
+// full the volume is and its kind of file system. A header's flag "allow-discards" has no effect: nothing authenticates it.
 #define ATREST_OPEN_DISCARD 64
 
 // Flag: a passphrase or a DEK opens a volume although no token of this library in it proves the header, as after another program
@@ -2194,10 +2193,10 @@ typedef struct {
     // The most bytes of data that the map of written chunks shall have room for, if the device is to grow. 0 is the size of
     // the device.
     uint64_t written_map_for;
-    // The size in bytes of the chunks of a map of written chunks: a power of two from 4 KiB to 1 MiB; 64 KiB suit most. What
-    // was never written reads as zeros then, and a copy may skip it (atrest_volume_extent). The first write to a chunk writes
-    // all of it, and WHAT WAS FIRST WRITTEN AND NOT SYNCED READS AS ZEROS when the volume is opened again. Other programs
-    // refuse the volume, and so does re-encryption. 0 is no map.
+    // The size in bytes of the chunks of a map of written chunks: a power of two from 4 KiB to 1 MiB; 64 KiB suit most.
+    // Unwritten data then reads as zeros, and a copy may skip it (atrest_volume_extent). The first write to a chunk writes
+    // all of it, and A FIRST WRITE THAT WAS NOT SYNCED READS AS ZEROS when the volume is opened again. Other programs refuse
+    // the volume, and so does re-encryption. 0 is no map.
     uint32_t written_chunk_size;
 } atrest_format_options;
 
@@ -2370,8 +2369,8 @@ atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *o
 // The cipher of the data, in dm-crypt's notation, such as "aes-xts-plain64".
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
 
-// What an attacker can do to a volume of such a cipher that AES-XTS with 64-bit sector numbers prevents; empty if there is
-// nothing.
+// The attack that the volume's cipher allows and AES-XTS with 64-bit sector numbers prevents, as a text; empty if there is
+// none.
 atrest_status atrest_volume_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
     size_t *weakness_len);
 
@@ -2576,8 +2575,8 @@ typedef struct {
     uint32_t id;
     // ATREST_PRIORITY_*: when it is tried.
     uint32_t priority;
-    // "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header. In BitLocker what opens it,
-    // such as "password", "recovery password" or "TPM and PIN".
+    // "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header. In BitLocker the kind of
+    // protector, such as "password", "recovery password" or "TPM and PIN".
     const char *kind;
     // The length of the key in it, in bits.
     uint32_t key_bits;
@@ -2705,8 +2704,8 @@ atrest_status atrest_header_segments(const atrest_header *header, atrest_status 
 atrest_status atrest_header_digests(const atrest_header *header, atrest_status (*each)(void *user,
     const atrest_digest_info *digest), void *user);
 
-// Lists features that a reader must know to open the volume. An unfinished reencryption is one of them. This library
-// opens no volume that has any.
+// Lists the features that a reader must know to open the volume. An unfinished reencryption is one of them. This
+// library opens no volume that has any.
 atrest_status atrest_header_requirements(const atrest_header *header, atrest_status (*each)(void *user,
     const char *requirement), void *user);
 
@@ -2718,8 +2717,8 @@ atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*e
 // TOKENS FOR PROGRAMS ON LIBCRYPTSETUP
 //
 // Programs on libcryptsetup open a volume by a token only if it names a keyslot, whose passphrase a plugin for that token
-// finds. These make such a keyslot for the tokens of vaults, of type "atrest", and find its passphrase. It follows from the
-// DEK: so whoever has a vault unwrap the DEK has it, and nobody else. docs/integrate/linux.md has the plugin.
+// finds. These make such a keyslot for the tokens of vaults, of type "atrest", and find its passphrase. The passphrase
+// follows from the DEK: only a caller whose vault unwraps the DEK can find it. docs/integrate/linux.md has the plugin.
 
 // The length of a token's passphrase: 64 hexadecimal digits.
 #define ATREST_TOKEN_PASSPHRASE_LEN 64
@@ -2768,8 +2767,8 @@ atrest_status atrest_token_passphrase(const void *json, size_t json_len, const c
 //
 // atrest_volume_add_protector, atrest_volume_change_keyslot and atrest_volume_remove_keyslot change the protectors, of
 // which the first is number 0; when one is removed, those behind it get the number before. atrest_header_keyslots lists
-// them: `kind` says what opens each, such as "password", "recovery password", "startup key", "clear key" or "TPM and
-// PIN". atrest_header_segments lists the data: "crypt", "linear" for what isn't encrypted yet, and "hidden" for the
+// them: `kind` is its kind, such as "password", "recovery password", "startup key", "clear key" or "TPM and PIN".
+// atrest_header_segments lists the data: "crypt", "linear" for data that isn't encrypted yet, and "hidden" for the
 // metadata, which reads as zeros. Such a header has no backup of its own; an image of the volume has it.
 //
 // All of it needs a library built with the feature `bitlocker`. Without it, these functions and credentials fail with
@@ -2804,8 +2803,8 @@ typedef struct {
 // atrest_volume_add_protector. `options` may be NULL.
 //
 // The volume's own places lie in the last 268 KiB of the device, and atrest_volume_size leaves them out. MAKE THE FILE SYSTEM
-// NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is written to them. The
-// data area isn't written, and reads as noise until it is.
+// NO LARGER: another program that opens the volume shows zeros there, and some programs lose the data that is written there.
+// The data area isn't written, and reads as noise until it is.
 //
 // Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB and 4 KiB;
 // ATREST_ERR_INVALID_OPTION, also for a vault, which BitLocker has no place for, and for a passphrase that isn't UTF-8;
@@ -2832,7 +2831,8 @@ atrest_status atrest_startup_key_generate_file(const char *folder, char *name, s
 // IN THE CLEAR, beside its other protectors. ATREST_CREDENTIAL_CLEAR_KEY opens it from then on, and so does Windows without
 // asking. Puts the number of the clear key's protector into `id`. A volume that is suspended stays as it is.
 //
-// atrest_volume_resume_protection takes the key away. Whoever has copied it meanwhile has the volume's key for good.
+// atrest_volume_resume_protection takes the key away. Anyone who has copied it meanwhile keeps the volume's key for
+// good.
 //
 // Errors: ATREST_ERR_UNSUPPORTED_HEADER for another format; ATREST_ERR_UNSUPPORTED without the feature; those of
 // atrest_volume_add_protector.
@@ -2911,9 +2911,9 @@ atrest_status atrest_dek_algorithm_for_cipher(const char *cipher, size_t key_len
 atrest_status atrest_hazmat_dek_from_bytes_for(uint32_t algorithm, const void *bytes, size_t bytes_len,
     atrest_dek **out);
 
-// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash; and as often as the key is longer than
-// the hash, the hash of one more letter A and the passphrase. A hash costs whoever guesses passphrases next to nothing,
-// and there is no salt.
+// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash, and for each further part of a key
+// longer than the hash, the hash of one more letter A and the passphrase. Guessing passphrases costs next to nothing, since
+// there is no salt and no cost but one hash.
 //
 // `hash` is its name, such as "ripemd160", which cryptsetup had as its default before 2.7 and which needs the feature
 // `legacy`, or "sha256", the default since. cryptsetup cuts a passphrase at the end of its line, and takes a key file
@@ -2927,7 +2927,7 @@ atrest_status atrest_hazmat_plain_dek(uint32_t algorithm, const char *hash, cons
 // Opens data that has no header, with the DEK, the cipher and the place that the caller knows.
 //
 // NOTHING PROVES ANY OF IT. With another key, cipher, sector size, offset or number, reads give noise, and WRITES DESTROY
-// WHAT IS THERE. Try it with ATREST_OPEN_READ_ONLY first. What needs a header fails on such a volume with
+// WHAT IS THERE. Try it with ATREST_OPEN_READ_ONLY first. Functions that need a header fail on such a volume with
 // ATREST_ERR_UNSUPPORTED_HEADER. A cipher that is too weak, AES in ECB, opens for reading only.
 //
 // Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known or needs the feature `legacy`, and if the DEK is
@@ -3026,13 +3026,13 @@ void atrest_ade_vault_free(atrest_ade_vault *vault);
 // Where the comments below say 'passphrase' and 'keyslot', a BitLocker volume has a startup key and a protector, unless they say
 // more.
 //
-// `vaults` are those that may be asked; requests go to no other, whatever a tag or a token says. All but
+// `vaults` are those that may be asked; requests go to no other vault, even if a tag or a token names one. All but
 // atrest_ade_generate_passphrase fail with ATREST_ERR_NOT_THIS_VAULT if the secret or the key is in another one, and with the
 // vaults' errors: ATREST_ERR_NO_SUCH_KEY and the like name a secret or a key, ATREST_ERR_UNWRAP_FAILED is for a passphrase that
 // the key didn't wrap. Without the feature `ade` of the library's build they fail with ATREST_ERR_UNSUPPORTED.
 
-// Flag: re-encrypt the data under a new DEK that only the vault wraps. Whoever knows the old DEK, such as an administrator of
-// the guest, then has no use for it. It reads and writes the whole disk, and EVERY OTHER KEYSLOT GOES.
+// Flag: re-encrypt the data under a new DEK that only the vault wraps. The old DEK, which an administrator of the guest may
+// know, then decrypts nothing. Re-encryption reads and writes the whole disk, and EVERY OTHER KEYSLOT GOES.
 #define ATREST_ADE_REENCRYPT 1
 
 // The size of a buffer for the URL of any secret, with its zero byte.
@@ -3063,7 +3063,7 @@ typedef struct {
 // The first value of an atrest_ade_disk.
 #define ATREST_ADE_DISK_INIT {sizeof(atrest_ade_disk), 0, 0, 0, 0, 0}
 
-// What a take-over did with the ways into a disk. Bit n stands for keyslot or token n.
+// The result of a take-over: the ways into the disk that it removed and left. Bit n stands for keyslot or token n.
 typedef struct {
     // Set by ATREST_ADE_TAKEN_OVER_INIT.
     size_t struct_size;
@@ -3071,7 +3071,7 @@ typedef struct {
     uint32_t removed_keyslots;
     // The tokens of ADE, which this call removed.
     uint32_t removed_tokens;
-    // Other keyslots, such as an administrator's. They stay, and whoever has their passphrases opens the disk.
+    // Other keyslots, such as an administrator's. They stay, and their passphrases still open the disk.
     uint32_t left_keyslots;
     // Their tokens, which stay too.
     uint32_t left_tokens;
@@ -3080,7 +3080,7 @@ typedef struct {
 // The first value of an atrest_ade_taken_over.
 #define ATREST_ADE_TAKEN_OVER_INIT {sizeof(atrest_ade_taken_over), 0, 0, 0, 0}
 
-// The first passphrase of ADE of a volume that has none: where it goes, and what is said there.
+// The first passphrase of ADE of a volume that has none: the place for it, and the fields that go there with it.
 typedef struct {
     // Set by ATREST_ADE_NEW_PASSPHRASE_INIT.
     size_t struct_size;
@@ -3122,9 +3122,9 @@ atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vaul
     const atrest_open_options *options, atrest_volume **out);
 
 // Brings a disk under the key `key_name` of `vault`, and opens it by that. `flags` is 0 or ATREST_ADE_REENCRYPT. `options` is
-// as in atrest_ade_open. What became of the ways in goes to `done`, which may be NULL.
+// as in atrest_ade_open. The removed and remaining ways in go to `done`, which may be NULL.
 //
-// The order makes it safe to kill at any instant, and to call again, which does what is left: the disk gets a token for the
+// The order makes it safe to kill at any instant, and to call again, which does the rest: the disk gets a token for the
 // vault's key; it is opened anew by the vault alone, and must have the same DEK; if asked for, it is re-encrypted; only then
 // the keyslots that the passphrase opens and the tokens of ADE are removed. A call after a kill needs the passphrase too:
 // delete its secret when neither the disk nor its snapshots need it.
@@ -3141,7 +3141,7 @@ atrest_status atrest_ade_take_over(const atrest_ade_disk *disk, const atrest_ade
 // must name it from then on.
 //
 // `disk.secret_url` names the version that the disk has now. The secret gets the new passphrase before the disk does, and the
-// old keyslot goes when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version
+// old keyslot goes when the disk has been opened by the vault's answer. Killed at any instant, the disk opens by the version
 // before, or the newest, or both: call it again with the same URL then, and no third version is made. `options` is as in
 // atrest_ade_open; `keyslot`, the options of the new keyslot, may be NULL.
 //
@@ -3164,9 +3164,9 @@ atrest_status atrest_ade_replace_token(const atrest_ade_disk *disk, const atrest
 // secret's version into `url`, which has room for ATREST_ADE_URL_SIZE bytes: the settings of the virtual machine must name it.
 // The other ways into the volume stay. `keyslot` may be NULL.
 //
-// The secret is in the vault before the volume has the keyslot, which is proven by what the vault gives back. Killed at any
-// instant, the volume opens as before; call it again with the same arguments then, and no second version is made: the secret's tag
-// VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
+// The secret is in the vault before the volume has the keyslot, which is proven with the passphrase that the vault returns. Killed
+// at any instant, the volume opens as before; call it again with the same arguments then, and no second version is made: the
+// secret's tag VolumeUUID says whose it is. To undo a killed call instead, delete the secret.
 //
 // Errors: those of this section and of atrest_volume_add_protector; ATREST_ERR_RESOURCE_EXISTS for a secret that is there
 // with other tags, which may be another disk's; ATREST_ERR_INVALID_OPTION for no URL, or one with a version, and for a file name
@@ -3261,8 +3261,8 @@ atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
 atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault);
 
 // Adds a vault of any kind under its own id, also while services use the directory. All sets use it as one caller: it
-// can't tell them apart. What sets require of a vault is said by the caller: that it is in `region`, trusts `tenant`,
-// and keeps what is deleted so that it can be recovered, and nobody can purge it meanwhile.
+// can't tell them apart. The caller vouches for the properties that sets require: the vault is in `region`, trusts
+// `tenant`, lets deleted keys be recovered, and lets nobody purge them meanwhile.
 //
 // `soft_delete` and `purge_protection` are 1 if that is true, otherwise 0. Errors: ATREST_ERR_RESOURCE_EXISTS if there
 // is one with this id; ATREST_ERR_INVALID_OPTION for another number; ATREST_ERR_UNSUPPORTED for a directory of
@@ -3321,17 +3321,17 @@ typedef struct {
     // Called once, when the backend and every disk service that uses it are freed. May be NULL.
     void (*release)(void *user);
     // Puts a handle of an existing plain image into `out`, to look at it before atrest_disk_service_import_disk takes it in.
-    // The library frees it. `image` is what was given to that. May be NULL, and so may be adopt_image(): then no image is
-    // taken in.
+    // The library frees it. `image` is the name that was given to that function. May be NULL, and so may be adopt_image():
+    // then no image is taken in.
     atrest_status (*open_image)(void *user, const char *region, const char *image, atrest_device **out);
     // Makes an image the device of this id, grows it with zeros to `size` bytes, and puts a handle of it into `out`. It has this
     // name only from then on, also after a crash. After a failure or a kill it is called again with the same arguments: the
     // image may be the device already.
     atrest_status (*adopt_image)(void *user, const char *region, const char *id, const char *image, uint64_t size,
         atrest_device **out);
-    // Calls `each` with `ids` and the id of every device in a region that create() has made, also of those that nobody knows
-    // any more, and returns what it returns if that isn't ATREST_OK. NULL, or ATREST_ERR_UNSUPPORTED:
-    // atrest_disk_service_orphans can't tell.
+    // Calls `each` with `ids` and the id of every device that create() has made in a region, including forgotten ones. If
+    // `each` returns anything but ATREST_OK, returns that. NULL, or ATREST_ERR_UNSUPPORTED: atrest_disk_service_orphans
+    // can't tell.
     atrest_status (*list)(void *user, const char *region, atrest_status (*each)(void *ids, const char *id), void *ids);
 } atrest_disk_backend_callbacks;
 
@@ -3418,13 +3418,13 @@ typedef struct {
     uint32_t require_locked_memory;
     // 0.
     uint32_t reserved;
-    // 1 to pass atrest_disk_discard on to the devices. THAT TELLS WHOEVER SEES A DEVICE WHICH BLOCKS ARE FREE, and so how full
-    // a disk is and what file system it holds. Otherwise 0.
+    // 1 to pass atrest_disk_discard on to the devices. THAT SHOWS ANYONE WHO SEES A DEVICE WHICH BLOCKS ARE FREE, and so how
+    // full a disk is and its kind of file system. Otherwise 0.
     uint32_t discard;
     // 0.
     uint32_t reserved_2;
-    // 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options): what
-    // was never written reads as zeros, and copies of it take no room. Otherwise 0.
+    // 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options):
+    // unwritten data reads as zeros, and copies of it take no room. Otherwise 0.
     uint32_t written_map;
     // 0.
     uint32_t reserved_3;
@@ -3840,16 +3840,16 @@ atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *servic
 // Errors: ATREST_ERR_NOT_ALLOWED for a disk under a customer's key, or encrypted at the host.
 atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service *service, const char *disk);
 
-// Says whether a disk is encrypted at the host of the machine that it is attached to: the process there has this library,
-// and what it sends to the storage is ciphertext. `on` is 1 or 0. A disk can't be marked as encrypted in the guest meanwhile.
+// Says whether a disk is encrypted at the host of the machine that it is attached to: the process there has this library, and
+// sends only ciphertext to the storage. `on` is 1 or 0. A disk can't be marked as encrypted in the guest meanwhile.
 //
 // Errors: ATREST_ERR_NOT_ALLOWED for a disk that was ever encrypted in the guest.
 atrest_status atrest_disk_service_set_host_encryption(const atrest_disk_service *service, const char *disk,
     uint32_t on);
 
-// Makes a disk larger, to `size` bytes, while it is in use: every atrest_disk of it has the new size when this returns. What is new
-// reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is killed or fails, the disk has
-// its old size, and the same call goes on. Snapshots keep the size that the disk had.
+// Makes a disk larger, to `size` bytes, while it is in use: every atrest_disk of it has the new size when this returns. The new
+// part reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is killed or fails, the disk
+// has its old size, and the same call goes on. Snapshots keep the size that the disk had.
 //
 // Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_OPTION for a smaller size, for one that is no whole number of sectors or
 // over 64 TiB, and for devices that keep their size; ATREST_ERR_BUSY while the disk is copied or re-encrypted;
@@ -3930,9 +3930,9 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 // ---------------------------------------------------------------------------------------------------------------------
 // ENGINES
 //
-// What engines need beyond whole buffers and calls that wait: buffers that may be changed, the vectors of readv and writev,
-// and I/O that the caller does itself, in a queue of io_uring, vhost-user or SPDK. Between the beginning and the completion
-// of a request the caller reads or writes the device, at an offset that it is told:
+// Functions for engines that need more than whole buffers and calls that wait: buffers that may be changed, the vectors of
+// readv and writev, and I/O that the caller does itself, in a queue of io_uring, vhost-user or SPDK. Between the beginning
+// and the completion of a request the caller reads or writes the device, at an offset that it is told:
 //
 //   atrest_volume_begin_write(volume, offset, sectors, len, &device_offset);  // sectors hold ciphertext now
 //   ... write len bytes of sectors at device_offset of the device ...
@@ -3980,8 +3980,8 @@ atrest_status atrest_volume_complete_read(const atrest_volume *volume, uint64_t 
 atrest_status atrest_volume_begin_write(atrest_volume *volume, uint64_t offset, void *sectors, size_t len,
     uint64_t *device_offset);
 
-// As atrest_volume_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
-// what the caller is to write.
+// As atrest_volume_begin_write, of `sectors` that must not be changed, such as a guest's memory. The caller is to write
+// `ciphertext`, which has `len` bytes, too.
 //
 // Errors: those of atrest_volume_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
 atrest_status atrest_volume_begin_write_from(atrest_volume *volume, uint64_t offset, const void *sectors,
@@ -4013,7 +4013,8 @@ atrest_status atrest_disk_begin_read(const atrest_disk *disk, uint64_t offset, s
 
 // Decrypts `len` bytes in place that were read from where those at `offset` are.
 //
-// It is decrypted while the disk's key may be used: not any more once it was revoked, whenever the read began.
+// It is only decrypted while the disk's key may be used: after a revocation this fails, even for a read that began
+// before.
 //
 // Errors: those of atrest_disk_begin_read. `sectors` are ciphertext then.
 atrest_status atrest_disk_complete_read(const atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
@@ -4021,7 +4022,7 @@ atrest_status atrest_disk_complete_read(const atrest_disk *disk, uint64_t offset
 // Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them.
 // When the device has answered, be it with a failure, atrest_disk_complete_write ends the write.
 //
-// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are written by this call; to write
+// A snapshot that begins waits for the writes that are under way. This call itself writes those that begin meanwhile; writing
 // the same once more does no harm.
 //
 // Errors: those of atrest_disk_write_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
@@ -4029,15 +4030,15 @@ atrest_status atrest_disk_complete_read(const atrest_disk *disk, uint64_t offset
 atrest_status atrest_disk_begin_write(atrest_disk *disk, uint64_t offset, void *sectors, size_t len,
     uint64_t *device_offset);
 
-// As atrest_disk_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
-// what the caller is to write.
+// As atrest_disk_begin_write, of `sectors` that must not be changed, such as a guest's memory. The caller is to write
+// `ciphertext`, which has `len` bytes, too.
 //
 // Errors: those of atrest_disk_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
 atrest_status atrest_disk_begin_write_from(atrest_disk *disk, uint64_t offset, const void *sectors, void *ciphertext,
     size_t len, uint64_t *device_offset);
 
-// Ends a write that this handle of the disk began, whichever: when as many were ended as were begun, none is under way.
-// atrest_disk_free ends all that are left.
+// Ends one write that this handle of the disk began. Any one will do: none is under way once as many were ended as were
+// begun. atrest_disk_free ends all that are left.
 //
 // Errors: ATREST_ERR_INVALID_OPTION where none is under way.
 atrest_status atrest_disk_complete_write(atrest_disk *disk);
@@ -4045,9 +4046,9 @@ atrest_status atrest_disk_complete_write(atrest_disk *disk);
 // ---------------------------------------------------------------------------------------------------------------------
 // ZEROS AND FREE BLOCKS
 //
-// Zeros without a buffer, and hints that nobody needs a range any more. A discard tells whoever sees the device which blocks
-// are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option `discard` of a
-// service for its disks.
+// Zeros without a buffer, and hints that nobody needs a range any more. A discard shows anyone who can read the device which
+// blocks are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option
+// `discard` of a service for its disks.
 //
 // A volume with a map of written chunks (`written_chunk_size` of atrest_format_options) has zeros where nothing was written.
 // Whole chunks that are made zeros or discarded there are not written, and read as zeros.
@@ -4058,9 +4059,9 @@ atrest_status atrest_disk_complete_write(atrest_disk *disk);
 // Errors: those of atrest_volume_write_at.
 atrest_status atrest_volume_write_zeroes(atrest_volume *volume, uint64_t offset, uint64_t len);
 
-// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. What they read as is
-// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens, but that
-// whole chunks of a map of written chunks read as zeros.
+// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. Their content is
+// undefined until they are written again: the old data, or noise. Without ATREST_OPEN_DISCARD the device is not told; only
+// whole chunks of a map of written chunks then read as zeros.
 //
 // Errors: those of atrest_volume_write_at, whether discards are allowed or not.
 atrest_status atrest_volume_discard(atrest_volume *volume, uint64_t offset, uint64_t len);
@@ -4071,8 +4072,8 @@ atrest_status atrest_volume_discards(const atrest_volume *volume, uint32_t *out)
 // The size in bytes of the chunks of the volume's map of written chunks; 0 if it has none.
 atrest_status atrest_volume_written_chunk_size(const atrest_volume *volume, uint32_t *out);
 
-// Says of the bytes from `offset` on how many are alike, and whether they were written: 1, or 0 if they read as zeros, so that
-// a copy needs no read of them. At the end of the volume there are none. Without a map of written chunks all were written.
+// Finds how many bytes from `offset` on are alike: `is_written` is 1 if they were written, or 0 if they read as zeros, so that
+// a copy need not read them. `len` is 0 at the end of the volume. Without a map of written chunks all bytes count as written.
 //
 // Errors: ATREST_ERR_OUT_OF_BOUNDS.
 atrest_status atrest_volume_extent(const atrest_volume *volume, uint64_t offset, uint64_t *len, uint32_t *is_written);
@@ -4109,7 +4110,7 @@ atrest_status atrest_disk_discards(const atrest_disk *disk, uint32_t *out);
 // file systems do.
 #define ATREST_RESILIENCE_CHECKSUM 1
 
-// By a copy of what was there, with twice the writes.
+// A crash is recovered from by a copy of the old data, with twice the writes.
 #define ATREST_RESILIENCE_JOURNAL 2
 
 // How a volume is re-encrypted.
@@ -4169,7 +4170,8 @@ atrest_status atrest_volume_begin_reencryption(atrest_volume *volume, const atre
 // ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED. If it is killed before it returns, call it again with the same arguments.
 //
 // Errors: ATREST_ERR_BUSY if the device has a header already; ATREST_ERR_DEVICE_NOT_BLANK for the device of the header;
-// ATREST_ERR_INVALID_OPTION if what is on the device is larger than what is left for it; those of atrest_volume_format.
+// ATREST_ERR_INVALID_OPTION if the content of the device is larger than the room that is left for it; those of
+// atrest_volume_format.
 atrest_status atrest_volume_begin_encryption(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, uint64_t free_at_end, atrest_volume **out);
 
@@ -4182,8 +4184,8 @@ atrest_status atrest_volume_begin_decryption(atrest_volume *volume, uint32_t res
 
 // Begins to decrypt a volume whose header lies before the data, and to move the data to the start of the device. The header goes
 // onto `beside`, a device of its own that must be blank; from then on the volume opens with it (`header` of
-// atrest_open_options). What is before the data on the device is destroyed. At the end the last bytes of the device, as many
-// as were before the data, are free. Otherwise as atrest_volume_begin_decryption. If it is killed before it returns, call it again,
+// atrest_open_options). Everything before the data on the device is destroyed. At the end the last bytes of the device, as many as
+// were before the data, are free. Otherwise as atrest_volume_begin_decryption. If it is killed before it returns, call it again,
 // on the volume opened with the header on `beside`, if it doesn't open as before.
 //
 // Errors: ATREST_ERR_DEVICE_NOT_BLANK or ATREST_ERR_DEVICE_TOO_SMALL for `beside`; ATREST_ERR_INVALID_OPTION if a detached header
@@ -4191,7 +4193,7 @@ atrest_status atrest_volume_begin_decryption(atrest_volume *volume, uint32_t res
 // ATREST_ERR_UNSUPPORTED_HEADER if the data begins at byte 0, and for LUKS1; those of atrest_volume_begin_reencryption.
 atrest_status atrest_volume_begin_decryption_beside(atrest_volume *volume, atrest_device *beside, uint32_t resilience);
 
-// Lets a re-encryption go on that `cryptsetup reencrypt --resilience none` has begun: from now on with `resilience`,
+// Lets a re-encryption that `cryptsetup reencrypt --resilience none` has begun go on, from now on with `resilience`,
 // ATREST_RESILIENCE_*. Only you know whether it was stopped properly, by Ctrl+C or SIGTERM. If it was killed, a part that is done
 // looks as if it were not: it reads as noise, and going on destroys it.
 //
@@ -4200,11 +4202,11 @@ atrest_status atrest_volume_begin_decryption_beside(atrest_volume *volume, atres
 atrest_status atrest_volume_hazmat_resume_unprotected(atrest_volume *volume, uint32_t resilience);
 
 // Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Others read and write meanwhile, and wait
-// only for what is in the zone. `progress`, which may be NULL, starts from ATREST_REENCRYPTION_PROGRESS_INIT. Without a
+// only for sectors in the zone. `progress`, which may be NULL, starts from ATREST_REENCRYPTION_PROGRESS_INIT. Without a
 // re-encryption nothing is done.
 //
 // Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY if another program has changed the header; ATREST_ERR_KEY_EXHAUSTED; the
-// device's errors. What was being rewritten stays closed then, with ATREST_ERR_BUSY for who wants it, until a step succeeds.
+// device's errors. Access to the zone that was being rewritten then fails with ATREST_ERR_BUSY until a step succeeds.
 atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budget,
     atrest_reencryption_progress *progress);
 
@@ -4213,8 +4215,8 @@ atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budge
 atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);
 
 // Changes the size of the data, while others read and write. 0 follows the device, after it was enlarged. Another size cuts off
-// what is beyond it: before the device is made smaller, and after what is on the volume. The new size goes to `new_size`, which
-// may be NULL. A vault's token records it.
+// the data beyond it: shrink the content of the volume before this, and the device after it. The new size goes to `new_size`,
+// which may be NULL. A vault's token records it.
 //
 // Errors: ATREST_ERR_INVALID_OPTION for no whole number of sectors, or more than the device has; ATREST_ERR_BUSY during a
 // re-encryption; ATREST_ERR_READ_ONLY; the device's errors.
@@ -4223,8 +4225,8 @@ atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_
 // ---------------------------------------------------------------------------------------------------------------------
 // RE-ENCRYPTION OF DISKS
 //
-// A managed disk gets a new DEK, a plain image becomes a disk where it lies, or an encrypted volume does. It is ordered once, and then done in steps, as
-// many and as large as the caller can afford, while others read and write the disk:
+// A managed disk gets a new DEK, or a plain image or an encrypted volume becomes a disk in place. It is ordered once, and then
+// done in steps, as many and as large as the caller can afford, while others read and write the disk:
 //
 //   atrest_disk_service_rekey_disk(service, "db-17");
 //   do {
@@ -4233,15 +4235,16 @@ atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_
 //
 // The process may be killed at any instant: atrest_disk_service_reencrypting says which disks aren't finished.
 
-// Flag: a guest has encrypted the volume, as Azure Disk Encryption does, so whoever was root there may have its DEK.
+// Flag: a guest has encrypted the volume, as Azure Disk Encryption does, so anyone who was root there may have its
+// DEK.
 #define ATREST_ADOPT_GUEST_ENCRYPTED 1
 
 // Flag: order a new DEK for the data.
 #define ATREST_ADOPT_REENCRYPT 2
 
 // Orders a new DEK for a disk, and begins to re-encrypt its data under it. A rotation only wraps the DEK under another key; after
-// this, also a copy of the old DEK reads nothing any more. Of a disk with two layers, the one under the customer's key gets
-// it. Snapshots keep their own DEKs. Until it is finished, atrest_disk_begin_read and atrest_disk_begin_write fail with
+// this, a copy of the old DEK no longer decrypts the data. On a disk with two layers, the layer under the customer's key gets the
+// new DEK. Snapshots keep their own DEKs. Until it is finished, atrest_disk_begin_read and atrest_disk_begin_write fail with
 // ATREST_ERR_BUSY; this call waits for the writes that were begun so before. If it fails after the order was stored, the first
 // step begins.
 //
@@ -4251,8 +4254,8 @@ atrest_status atrest_disk_service_rekey_disk(const atrest_disk_service *service,
 
 // Makes an existing plain image a disk. The image becomes the disk's device, which the backend moves and grows by 2 MiB; the steps
 // encrypt it. `image` is the name by which the backend knows it: in a folder, the path of a file on the same file system. The
-// size in `disk` is that of the image, at least 1 MiB, or 0. What is encrypted is never encrypted twice. If it fails or is killed
-// after its record was stored, opening the disk goes on, or a step.
+// size in `disk` is that of the image, at least 1 MiB, or 0. No data is encrypted twice. If it fails or is killed after its record
+// was stored, opening the disk or a step continues it.
 //
 // Errors: those of atrest_disk_service_create_disk; ATREST_ERR_INVALID_OPTION for another size, for an image that has a LUKS header
 // already, and for a backend that takes in no images; ATREST_ERR_NOT_ALLOWED for a set with two layers.
@@ -4264,17 +4267,17 @@ atrest_status atrest_disk_service_import_disk(const atrest_disk_service *service
 // platform's; THEN EVERY OTHER WAY IN IS REMOVED, all keyslots and the tokens of other programs. The data stays where it is. `flags`
 // are 0 or ATREST_ADOPT_*. The size in `disk` is that of the volume, or 0; the sector size is the volume's.
 //
-// With ATREST_ADOPT_REENCRYPT the steps below move the data to a new DEK. Without, whoever has the old DEK reads the data until
-// atrest_disk_service_rekey_disk is finished. What a guest has encrypted comes into a set only with it, and under the platform's
-// key gets the mark of atrest_disk_service_mark_guest_encrypted otherwise.
+// With ATREST_ADOPT_REENCRYPT the steps below move the data to a new DEK. Without the flag, anyone with the old DEK can read the
+// data until atrest_disk_service_rekey_disk is finished. A volume that a guest encrypted comes into a set only with the flag;
+// without, it comes under the platform's key with the mark of atrest_disk_service_mark_guest_encrypted.
 //
 // If it fails or is killed after the record was stored, call it again: it goes on. Once the vault opens the volume, opening the
-// disk goes on too. At every instant the volume opens by what opened it before, or by the vault.
+// disk goes on too. At every instant the volume opens by its previous credential, or by the vault.
 //
 // Errors: those of atrest_volume_open and atrest_disk_service_create_disk; ATREST_ERR_BAD_ENUM for `flags`;
-// ATREST_ERR_NOT_ALLOWED for a set with two layers, and for what a guest has encrypted; ATREST_ERR_INVALID_OPTION for another size,
-// a weak cipher, a volume that is being re-encrypted, and a backend that takes in no images; ATREST_ERR_UNSUPPORTED_HEADER for
-// LUKS1 and BitLocker; ATREST_ERR_NOT_LUKS, also for a detached header.
+// ATREST_ERR_NOT_ALLOWED for a set with two layers, and for a volume that a guest encrypted; ATREST_ERR_INVALID_OPTION for another
+// size, a weak cipher, a volume that is being re-encrypted, and a backend that takes in no images; ATREST_ERR_UNSUPPORTED_HEADER
+// for LUKS1 and BitLocker; ATREST_ERR_NOT_LUKS, also for a detached header.
 atrest_status atrest_disk_service_adopt_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
     const char *image, const atrest_credential *credential, uint32_t flags);
 
@@ -4283,14 +4286,14 @@ atrest_status atrest_disk_service_adopt_disk(const atrest_disk_service *service,
 // starts from ATREST_REENCRYPTION_PROGRESS_INIT. If nothing was ordered, nothing is done.
 //
 // Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_OLDER_HEADER if an older
-// device or header was put back; the errors of the vault and the device. What was being rewritten stays closed after a failure of
-// the device, with ATREST_ERR_BUSY for who wants it, until a step succeeds.
+// device or header was put back; the errors of the vault and the device. After a failure of the device, access to the zone that
+// was being rewritten fails with ATREST_ERR_BUSY until a step succeeds.
 atrest_status atrest_disk_service_reencrypt_step(const atrest_disk_service *service, const char *disk, uint64_t budget,
     atrest_reencryption_progress *progress);
 
 // Withdraws an order that has not begun, because a vault or a device failed, or the process was killed: of
-// atrest_disk_service_rekey_disk, after which the disk keeps its DEK, or of atrest_disk_service_import_disk, after which there is no
-// disk and the image is what it was. One that has begun has to be finished; it pauses for as long as nobody calls
+// atrest_disk_service_rekey_disk, after which the disk keeps its DEK, or of atrest_disk_service_import_disk, after which there is
+// no disk and the image is unchanged. One that has begun has to be finished; it pauses for as long as nobody calls
 // atrest_disk_service_reencrypt_step. An import has begun once its image is the disk's device.
 //
 // Errors: ATREST_ERR_INVALID_OPTION if it has begun, if nothing is ordered, or if the order came with
@@ -4317,13 +4320,14 @@ atrest_status atrest_disk_service_reencrypting(const atrest_disk_service *servic
 // Reports on the protection of disks, and whether it has the configured state. Headers are read for this; no
 // customer's vault is asked.
 //
-// The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and what of that this
-// library doesn't do.
+// The capability table compares the ways of encrypting a disk: what each protects, in Azure's words, and the parts that
+// this library doesn't do.
 
 // It is proven to be under its configured key, and its header names no other.
 #define ATREST_PROTECTION_FINISHED 1
 
-// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by what opened it before.
+// It was put into its set, but is still under its previous key; or it is being adopted, and may still open by its previous
+// credential.
 #define ATREST_PROTECTION_JOINING 2
 
 // Its set or the platform is being rotated, and it is still under an older key.
@@ -4461,8 +4465,8 @@ atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in
 // An old store has a record of it, but no device was given. It is not in the new store.
 #define ATREST_REBUILT_MISSING 4
 
-// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old store
-// was made, and now ends where it ended then; atrest_disk_service_resize_disk brings back what is beyond.
+// Told besides ATREST_REBUILT_RESTORED: its device has room for more than the record's size. Perhaps it was enlarged after the old
+// store was made, and now ends where it ended then; atrest_disk_service_resize_disk brings the rest back.
 #define ATREST_REBUILT_LARGER 5
 
 // The result of checking a whole store.
@@ -4528,7 +4532,7 @@ typedef struct {
 // continues. The backup is a complete store: put in the place of a lost one, it opens. Only its owner can read it
 // (0600). It is written under a temporary name, and renamed once it is complete, on the disk and checked.
 //
-// Errors: ATREST_ERR_IO, also if the file exists already. On failure nothing is left behind.
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND without its folder; ATREST_ERR_IO. On failure nothing is left behind.
 atrest_status atrest_disk_service_backup(const atrest_disk_service *service, const char *path);
 
 // Checks a service's whole store while the service continues. Calls `each`, which may be NULL, with every defect: a
@@ -4543,7 +4547,7 @@ atrest_status atrest_disk_service_check(const atrest_disk_service *service, atre
 // Checks a whole store that no service has open. The store need not be openable, and is not changed. Otherwise as
 // atrest_disk_service_check.
 //
-// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_IO if it can't be read at all. A defect is
+// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_NOT_FOUND; ATREST_ERR_IO if it can't be read at all. A defect is
 // not an error.
 atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(void *user, const char *defect),
     void *user, atrest_store_check *out);
@@ -4556,32 +4560,33 @@ atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(vo
 // Then it calls `each`, which may be NULL, with the result for every device and record. `each` returns ATREST_OK to
 // continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED, after the store was made.
 //
-// Errors: ATREST_ERR_IO if `path` exists, or an old store can't be read at all; ATREST_ERR_BUSY while one is open;
+// Errors: ATREST_ERR_ALREADY_EXISTS if `path` exists; ATREST_ERR_IO if an old store can't be read at all; ATREST_ERR_BUSY while one is open;
 // ATREST_ERR_INVALID_OPTION unless there are as many regions as ids.
 atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_options *options,
     const atrest_rebuild_sources *sources, atrest_status (*each)(void *user, const atrest_rebuilt *rebuilt),
     void *user);
 
-// Calls `each` with the id of every device that the backend of a service has made in a region, and that is none of this service's,
-// in order. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
+// Calls `each` with the id of every device that the backend of a service has made in a region, in order, but for those of this
+// service. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
 // atrest_disk_service_list.
 //
 // Errors: ATREST_ERR_INVALID_OPTION for a backend that can't tell.
 atrest_status atrest_disk_service_orphans(const atrest_disk_service *service, const char *region,
     atrest_status (*each)(void *user, const char *id), void *user);
 
-// Removes a device that atrest_disk_service_orphans has named. What is on it can't be brought back.
+// Removes a device that atrest_disk_service_orphans has named. Its content can't be brought back.
 //
-// Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME for what is no id;
-// those of atrest_disk_service_orphans and of the backend.
+// Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME unless `id` is
+// one; those of atrest_disk_service_orphans and of the backend.
 atrest_status atrest_disk_service_remove_orphan(const atrest_disk_service *service, const char *region, const char *id);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // FLEETS OF MANY HOSTS
 //
-// Services of many hosts share a store in PostgreSQL or etcd. A disk, snapshot or image is open on one host at a time, and what
-// needs its device is done there; on another host it fails with ATREST_ERR_BUSY. Each host has a lease, which a thread of its
-// service renews; once it has run out, I/O fails, and the next host takes over. docs/fleet.md says what holds, and for how long.
+// Services of many hosts share a store in PostgreSQL or etcd. A disk, snapshot or image is open on one host at a time. Calls
+// that need its device work there; on another host they fail with ATREST_ERR_BUSY. Each host has a lease, which a thread of its
+// service renews; once it has run out, I/O fails, and the next host takes over. docs/fleet.md has the guarantees, and their
+// times.
 //
 // A store is named by a URL. Each kind but the file is a feature of the library's build. No URL has a password: that comes from a
 // callback, from the environment, or from the file of `password-file=FILE` behind a `?`. docs/cli.md has the other parts.
@@ -4623,7 +4628,7 @@ atrest_status atrest_disk_service_remove_orphan(const atrest_disk_service *servi
 // A store of a fleet. Freed by atrest_fleet_store_free.
 typedef struct atrest_fleet_store atrest_fleet_store;
 
-// What a host that shares a store says of itself.
+// Options of a host that shares a store.
 typedef struct {
     // Set by ATREST_HOST_OPTIONS_INIT.
     size_t struct_size;
@@ -4653,7 +4658,7 @@ typedef struct {
     uint64_t lease_ms;
     // How often it was renewed.
     uint64_t renewals;
-    // For how long that number was seen as it is, in milliseconds: since the first call with this handle at most.
+    // How long `renewals` was seen unchanged, in milliseconds: since the first call with this handle at most.
     uint64_t still_ms;
     // ATREST_LEASE_*.
     uint32_t state;
@@ -4667,7 +4672,7 @@ typedef struct {
     size_t struct_size;
     // The device's id.
     const char *id;
-    // The name of the resource that it is of; NULL for what is being made or removed.
+    // The name of its resource; NULL while that is being made or removed.
     const char *name;
     // The host that has it open; NULL if none has.
     const char *host;
@@ -4677,11 +4682,11 @@ typedef struct {
     const char *promised;
     // Why its record can't be read; otherwise NULL.
     const char *fault;
-    // ATREST_RESOURCE_*; 0 for what is being made or removed.
+    // ATREST_RESOURCE_*; 0 while the resource is being made or removed.
     uint32_t kind;
     // ATREST_ATTACHMENT_*.
     uint32_t state;
-    // 1 if it was taken from a host that was lost, and its header doesn't keep that one out yet; otherwise 0.
+    // 1 if it was taken from a lost host, and its header doesn't keep that host out yet; otherwise 0.
     uint32_t unfenced;
     // 0.
     uint32_t reserved;
@@ -4702,8 +4707,8 @@ void atrest_fleet_store_free(atrest_fleet_store *store);
 // Sets `out` to 1 if services of many hosts share the store, and to 0 if it is a file.
 atrest_status atrest_fleet_store_is_shared(const atrest_fleet_store *store, uint32_t *out);
 
-// Opens a service on a store: on one that hosts share as the host of `host`, which is needed there; on a file as
-// atrest_disk_service_open, without a look at `host`. Call atrest_disk_service_maintain about once a minute: it looks after the other
+// Opens a service on a store. A store that hosts share needs `host`, the host to open it as. A file opens as by
+// atrest_disk_service_open, and `host` is ignored. Call atrest_disk_service_maintain about once a minute: it looks after the other
 // hosts, too. Once the service and its disks are freed, the lease ends, and nobody waits for it.
 //
 // Errors: ATREST_ERR_INVALID_OPTION for a lease out of bounds; ATREST_ERR_INVALID_NAME for the host's; those of
@@ -4717,9 +4722,10 @@ atrest_status atrest_fleet_store_open_service(const atrest_fleet_store *store, c
 // answer: the lease holds as long as it did; ATREST_ERR_INVALID_OPTION for a store that isn't shared.
 atrest_status atrest_disk_service_renew_host_lease(const atrest_disk_service *service);
 
-// Hands a disk that is open here over to the host named `to`, for the live migration of a machine. On return it is closed here, all
-// that was written is durable, and only `to` can open it, or this host again as long as `to` hasn't: never do both write. It waits for the
-// reads and writes that are under way; later ones fail with ATREST_ERR_DISK_SUSPENDED until the disk is opened here again.
+// Hands a disk that is open here over to the host named `to`, for the live migration of a machine. On return it is closed here,
+// and all written data is durable. Only `to` can open it, or this host again as long as `to` hasn't: the two never write at once.
+// It waits for the reads and writes that are under way; later ones fail with ATREST_ERR_DISK_SUSPENDED until the disk is opened
+// here again.
 //
 // Errors: ATREST_ERR_NO_SUCH_RESOURCE if there is no such disk, or no other host `to` with a lease; ATREST_ERR_BUSY while it is
 // copied, or open on another host; ATREST_ERR_DISK_SUSPENDED; ATREST_ERR_INVALID_OPTION for a store that isn't shared; ATREST_ERR_IO: the
@@ -4727,7 +4733,7 @@ atrest_status atrest_disk_service_renew_host_lease(const atrest_disk_service *se
 atrest_status atrest_disk_service_hand_over(const atrest_disk_service *service, const char *disk, const char *to);
 
 // Calls `each` for every host that has a service on the store, or had one that didn't end well, in the order of their names. The store
-// tells no times: call it again with the same handle, and the states tell what was seen in between. `each` returns ATREST_OK to
+// tells no times: call it again with the same handle, and the states tell the changes in between. `each` returns ATREST_OK to
 // continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 //
 // Errors: ATREST_ERR_INVALID_OPTION for a file; ATREST_ERR_IO.
@@ -4741,24 +4747,25 @@ atrest_status atrest_fleet_store_hosts(const atrest_fleet_store *store, atrest_s
 atrest_status atrest_fleet_store_attachments(const atrest_fleet_store *store, const char *after, size_t limit,
     atrest_status (*each)(void *user, const atrest_attachment *attachment), void *user);
 
-// Checks a whole store: a file that no service has open, as atrest_store_check_file; of one that hosts share each record by itself, while
-// they use it, without a number of changes. Otherwise as atrest_disk_service_check.
+// Checks a whole store. A file is checked as by atrest_store_check_file, and no service may have it open. A store that hosts share
+// is checked while they use it, each record by itself, without a number of changes. Otherwise as atrest_disk_service_check.
 //
 // Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_file.
 atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_status (*each)(void *user,
     const char *defect), void *user, atrest_store_check *out);
 
-// Copies all records of one store to another while no service has either open, compares both, and sets `records` to how many there
-// are. So a fleet moves from a file to an engine, and back. `to` must be empty, or hold what an earlier attempt left:
-// if this fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards none opens `from`.
+// Copies all records of one store to another while no service has either open, compares both, and sets `records` to their number.
+// So a fleet moves from a file to an engine, and back. `to` must be empty, or hold the remains of an earlier attempt: if this
+// fails or is killed, call it again. Until it has succeeded, no service opens `to`. Afterwards none opens `from`.
 //
 // Errors: ATREST_ERR_BUSY while a service has one of them open; ATREST_ERR_NOT_FOUND for a file to copy from that isn't there;
 // ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
 atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
 
-// Makes a store usable again whose records atrest_fleet_store_copy has moved to another one: it takes the mark away for which no service
-// opens it. NOT after a service has used the other store: services of both would write the same disks, and data is lost. Once
-// the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store that wasn't moved.
+// Makes a store usable again after atrest_fleet_store_copy has moved its records to another one: removes the mark that keeps
+// services from opening it. NOT after a service has used the other store: services of both would write the same disks, and data is
+// lost. Once the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store
+// that wasn't moved.
 //
 // Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; ATREST_ERR_BUSY while a service has it open; ATREST_ERR_IO.
 atrest_status atrest_fleet_store_reopen_moved(const atrest_fleet_store *store);

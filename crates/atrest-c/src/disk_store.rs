@@ -96,7 +96,7 @@ pub struct atrest_rebuilt {
 /// continues. The backup is a complete store: put in the place of a lost one, it opens. Only its owner can read it
 /// (0600). It is written under a temporary name, and renamed once it is complete, on the disk and checked.
 ///
-/// Errors: ATREST_ERR_IO, also if the file exists already. On failure nothing is left behind.
+/// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND without its folder; ATREST_ERR_IO. On failure nothing is left behind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_backup(
     service: *const atrest_disk_service,
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn atrest_disk_service_check(
 /// Checks a whole store that no service has open. The store need not be openable, and is not changed. Otherwise as
 /// atrest_disk_service_check.
 ///
-/// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_IO if it can't be read at all. A defect is
+/// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_NOT_FOUND; ATREST_ERR_IO if it can't be read at all. A defect is
 /// not an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_store_check_file(
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn atrest_store_check_file(
 /// Then it calls `each`, which may be NULL, with the result for every device and record. `each` returns ATREST_OK to
 /// continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED, after the store was made.
 ///
-/// Errors: ATREST_ERR_IO if `path` exists, or an old store can't be read at all; ATREST_ERR_BUSY while one is open;
+/// Errors: ATREST_ERR_ALREADY_EXISTS if `path` exists; ATREST_ERR_IO if an old store can't be read at all; ATREST_ERR_BUSY while one is open;
 /// ATREST_ERR_INVALID_OPTION unless there are as many regions as ids.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_store_rebuild(
