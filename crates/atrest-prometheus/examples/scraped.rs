@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p atrest-prometheus --example scraped -- 127.0.0.1:9464`, and then `curl http://127.0.0.1:9464/metrics`.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,9 +11,27 @@ use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, Ser
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions};
 use atrest_prometheus::Endpoint;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9464".into());
-    let endpoint = Endpoint::bind(&address)?;
+const HELP: &str = "scraped [ADDRESS]
+
+Serves the metrics of a disk service at http://ADDRESS/metrics, until it is stopped. ADDRESS is 127.0.0.1:9464 by default.";
+
+fn main() -> ExitCode {
+    let argument = std::env::args().nth(1);
+    if argument.as_deref().is_some_and(|argument| argument.starts_with('-')) {
+        println!("{HELP}");
+        return if argument.as_deref() == Some("--help") { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    match serve(&argument.unwrap_or_else(|| "127.0.0.1:9464".into())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("scraped: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(address: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let endpoint = Endpoint::bind(address)?;
     println!("http://{}/metrics", endpoint.address());
 
     let folder = tempfile::tempdir()?;
