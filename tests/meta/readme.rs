@@ -61,6 +61,10 @@ fn links_lead_somewhere() {
                         text.lines().filter(|line| line.starts_with('#')).map(anchor).any(|found| found == heading)
                     });
             assert!(found, "{name} links to {link}, which isn't there");
+            let outside = ["benches/", "fuzz/", "crates/"]
+                .iter()
+                .find(|folder| file.trim_start_matches("../").starts_with(**folder));
+            assert!(outside.is_none(), "{name} links to {link}, which the package doesn't have: write it as `{link}`");
         }
     }
 }

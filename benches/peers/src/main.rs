@@ -42,7 +42,7 @@ struct Options {
     #[arg(long)]
     best: bool,
 
-    /// Where to write the plot [default: plot.svg beside the README of this benchmark]
+    /// Where to write the plot [default: docs/plots/plot.svg]
     #[arg(long, value_name = "PATH")]
     svg: Option<PathBuf>,
 }
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
     }
 
     let whole = !options.quick && options.filter.is_none();
-    let by_default = || whole.then(|| [env!("CARGO_MANIFEST_DIR"), "plot.svg"].iter().collect());
+    let by_default = || whole.then(|| [env!("CARGO_MANIFEST_DIR"), "../../docs/plots/plot.svg"].iter().collect());
     let (Some(results), Some(path)) = (plotted, options.svg.or_else(by_default)) else {
         return ExitCode::SUCCESS;
     };
