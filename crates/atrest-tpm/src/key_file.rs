@@ -18,6 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use atrest::{Error, Result, VaultFailure};
+use rustix::fs::OFlags;
 
 use crate::pcr::PcrSelection;
 use crate::public;
@@ -143,7 +144,7 @@ impl Folder {
         let path = self.path(key, version);
         let failed = |e| failed(&path, "reading a sealed key", e);
         let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text)) {
+        match open(&path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             done => done.map_err(failed)?,
         };
@@ -159,8 +160,10 @@ impl Folder {
         let path = self.path(key, Version { number, enabled: true });
         let failed = |e| failed(&path, "writing a sealed key", e);
         let part = self.0.join(format!(".{key}@{number}.{}.new", std::process::id()));
+        // A killed call may have left it. It is never opened: anyone may have put a link there.
+        let _ = fs::remove_file(&part);
         let written = (|| {
-            let mut new = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            let mut new = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
             new.write_all(file.text().as_bytes())?;
             new.sync_all()?;
             // A link fails where the name is taken.
@@ -175,6 +178,16 @@ impl Folder {
         let [from, to] = [!enabled, enabled].map(|enabled| self.path(key, Version { number, enabled }));
         let done = fs::rename(&from, &to).and_then(|()| File::open(&self.0)?.sync_all());
         done.map_err(|e| failed(&from, "renaming a sealed key", e))
+    }
+}
+
+/// Opens a plain file. A pipe of that name would hang whoever opens it.
+fn open(path: &Path) -> io::Result<File> {
+    let without_waiting = OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(without_waiting).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
     }
 }
 
@@ -213,6 +226,24 @@ mod tests {
             public: public::sealed_template(None, true),
             private: vec![0xAB; 200],
         }
+    }
+
+    #[test]
+    fn no_link_is_written_through_and_no_pipe_is_waited_for() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder(temporary.path().into());
+        let other = temporary.path().join("other");
+        fs::write(&other, "of somebody else").unwrap();
+        symlink(&other, temporary.path().join(format!(".disks@1.{}.new", std::process::id()))).unwrap();
+        folder.write("disks", 1, &file()).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"of somebody else");
+        let made = fs::symlink_metadata(temporary.path().join("disks@1.tpm")).unwrap();
+        assert!(made.is_file() && made.permissions().mode() & 0o777 == 0o600);
+        let pipe = temporary.path().join("disks@2.tpm");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success() && fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert!(folder.read("disks", Version { number: 2, enabled: true }).is_err());
     }
 
     #[test]
