@@ -445,7 +445,7 @@ void files()
     {
         atrest_store_check found, copied;
         GOT(service.backup(in_folder("backup")));
-        FAILS(ATREST_ERR_IO, service.backup(in_folder("backup")));
+        FAILS(ATREST_ERR_ALREADY_EXISTS, service.backup(in_folder("backup")));
         CHECK(GOT(service.check(found)).empty() && found.sets == 2 && found.defects == 0);
         CHECK(GOT(atrest::check_store_file(in_folder("backup"), copied)).empty());
         CHECK(copied.changes == found.changes && copied.resources == found.resources);
@@ -461,7 +461,7 @@ void files()
         GOT(atrest::rebuild_store(in_folder("rebuilt"), options, sources, tell));
         CHECK(restored == "secret" && unproven == "none");
         CHECK(GOT(atrest::check_store_file(in_folder("rebuilt"), copied)).empty() && copied.resources == 1);
-        FAILS(ATREST_ERR_IO, atrest::rebuild_store(in_folder("rebuilt"), options, sources, tell));
+        FAILS(ATREST_ERR_ALREADY_EXISTS, atrest::rebuild_store(in_folder("rebuilt"), options, sources, tell));
     }
     FAILS(ATREST_ERR_NOT_ALLOWED, service.delete_set("set"));
     GOT(service.delete_image("image"));

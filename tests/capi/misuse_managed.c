@@ -148,7 +148,7 @@ static void services(void)
     bad = options;
     bad.written_map = 2;
     NO_HANDLE(atrest_disk_service, ATREST_ERR_BAD_ENUM, OPEN(&bad));
-    NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, atrest_disk_service_open(in_folder("none/store"), &options, &out));
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NOT_FOUND, atrest_disk_service_open(in_folder("none/store"), &options, &out));
     CHECK(fopen(path, "r") == NULL);
 
     // Without customers, and by the clock of the system.
@@ -321,10 +321,10 @@ static void care_of_a_store(void)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_backup(NULL, backup));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_backup(service, NULL));
     IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_backup(PASSED_AS(atrest_disk_service, contoso), backup));
-    IS(ATREST_ERR_IO, atrest_disk_service_backup(service, store));
-    IS(ATREST_ERR_IO, atrest_disk_service_backup(service, in_folder("none/backup")));
+    IS(ATREST_ERR_ALREADY_EXISTS, atrest_disk_service_backup(service, store));
+    IS(ATREST_ERR_NOT_FOUND, atrest_disk_service_backup(service, in_folder("none/backup")));
     OK(atrest_disk_service_backup(service, backup));
-    IS(ATREST_ERR_IO, atrest_disk_service_backup(service, backup));
+    IS(ATREST_ERR_ALREADY_EXISTS, atrest_disk_service_backup(service, backup));
 
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_check(NULL, NULL, NULL, &check));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_check(service, NULL, NULL, NULL));
@@ -337,7 +337,7 @@ static void care_of_a_store(void)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_file(NULL, NULL, NULL, &check));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_file(backup, NULL, NULL, NULL));
     IS(ATREST_ERR_STRUCT_SIZE, atrest_store_check_file(backup, NULL, NULL, &bad_check));
-    IS(ATREST_ERR_IO, atrest_store_check_file(in_folder("none"), NULL, NULL, &check));
+    IS(ATREST_ERR_NOT_FOUND, atrest_store_check_file(in_folder("none"), NULL, NULL, &check));
     OK(atrest_store_check_file(backup, NULL, NULL, &check));
     CHECK(check.defects == 0 && check.changes == changes && check.resources == 1);
 
@@ -367,7 +367,7 @@ static void care_of_a_store(void)
     ids[1] = NULL;
     IS(ATREST_ERR_NULL_ARGUMENT, REBUILD(&from));
     ids[1] = "no uuid";
-    IS(ATREST_ERR_IO, atrest_store_rebuild(backup, &options, &from, NULL, NULL));
+    IS(ATREST_ERR_ALREADY_EXISTS, atrest_store_rebuild(backup, &options, &from, NULL, NULL));
     stores[0] = store;
     IS(ATREST_ERR_BUSY, REBUILD(&from));
     stores[0] = backup;
