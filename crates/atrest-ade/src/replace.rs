@@ -72,7 +72,9 @@ pub fn replace_secret(
         let by = kek.or(tags.kek.as_ref());
         let value = seal(new.bytes(), by, vaults.keks)?;
         let mut all = before.tags;
-        all.extend(by.into_iter().flat_map(Kek::tags));
+        if tags.kek.as_ref() != by {
+            all.extend(by.into_iter().flat_map(Kek::tags));
+        }
         if let Some(name) = new.file_name()? {
             all.insert(FILE.into(), name);
         }
