@@ -126,8 +126,9 @@ impl KeyLease {
     /// As [`renew_now`](Self::renew_now).
     pub(in crate::managed) fn works(&self, now: Now, vault: &Arc<dyn KeyVault>) -> Result<bool> {
         self.renew_now(now, &**vault)?;
+        let has_sample = self.state().sample.is_some();
         let trial = || Kek { vault: vault.clone(), key: Wanted::Version(self.key.clone()) }.try_out();
-        Ok(self.state().sample.is_some() || trial().is_ok())
+        Ok(has_sample || trial().is_ok())
     }
 
     /// Notes that the vault has refused the key in another call than one for the lease.
