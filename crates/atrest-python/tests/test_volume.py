@@ -225,8 +225,8 @@ class BitLocker(InFolder):
             self.assertFalse(volume.resume_protection())
             volume.change_keyslot(1, RecoveryPassword.generate())
             self.assertEqual([slot.kind for slot in volume.header().keyslots], ["startup key", "recovery password"])
-        for gone, error in [(ClearKey(), errors.NoSuchProtector), (other, errors.WrongPassphrase)]:
-            with self.assertRaises(error):
+        for gone in [ClearKey(), other]:
+            with self.assertRaises(errors.NoSuchProtector):
                 Volume.open(path, gone)
         self.cryptsetup("open", "--type", "bitlk", "--test-passphrase", "--key-file", key.path, path)
         with Device.open(path) as device:
