@@ -6,69 +6,14 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use atrest::{
     Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize,
     SectorUnit, Volume,
 };
 use common::device::reopen;
+use common::fork::{forked, in_child, so};
 use common::vault_at;
-
-unsafe extern "C" {
-    fn fork() -> i32;
-    fn waitpid(child: i32, status: *mut i32, options: i32) -> i32;
-    fn kill(process: i32, signal: i32) -> i32;
-    fn _exit(status: i32) -> !;
-}
-
-const WNOHANG: i32 = 1;
-const SIGKILL: i32 = 9;
-
-const PANIC: u32 = 254;
-const HUNG: i32 = 255;
-
-/// Runs `work` in a child. Returns 0 for a good end, the line of the failed check, or another number for a panic or a
-/// child that hangs.
-fn in_child(work: impl FnOnce() -> Result<(), u32>) -> i32 {
-    // SAFETY: the child calls what is tried here, and ends without running what the test harness has registered.
-    let child = unsafe { fork() };
-    assert!(child >= 0, "no fork");
-    if child == 0 {
-        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(PANIC));
-        // SAFETY: it ends the process.
-        unsafe { _exit(answer.map_or_else(|line| line as i32, |()| 0)) };
-    }
-    let begin = Instant::now();
-    let mut status = 0;
-    // SAFETY: `status` is a place for an `int`; the child is this process's own.
-    while unsafe { waitpid(child, &raw mut status, WNOHANG) } == 0 {
-        if begin.elapsed() > Duration::from_secs(20) {
-            // SAFETY: the child has not been waited for, so that the number is still its own.
-            unsafe {
-                kill(child, SIGKILL);
-                waitpid(child, &raw mut status, 0);
-            }
-            return HUNG;
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    (status >> 8) & 0xff | (status & 0x7f) << 8 // WEXITSTATUS, WTERMSIG
-}
-
-/// Leaves the child where something isn't so.
-macro_rules! so {
-    ($condition:expr) => {
-        if !$condition {
-            return Err(line!());
-        }
-    };
-}
-
-/// Fails where the child's answer isn't `Error::Forked`.
-fn forked<T>(answer: Result<T, Error>) -> bool {
-    matches!(answer, Err(Error::Forked))
-}
 
 #[test]
 fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
