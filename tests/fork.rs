@@ -154,3 +154,52 @@ fn what_a_child_lets_go_of_its_parent_still_holds() {
     drop(device);
     FileDevice::open(&path).unwrap();
 }
+
+#[cfg(feature = "managed")]
+#[test]
+fn a_child_leaves_the_store_of_its_parents_service_alone() {
+    use atrest::managed::store::{Action, Change, FileStore, Outcome, Store};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let put = |key: &str| [Change { key: key.into(), expected: None, action: Action::Put(b"value".to_vec()) }];
+    let is_put = |outcome| matches!(outcome, Ok(Outcome::Committed(_)));
+    let store = FileStore::open(&path).unwrap();
+    assert!(is_put(store.commit(&put("a"))));
+    let mut store = Some(store);
+    let done = AtomicBool::new(false);
+    let failed = thread::scope(|scope| {
+        let shared = store.as_ref().unwrap();
+        scope.spawn(|| {
+            for n in 0.. {
+                assert!(is_put(shared.commit(&put(&format!("of the thread/{n}")))));
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let failed = (0..50).filter(|_| {
+            0 != in_child(|| {
+                so!(forked(shared.get(&["a"])) && forked(shared.list("a", None, 9)));
+                so!(forked(shared.commit(&put("b"))));
+                Ok(())
+            })
+        });
+        let failed = failed.count();
+        done.store(true, Ordering::Relaxed);
+        failed
+    });
+    assert_eq!(failed, 0, "of 50 children");
+    let ended = in_child(|| {
+        drop(store.take());
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+    // The child's drop has given no lock back.
+    assert!(matches!(FileStore::open(&path), Err(Error::Busy { .. })));
+    let store = store.unwrap();
+    assert!(is_put(store.commit(&put("c"))));
+    drop(store);
+    let found = FileStore::open(&path).unwrap().get(&["a", "b", "c"]).unwrap();
+    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+}
