@@ -1,6 +1,6 @@
 //! Children made by fork, which try what a child may do and end without running anything else.
 
-#![allow(dead_code)] // each test program uses its part
+#![allow(dead_code, unused_imports, unused_macros)] // each test program uses its part
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
