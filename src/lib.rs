@@ -49,7 +49,7 @@ pub use key::self_test;
 #[cfg(feature = "std")]
 pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, Fingerprint, KeyVault, Protector, hazmat};
 #[cfg(feature = "std")]
-pub use memory::{MemoryProtection, Secret, memory_protection, process_generation};
+pub use memory::{MemoryProtection, NotInherited, OwningProcess, Secret, memory_protection, process_generation};
 /// The bytes of LUKS headers, for the tests and fuzzers of this project. It may change in any release.
 #[cfg(feature = "std")]
 #[doc(hidden)]

@@ -6,69 +6,14 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use atrest::{
     Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize,
     SectorUnit, Volume,
 };
 use common::device::reopen;
+use common::fork::{forked, in_child, so};
 use common::vault_at;
-
-unsafe extern "C" {
-    fn fork() -> i32;
-    fn waitpid(child: i32, status: *mut i32, options: i32) -> i32;
-    fn kill(process: i32, signal: i32) -> i32;
-    fn _exit(status: i32) -> !;
-}
-
-const WNOHANG: i32 = 1;
-const SIGKILL: i32 = 9;
-
-const PANIC: u32 = 254;
-const HUNG: i32 = 255;
-
-/// Runs `work` in a child. Returns 0 for a good end, the line of the failed check, or another number for a panic or a
-/// child that hangs.
-fn in_child(work: impl FnOnce() -> Result<(), u32>) -> i32 {
-    // SAFETY: the child calls what is tried here, and ends without running what the test harness has registered.
-    let child = unsafe { fork() };
-    assert!(child >= 0, "no fork");
-    if child == 0 {
-        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(PANIC));
-        // SAFETY: it ends the process.
-        unsafe { _exit(answer.map_or_else(|line| line as i32, |()| 0)) };
-    }
-    let begin = Instant::now();
-    let mut status = 0;
-    // SAFETY: `status` is a place for an `int`; the child is this process's own.
-    while unsafe { waitpid(child, &raw mut status, WNOHANG) } == 0 {
-        if begin.elapsed() > Duration::from_secs(20) {
-            // SAFETY: the child has not been waited for, so that the number is still its own.
-            unsafe {
-                kill(child, SIGKILL);
-                waitpid(child, &raw mut status, 0);
-            }
-            return HUNG;
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    (status >> 8) & 0xff | (status & 0x7f) << 8 // WEXITSTATUS, WTERMSIG
-}
-
-/// Leaves the child where something isn't so.
-macro_rules! so {
-    ($condition:expr) => {
-        if !$condition {
-            return Err(line!());
-        }
-    };
-}
-
-/// Fails where the child's answer isn't `Error::Forked`.
-fn forked<T>(answer: Result<T, Error>) -> bool {
-    matches!(answer, Err(Error::Forked))
-}
 
 #[test]
 fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
@@ -208,4 +153,53 @@ fn what_a_child_lets_go_of_its_parent_still_holds() {
     assert!(matches!(FileDevice::open(&path), Err(Error::Busy { .. })));
     drop(device);
     FileDevice::open(&path).unwrap();
+}
+
+#[cfg(feature = "managed")]
+#[test]
+fn a_child_leaves_the_store_of_its_parents_service_alone() {
+    use atrest::managed::store::{Action, Change, FileStore, Outcome, Store};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let put = |key: &str| [Change { key: key.into(), expected: None, action: Action::Put(b"value".to_vec()) }];
+    let is_put = |outcome| matches!(outcome, Ok(Outcome::Committed(_)));
+    let store = FileStore::open(&path).unwrap();
+    assert!(is_put(store.commit(&put("a"))));
+    let mut store = Some(store);
+    let done = AtomicBool::new(false);
+    let failed = thread::scope(|scope| {
+        let shared = store.as_ref().unwrap();
+        scope.spawn(|| {
+            for n in 0.. {
+                assert!(is_put(shared.commit(&put(&format!("of the thread/{n}")))));
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let failed = (0..50).filter(|_| {
+            0 != in_child(|| {
+                so!(forked(shared.get(&["a"])) && forked(shared.list("a", None, 9)));
+                so!(forked(shared.commit(&put("b"))));
+                Ok(())
+            })
+        });
+        let failed = failed.count();
+        done.store(true, Ordering::Relaxed);
+        failed
+    });
+    assert_eq!(failed, 0, "of 50 children");
+    let ended = in_child(|| {
+        drop(store.take());
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+    // The child's drop has given no lock back.
+    assert!(matches!(FileStore::open(&path), Err(Error::Busy { .. })));
+    let store = store.unwrap();
+    assert!(is_put(store.commit(&put("c"))));
+    drop(store);
+    let found = FileStore::open(&path).unwrap().get(&["a", "b", "c"]).unwrap();
+    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
 }

@@ -19,8 +19,10 @@ mod locked;
 mod mapping;
 #[cfg(unix)]
 mod pages;
+mod process;
 mod protection;
 
+pub use process::{NotInherited, OwningProcess};
 pub use protection::{MemoryProtection, memory_protection};
 
 pub(crate) use locked::Locked;
@@ -33,8 +35,8 @@ use subtle::ConstantTimeEq;
 use crate::Result;
 use bytes::Memory;
 
-/// The number of this process among those of its ancestors that had secrets. It differs after each fork. For layers
-/// that hold locks or handles, which a child can't use.
+/// The number of this process among those of its ancestors that had secrets. It differs after each fork. For the C
+/// library, whose handles hold it as a number. All else has an [`OwningProcess`].
 #[doc(hidden)]
 pub fn process_generation() -> u32 {
     fork::generation()

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::key::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
-use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, fs, process_generation, random};
+use crate::{Clock, Error, KeyUsage, OwningProcess, Result, Secret, SystemClock, fs, random};
 use audit::{AuditWriter, Use};
 use body::{Body, VersionRecord};
 use file::VaultFile;
@@ -96,7 +96,7 @@ struct Store {
     /// The keys from the root key. A change of the passphrase or root key file replaces them.
     root: RwLock<Arc<RootKeys>>,
     /// The process that opened it.
-    process: u32,
+    owner: OwningProcess,
     /// The content of the file when it was last read.
     held: RwLock<Held>,
     audit: AuditWriter,
@@ -181,9 +181,8 @@ impl FileVault {
     fn new(file: VaultFile, root: RootKeys, held: Held) -> Self {
         let audit = AuditWriter::new(fs::beside(file.path(), ".audit"), root.audit.clone());
         let (id, uuid) = (held.id.clone(), held.uuid.clone());
-        let (root, process) = (RwLock::new(Arc::new(root)), process_generation());
-        let store =
-            Store { file, id, uuid, root, process, held: RwLock::new(held), audit, rotation_due: Mutex::new(0) };
+        let (root, owner) = (RwLock::new(Arc::new(root)), OwningProcess::current());
+        let store = Store { file, id, uuid, root, owner, held: RwLock::new(held), audit, rotation_due: Mutex::new(0) };
         FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false, rotate_audit_at: None }
     }
 
@@ -277,7 +276,7 @@ impl FileVault {
 
     /// Refuses a child of the process that opened the vault. Call it before taking a lock, which may be held for ever there.
     fn check_process(&self) -> Result<()> {
-        if self.store.process == process_generation() { Ok(()) } else { Err(Error::Forked) }
+        self.store.owner.check()
     }
 
     fn read_verified(&self) -> Result<Body> {

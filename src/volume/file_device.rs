@@ -15,7 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::BlockDevice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::device::{whole_blocks, write_zeros};
-use crate::{Error, Result, fs, process_generation};
+use crate::{Error, OwningProcess, Result, fs};
 
 /// How many buffers the kernel takes at once (`UIO_MAXIOV`). The rest is read or written buffer by buffer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -34,7 +34,7 @@ pub struct FileDevice {
     file: File,
     alignment: NonZero<usize>,
     /// The process that holds the file; `None` if this value doesn't hold it.
-    held_by: Option<u32>,
+    held_by: Option<OwningProcess>,
 }
 
 impl FileDevice {
@@ -117,7 +117,7 @@ impl FileDevice {
 
     fn holding(file: File) -> Self {
         let mut device = Self::from_file(file);
-        device.held_by = Some(process_generation());
+        device.held_by = Some(OwningProcess::current());
         device
     }
 }
@@ -134,7 +134,7 @@ impl Drop for FileDevice {
     /// Lets go of the file at once. Closing it doesn't: a child that another thread has just begun holds it, too, until it runs
     /// its own program. A forked child that goes on has no hold of its own to let go of.
     fn drop(&mut self) {
-        if self.held_by == Some(process_generation()) {
+        if self.held_by.is_some_and(OwningProcess::is_current) {
             let _ = self.file.unlock();
         }
     }

@@ -5,6 +5,10 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+#[cfg(target_os = "linux")]
+#[path = "fork.rs"]
+pub mod fork;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -216,4 +220,43 @@ pub fn failures(vault: &dyn KeyVault, wrapped: &WrappedDek) -> Vec<(&'static str
 /// Everything that an error shows.
 pub fn shown(error: &Error) -> String {
     format!("{error} {error:?} {error:#}")
+}
+
+/// A forked child is refused each call of its parent's vault, also while other threads use it, and `own` makes one that it can
+/// use. The parent's works on.
+#[cfg(target_os = "linux")]
+pub fn refuses_a_child(vault: &dyn KeyVault, key: &str, own: &dyn Fn() -> Box<dyn KeyVault>) {
+    use fork::{forked, in_child, so};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let wrapped = vault.wrap(key, &dek()).unwrap();
+    let refused = || {
+        so!(forked(vault.wrap(key, &dek())) && forked(vault.wrap_version(&wrapped.kek, &dek())));
+        so!(forked(vault.unwrap(&wrapped)));
+        so!(forked(vault.describe(key, None)) && forked(vault.describe(key, Some(wrapped.kek.version()))));
+        Ok(())
+    };
+    let ended = in_child(|| {
+        refused()?;
+        let own = own();
+        so!(own.unwrap(&wrapped).is_ok_and(|found| found == Some(dek())));
+        so!(own.wrap(key, &dek()).is_ok());
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+    let done = AtomicBool::new(false);
+    let hung = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), dek());
+                }
+            });
+        }
+        let hung = (0..20).filter(|_| in_child(refused) != 0).count();
+        done.store(true, Ordering::Relaxed);
+        hung
+    });
+    assert_eq!(hung, 0, "of 20 children");
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), dek());
 }

@@ -6,6 +6,8 @@
 pub mod device;
 #[cfg(feature = "managed")]
 pub mod fleet;
+#[cfg(target_os = "linux")]
+pub mod fork;
 #[cfg(feature = "std")]
 pub mod header;
 #[cfg(feature = "std")]

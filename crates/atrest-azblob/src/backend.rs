@@ -55,8 +55,9 @@ impl PageBlobBackend {
     /// Makes a blob of `size` zero bytes, a multiple of 512 up to 8 TiB, by its whole name, and opens it.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::InvalidOption`]; [`Error::Io`].
+    /// [`Error::AlreadyExists`]; [`Error::InvalidOption`]; [`Error::Io`]; [`Error::Forked`].
     pub fn create_blob(&self, blob: &str, size: u64) -> Result<PageBlobDevice> {
+        self.service.owner().check()?;
         let made =
             check_name(blob).and_then(|()| PageBlobDevice::create(self.service.clone(), blob, size, &self.options));
         self.remember(blob, made.map_err(|e| error(blob, "making", e))?)
@@ -65,8 +66,9 @@ impl PageBlobBackend {
     /// Opens a page blob by its whole name.
     ///
     /// # Errors
-    /// [`Error::Busy`] if it is open elsewhere; [`Error::NotFound`]; [`Error::Io`].
+    /// [`Error::Busy`] if it is open elsewhere; [`Error::NotFound`]; [`Error::Io`]; [`Error::Forked`].
     pub fn open_blob(&self, blob: &str) -> Result<PageBlobDevice> {
+        self.service.owner().check()?;
         let opened = check_name(blob).and_then(|()| PageBlobDevice::open(self.service.clone(), blob, &self.options));
         self.remember(blob, opened.map_err(|e| error(blob, "opening", e))?)
     }
@@ -141,17 +143,20 @@ impl DiskBackend for PageBlobBackend {
     }
 
     fn open_image(&self, _: &str, image: &str) -> Result<Arc<dyn BlockDevice>> {
+        self.service.owner().check()?;
         let opened = check_name(image).and_then(|()| Image::open(self.service.clone(), image, self.options.parallel));
         Ok(Arc::new(opened.map_err(|e| error(image, "opening", e))?))
     }
 
     /// Its users get errors from then on. A blob with snapshots isn't removed: that is an error.
     fn remove(&self, _: &str, id: &str) -> Result<()> {
+        self.service.owner().check()?;
         let blob = self.blob(id)?;
         self.remove_blob(&blob).map_err(|e| error(&blob, "removing", e))
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>> {
+        self.service.owner().check()?;
         let names = self.names().map_err(|source| Error::Io { what: "listing the container".into(), source })?;
         let id = |name: String| {
             let id = name.strip_prefix(&self.service.address.prefix)?.strip_suffix(self.suffix())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
-use atrest::BlockDevice;
+use atrest::{BlockDevice, NotInherited};
 use atrest_http::{Deadline, Method, fan_out};
 
 use crate::failure::invalid;
@@ -21,13 +21,13 @@ const LARGEST: u64 = 8 << 40;
 /// A page blob that is open for reading and writing, under a lease.
 ///
 /// Writes are stored by the service before a call returns: [`sync`](BlockDevice::sync) has nothing left to do. Dropping the
-/// device releases the lease.
+/// device releases the lease. A forked child can't use its parent's device, and releases nothing when it drops it.
 pub struct PageBlobDevice {
     pub(crate) held: Arc<Held>,
     parallel: usize,
     vhd: bool,
     /// Its end ends the thread that renews the lease.
-    _keeper: Option<SyncSender<()>>,
+    _keeper: Option<NotInherited<SyncSender<()>>>,
 }
 
 impl PageBlobDevice {
@@ -45,7 +45,7 @@ impl PageBlobDevice {
         }
         let held = Arc::new(Held::acquire(service, blob, options.lease)?);
         let keeper = match options.lease {
-            Lease::Renewed(seconds) => Some(keep(&held, Duration::from_secs(seconds.into()))?),
+            Lease::Renewed(seconds) => Some(NotInherited::new(keep(&held, Duration::from_secs(seconds.into()))?)),
             Lease::Infinite => None,
         };
         let device = PageBlobDevice { held, parallel: options.parallel, vhd: options.vhd, _keeper: keeper };

@@ -78,9 +78,9 @@ impl Held {
         Ask::new(method, Some(&self.blob)).header("x-ms-lease-id", &self.lease_id)
     }
 
-    /// Gives the lease back, if that is possible soon.
+    /// Gives the lease back, if that is possible soon. A forked child leaves it to its parent.
     pub fn release(&self) {
-        if self.lost.get().is_none() {
+        if self.check().is_ok() {
             let ask = self.ask(Method::Put).query("comp", "lease").header("x-ms-lease-action", "release");
             let deadline = self.service.deadline().within(RELEASE);
             let _ = self.service.send(deadline, &ask);
@@ -106,7 +106,9 @@ impl Held {
         stale(self.lost.get_or_init(text))
     }
 
+    /// Whether it may be used. It takes no lock: call it first.
     pub fn check(&self) -> io::Result<()> {
+        self.service.owner().check_io()?;
         self.lost.get().map_or(Ok(()), |text| Err(stale(text)))
     }
 
@@ -258,6 +260,7 @@ impl Held {
 
     /// Sets the blob's size.
     pub fn resize(&self, deadline: Deadline, size: u64) -> io::Result<()> {
+        self.check()?;
         let _alone = self.resizing.alone(deadline).ok_or_else(|| late("setting the size"))?;
         let known = |size| *self.size.lock().unwrap_or_else(PoisonError::into_inner) = size;
         let mut retries = self.service.retries(deadline);

@@ -32,10 +32,12 @@ impl Image {
 
 impl BlockDevice for Image {
     fn size(&self) -> io::Result<u64> {
+        self.service.owner().check_io()?;
         Ok(self.size)
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.service.owner().check_io()?;
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

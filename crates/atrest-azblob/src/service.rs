@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use atrest::OwningProcess;
 use atrest_http::{Called, Client, Deadline, Failure, Method, Request, Response, Retries, http_date};
 
 use crate::address::Address;
@@ -58,6 +59,11 @@ impl Service {
         }
         let (client, address) = (Client::new(&options.http)?, Address::parse(url)?);
         Ok(Service { client, address, credential: options.credential.clone(), deadline: options.deadline })
+    }
+
+    /// The process that made it.
+    pub fn owner(&self) -> OwningProcess {
+        self.client.owner()
     }
 
     /// The deadline of a call that begins now.

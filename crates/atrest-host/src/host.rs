@@ -10,7 +10,7 @@ use std::time::Duration;
 use atrest::managed::{
     DiskFolder, DiskService, KnownVaults, NewDisk, OpenDisk, ResourceKind, ResourceName, ServiceOptions,
 };
-use atrest::{Error, KeyVault, Result, SectorSize};
+use atrest::{Error, KeyVault, NotInherited, OwningProcess, Result, SectorSize};
 
 use crate::buffer::Buffer;
 use crate::cache::CacheOptions;
@@ -114,15 +114,17 @@ pub struct Attachment {
 }
 
 /// A host of virtual machines. Attached disks are encrypted here (53): all data that leaves the host for the storage, and all
-/// that lies on its own disks, is ciphertext. No CPU of a guest takes part in it (59).
+/// that lies on its own disks, is ciphertext. No CPU of a guest takes part in it (59). A forked child can't use its parent's
+/// host, and detaches nothing when it drops it.
 pub struct Host {
+    owner: OwningProcess,
     service: Arc<DiskService>,
     /// The disks that a machine has while it runs: a service of its own, in the host's folder, under the platform's key.
     local: Arc<DiskService>,
     folder: PathBuf,
     caches: PathBuf,
     machines: Mutex<Machines>,
-    _maintenance: Option<Maintenance>,
+    _maintenance: Option<NotInherited<Maintenance>>,
 }
 
 /// The disks of all machines.
@@ -196,7 +198,9 @@ impl Host {
         let local = Arc::new(DiskService::open(folder.join("temporary.redb"), local)?);
         let services = [service.clone(), local.clone()];
         let maintenance = maintenance.map(|interval| Maintenance::start(services, interval)).transpose()?;
-        Ok(Host { service, local, folder: disks, caches, machines: Mutex::default(), _maintenance: maintenance })
+        let maintenance = maintenance.map(NotInherited::new);
+        let owner = OwningProcess::current();
+        Ok(Host { owner, service, local, folder: disks, caches, machines: Mutex::default(), _maintenance: maintenance })
     }
 
     /// The service that has the disks which outlive machines.
@@ -237,6 +241,7 @@ impl Host {
     /// # Errors
     /// [`Error::NoSuchResource`] if the machine has no such disk; errors of [`Cache::drain`].
     pub fn drain(&self, machine: &str, disk: &str) -> Result<()> {
+        self.owner.check()?;
         let machines = self.machines();
         let slot = machines.get(machine).and_then(|disks| disks.get(disk));
         let slot = slot.ok_or_else(|| Error::NoSuchResource(format!("{disk} of the machine {machine}")))?;
@@ -254,6 +259,7 @@ impl Host {
     /// # Errors
     /// Errors of [`DiskService::resize_disk`].
     pub fn resize_disk(&self, disk: &str, size: u64) -> Result<()> {
+        self.owner.check()?;
         self.service.resize_disk(disk, size)?;
         let machines = self.machines();
         let slots = machines.values().filter_map(|disks| disks.get(disk));
@@ -271,6 +277,7 @@ impl Host {
         read_only: bool,
         cache: Option<&CacheOptions>,
     ) -> Result<()> {
+        self.owner.check()?;
         let place = self.take_place(machine, disk, Some(read_only))?;
         self.service.set_host_encryption(disk, true)?;
         let open = self.service.open_disk(disk)?;
@@ -296,6 +303,7 @@ impl Host {
     /// [`Error::Busy`] if the machine has a disk of this name; [`Error::InvalidOption`] for an image that is larger than the
     /// disk; [`Error::Io`]; errors of [`DiskService::create_disk`] and [`Serve::serve`].
     pub fn attach_temporary(&self, machine: &str, new: &NewTemporary, serve: &dyn Serve) -> Result<()> {
+        self.owner.check()?;
         let place = self.take_place(machine, &new.name, None)?;
         let (disk, kind): (Arc<dyn Disk>, _) = if new.kept {
             let open = self.kept_temporary(&full_name(machine, &new.name), new)?;
@@ -348,6 +356,7 @@ impl Host {
     /// [`Error::NoSuchResource`] if the machine has no such disk; [`Error::Busy`] while it is being attached; errors of
     /// [`DiskService::delete`].
     pub fn detach(&self, machine: &str, disk: &str) -> Result<()> {
+        self.owner.check()?;
         let mut machines = self.machines();
         let slot = machines.get_mut(machine).and_then(|disks| disks.get_mut(disk));
         let slot = slot.ok_or_else(|| Error::NoSuchResource(format!("{disk} of the machine {machine}")))?;
@@ -365,6 +374,7 @@ impl Host {
     /// # Errors
     /// The first error of [`detach`](Self::detach); the other disks are detached all the same.
     pub fn stop(&self, machine: &str) -> Result<()> {
+        self.owner.check()?;
         let disks: Vec<String> =
             self.machines().get(machine).into_iter().flat_map(|disks| disks.keys().cloned()).collect();
         let ended = disks.iter().map(|disk| self.detach(machine, disk)).fold(Ok(()), Result::and);
@@ -387,8 +397,11 @@ impl Host {
         }
     }
 
-    /// The attached disks, by machine and disk.
+    /// The attached disks, by machine and disk. A forked child has none.
     pub fn attachments(&self) -> Vec<Attachment> {
+        if !self.owner.is_current() {
+            return Vec::new();
+        }
         let machines = self.machines();
         let all =
             machines.iter().flat_map(|(machine, disks)| disks.iter().map(move |(disk, slot)| (machine, disk, slot)));
@@ -406,7 +419,9 @@ impl Host {
     /// Wipes the keys that may not be used any more: [`DiskService::maintain`] for the host's own service. Only a caller that
     /// turned [`HostOptions::maintenance`] off needs it.
     pub fn maintain(&self) {
-        self.local.maintain();
+        if self.owner.is_current() {
+            self.local.maintain();
+        }
     }
 
     /// The map is valid even if a thread panicked while it was locked.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use atrest::Result;
+use atrest::{NotInherited, OwningProcess, Result};
 
 use crate::Disk;
 
@@ -18,19 +18,29 @@ pub trait Serve {
     fn serve(&self, disk: Arc<dyn Disk>, id: &str) -> Result<Served>;
 }
 
-/// A disk that is being served, until this is dropped: then connections end, after the requests that are under way.
+/// A disk that is being served, until this is dropped: then connections end, after the requests that are under way. A forked
+/// child ends nothing of its parent's: the threads that serve it aren't there.
 pub struct Served {
+    owner: OwningProcess,
     /// The server, which ends when it is dropped.
-    pub(crate) server: Box<dyn Send + Sync>,
+    server: NotInherited<Box<dyn Send + Sync>>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) device: Option<PathBuf>,
-    pub(crate) resized: Box<dyn Fn() + Send + Sync>,
+    resized: NotInherited<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Served {
+    /// A server that ends when it is dropped, and what tells its clients of a new size.
+    pub(crate) fn new(server: Box<dyn Send + Sync>, resized: Box<dyn Fn() + Send + Sync>) -> Self {
+        let (server, resized) = (NotInherited::new(server), NotInherited::new(resized));
+        Served { owner: OwningProcess::current(), server, address: None, device: None, resized }
+    }
+
     /// Tells clients that the size of the disk has changed, where their protocol has a way to.
     pub fn resized(&self) {
-        (self.resized)();
+        if self.owner.is_current() {
+            (self.resized)();
+        }
     }
 
     /// The address, of one that was served by TCP: it says which port it became.

@@ -1,6 +1,8 @@
 //! The host: what may be attached to whom, what becomes of a temporary disk, and of a disk whose key is revoked.
 #![cfg(target_os = "linux")]
 
+#[path = "../../../tests/common/fork.rs"]
+mod fork;
 #[path = "common/world.rs"]
 mod world;
 
@@ -16,6 +18,7 @@ use atrest::{Error, Result, SectorSize};
 use atrest_host::cache::{CacheMode, CacheOptions};
 use atrest_host::{Disk, Nbd, NewTemporary, Serve, Served};
 
+use fork::{forked, in_child, so};
 use world::{SET, World};
 
 const SIZE: u64 = 1 << 20;
@@ -316,4 +319,55 @@ fn the_folder_is_the_hosts_own() {
     let (_world, folder) = world();
     let mode = fs::metadata(folder.path().join("local")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_forked_child_leaves_the_host_and_its_servers_alone() {
+    let (world, _folder) = world();
+    world.disk("kept", SIZE, 512);
+    world.disk("other", SIZE, 512);
+    let socket = world.socket("kept");
+    let how = caught(&world, "kept");
+    let cache = CacheOptions::new(CacheMode::WriteBack, 1 << 20);
+    world.host.attach_cached("vm1", "kept", &cache, &how).unwrap();
+    how.disk().write_at(0, &mut sector(4096)).unwrap();
+    let mut client = UnixStream::connect(&socket).unwrap();
+    client.read_exact(&mut [0; 18]).unwrap();
+    let other = Nbd::unix(world.socket("other"));
+    let served = other.serve(how.disk(), "again").unwrap();
+    let World { host, .. } = world;
+    let (mut host, mut served) = (Some(host), Some(served));
+
+    let ended = in_child(|| {
+        let (parents, served) = (host.take().unwrap(), served.take().unwrap());
+        so!(forked(parents.attach("vm2", "other", &other)) && forked(parents.attach_read_only("vm2", "other", &other)));
+        so!(forked(parents.attach_cached("vm2", "other", &cache, &other)));
+        so!(forked(parents.attach_temporary("vm2", &NewTemporary::new("scratch", SIZE), &other)));
+        so!(forked(parents.drain("vm1", "kept")) && forked(parents.detach("vm1", "kept")));
+        so!(forked(parents.stop("vm1")) && forked(parents.resize_disk("kept", 2 * SIZE)));
+        so!(parents.attachments().is_empty());
+        parents.maintain();
+        so!(forked(how.disk().read_at(0, &mut [0; 512])));
+        served.resized();
+        served.stop();
+        drop(parents);
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+
+    // The client goes on, another is let in, and a disk is detached as ever. The last message of a handshake has four bytes of
+    // flags; an option that nobody knows is refused.
+    client.write_all(&1u32.to_be_bytes()).unwrap();
+    client.write_all(&[&b"IHAVEOPT"[..], &0xffffu32.to_be_bytes(), &0u32.to_be_bytes()].concat()).unwrap();
+    client.read_exact(&mut [0; 20]).unwrap();
+    let mut again = UnixStream::connect(&socket).unwrap();
+    again.read_exact(&mut [0; 18]).unwrap();
+    UnixStream::connect(socket.with_file_name("other")).unwrap().read_exact(&mut [0; 18]).unwrap();
+    let host = host.unwrap();
+    assert_eq!(host.attachments().len(), 1);
+    let mut found = vec![0; 4096];
+    how.disk().read_at(0, &mut found).unwrap();
+    assert_eq!(found, sector(4096));
+    host.detach("vm1", "kept").unwrap();
+    assert!(!socket.exists());
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
+use atrest::OwningProcess;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use ureq::http;
@@ -20,8 +21,10 @@ const LONGEST_HEAD: usize = 64 << 10;
 /// The room for an answer of undeclared length, in bytes.
 const USUAL_ANSWER: u64 = 16 << 10;
 
-/// A client with its connections. Many threads may use it at once.
+/// A client with its connections. Many threads may use it at once. In a forked child each call fails at once, and
+/// nothing is sent by the parent's connections: make another one there.
 pub struct Client {
+    owner: OwningProcess,
     agent: ureq::Agent,
     options: HttpOptions,
     budget: Budget,
@@ -66,15 +69,24 @@ impl Client {
             config = config.proxy(None);
         }
         let agent = config.build().new_agent();
-        Ok(Client { agent, budget: Budget::new(options), options: options.clone() })
+        Ok(Client { owner: OwningProcess::current(), agent, budget: Budget::new(options), options: options.clone() })
+    }
+
+    /// The process that made it, for its users: they have locks of their own, and ask before they take one.
+    pub fn owner(&self) -> OwningProcess {
+        self.owner
     }
 
     /// Sends a request once.
     ///
     /// # Errors
-    /// [`Failure`] if there is no whole answer by the deadline, or within the time of an attempt.
+    /// [`Failure`] if there is no whole answer by the deadline, or within the time of an attempt; at once in a forked child,
+    /// as an error of I/O whose inner error is [`Error::Forked`](atrest::Error::Forked).
     pub fn send(&self, deadline: Deadline, request: &Request<'_>) -> Result<Response, Failure> {
         let what = request.what();
+        if !self.owner.is_current() {
+            return Err(Failure::forked(what));
+        }
         let Some(left) = deadline.left() else { return Err(Failure::late(what)) };
         self.exchange(left.min(self.options.attempt), request).map_err(|e| match e {
             ureq::Error::BodyExceedsLimit(_) => Failure::too_long(what, request.most),
@@ -85,6 +97,9 @@ impl Client {
     /// Sends a request, and repeats it while there is no answer or a transient one, until the deadline. `request` is called for
     /// each attempt: signatures include the time. Use it only for requests that may be done twice.
     pub fn call<'b>(&self, deadline: Deadline, mut request: impl FnMut() -> io::Result<Request<'b>>) -> Called {
+        if !self.owner.is_current() {
+            return Called { answer: Err(Failure::forked("asking a server")), uncertain: false };
+        }
         let (mut retries, mut uncertain) = (self.retries(deadline), false);
         loop {
             let answer = match request() {

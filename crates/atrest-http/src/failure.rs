@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use atrest::Error;
+
 /// A request that got no answer.
 #[derive(Debug)]
 pub struct Failure {
@@ -9,6 +11,7 @@ pub struct Failure {
     reason: String,
     kind: io::ErrorKind,
     sent: bool,
+    forked: bool,
 }
 
 impl Failure {
@@ -17,25 +20,39 @@ impl Failure {
         self.sent
     }
 
-    /// Whether another attempt can't end otherwise: the server's certificate isn't trusted, or the request isn't well formed.
+    /// Whether another attempt can't end otherwise: the server's certificate isn't trusted, the request isn't well formed, or the
+    /// client belongs to the parent of this process.
     pub fn is_final(&self) -> bool {
-        matches!(self.kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) && !self.sent
+        !self.sent
+            && (self.forked || matches!(self.kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput))
     }
 
     /// A request that couldn't be made: its signature or token failed.
     pub fn unsent(what: impl Into<String>, error: &io::Error) -> Self {
-        Failure { what: what.into(), reason: error.to_string(), kind: error.kind(), sent: false }
+        Failure { what: what.into(), reason: error.to_string(), kind: error.kind(), sent: false, forked: false }
+    }
+
+    /// The client belongs to the parent of this process.
+    pub(crate) fn forked(what: impl Into<String>) -> Self {
+        let (what, reason) = (what.into(), Error::Forked.to_string());
+        Failure { what, reason, kind: io::ErrorKind::Other, sent: false, forked: true }
     }
 
     /// The deadline was over before the request was sent.
     pub(crate) fn late(what: String) -> Self {
-        Failure { what, reason: "the deadline is over".into(), kind: io::ErrorKind::TimedOut, sent: false }
+        Failure {
+            what,
+            reason: "the deadline is over".into(),
+            kind: io::ErrorKind::TimedOut,
+            sent: false,
+            forked: false,
+        }
     }
 
     /// An answer whose body is too long.
     pub(crate) fn too_long(what: String, most: usize) -> Self {
         let reason = format!("the answer is longer than {most} bytes");
-        Failure { what, reason, kind: io::ErrorKind::InvalidData, sent: true }
+        Failure { what, reason, kind: io::ErrorKind::InvalidData, sent: true, forked: false }
     }
 
     /// An error of `ureq`. Its texts aren't shown if they may hold the URL.
@@ -71,7 +88,7 @@ impl Failure {
             E::Protocol(e) => (io::ErrorKind::InvalidData, true, format!("the answer isn't HTTP/1.1: {e}")),
             _ => (io::ErrorKind::Other, true, "the HTTP client failed".into()),
         };
-        Failure { what, reason, kind, sent }
+        Failure { what, reason, kind, sent, forked: false }
     }
 
     pub(crate) fn after(self, attempts: u32) -> Self {
@@ -98,6 +115,6 @@ impl std::error::Error for Failure {}
 
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> Self {
-        io::Error::new(failure.kind, failure)
+        if failure.forked { io::Error::other(Error::Forked) } else { io::Error::new(failure.kind, failure) }
     }
 }

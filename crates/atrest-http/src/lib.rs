@@ -5,6 +5,8 @@
 //!   retries, so that a server that recovers isn't run down.
 //! - Nothing is sent twice unless the caller asks for it: the client itself repeats a request in [`Client::call`] only.
 //! - Answers are bounded: the head to 64 KiB, the body to the caller's limit. Redirects aren't followed.
+//! - A forked child can't use its parent's client: both would send by the same connections. It fails with
+//!   [`Error::Forked`](atrest::Error::Forked).
 //! - Proxies are those of `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, but for the hosts of `NO_PROXY`, and for clients
 //!   [without a proxy](HttpOptions::without_proxy).
 //! - Errors name the method, the host and the path. They hold no query, no header and no body. At the level `trace`, `ureq`

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atrest::VaultFailure;
+use atrest::{OwningProcess, VaultFailure};
 use zeroize::Zeroizing;
 
 use crate::connection::{Connection, Deadline};
@@ -18,6 +18,8 @@ const MOST_IDLE: usize = 4;
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Client {
+    /// A child must not use its connections: both would write into one stream.
+    pub(crate) owner: OwningProcess,
     pub(crate) id: String,
     pub(crate) options: KmipOptions,
     idle: Mutex<Vec<Connection>>,
@@ -25,7 +27,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(options: KmipOptions) -> Self {
-        Client { id: options.vault_id(), options, idle: Mutex::default() }
+        Client { owner: OwningProcess::current(), id: options.vault_id(), options, idle: Mutex::default() }
     }
 
     /// Sends a request and receives its answer.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use atrest::{Error, Result, process_generation};
+use atrest::{Error, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -62,8 +62,6 @@ impl Write for Timed {
 /// A connection that has authenticated.
 pub(crate) struct Connection {
     stream: StreamOwned<ClientConnection, Timed>,
-    /// The process that opened it. A child must not use it: both would write into one stream.
-    generation: u32,
     last_used: Instant,
 }
 
@@ -79,12 +77,12 @@ impl Connection {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Connection { stream, generation: process_generation(), last_used: Instant::now() })
+        Ok(Connection { stream, last_used: Instant::now() })
     }
 
     /// Whether it may serve another call.
     pub(crate) fn is_usable(&mut self, idle: Duration) -> bool {
-        self.generation == process_generation() && self.last_used.elapsed() < idle && self.is_quiet()
+        self.last_used.elapsed() < idle && self.is_quiet()
     }
 
     /// Whether the server has sent nothing since its last answer. Answers have no numbers: an unasked one would be taken for

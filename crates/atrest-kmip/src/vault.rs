@@ -84,6 +84,7 @@ impl KeyVault for KmipVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.0.client.owner.check()?;
         self.call(key, "wrapKey", |inner, deadline| {
             let object = latest(inner.versions(key, deadline)?, inner.mask(), inner.now())?;
             inner.wrap(inner.kek(key, &object)?, &object, dek, deadline)
@@ -91,6 +92,7 @@ impl KeyVault for KmipVault {
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.0.client.owner.check()?;
         if kek.vault() != self.id() {
             return Err(Error::Vault(format!("{kek} is a key of another vault than {}", self.id()).into()));
         }
@@ -101,6 +103,7 @@ impl KeyVault for KmipVault {
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.0.client.owner.check()?;
         let kek = &wrapped.kek;
         if kek.vault() != self.id() {
             return Ok(None);
@@ -130,6 +133,7 @@ impl KeyVault for KmipVault {
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.0.client.owner.check()?;
         let object = self.call(key, "get", |inner, deadline| match version {
             None => to_describe(inner.versions(key, deadline)?, inner.mask(), inner.now()),
             Some(version) => inner.version(key, version, deadline),

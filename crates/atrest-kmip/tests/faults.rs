@@ -311,3 +311,23 @@ fn nobody_listens() {
     let away = KmipVault::new(options.deadline(Duration::from_millis(200))).unwrap();
     conformance::is_away(&away, &good, LONG);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_connection_of_a_parent_goes_on_after_its_child() {
+    use conformance::fork::{forked, in_child, so};
+
+    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
+    let vault = vault(&fake, LONG);
+    let wrapped = wrapped(&vault);
+    let mut vault = Some(vault);
+    let ended = in_child(|| {
+        let parents = vault.take().unwrap();
+        so!(forked(parents.unwrap(&wrapped)));
+        drop(parents);
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+    assert_eq!(vault.unwrap().unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+    assert_eq!(fake.connections(), 1);
+}

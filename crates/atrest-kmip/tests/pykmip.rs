@@ -210,3 +210,11 @@ fn disks_cost_their_vault_few_calls() {
         drop(kmip.owner("create disks"))
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_leaves_the_vault_alone() {
+    let Some(kmip) = PyKmip::new() else { return };
+    kmip.owner("create disks");
+    conformance::refuses_a_child(&kmip.vault(), "disks", &|| Box::new(kmip.vault()));
+}

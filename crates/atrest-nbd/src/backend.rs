@@ -8,7 +8,8 @@ use std::time::Instant;
 use atrest::managed::DiskBackend;
 use atrest::{BlockDevice, Error, Result};
 
-use crate::device::{NbdDevice, is_held};
+use crate::device::NbdDevice;
+use crate::held::is_held;
 use crate::keeper::refused;
 use crate::link::Place;
 use crate::options::NbdOptions;

@@ -3,14 +3,15 @@
 use core::num::NonZero;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use atrest::volume::write_zeros;
-use atrest::{BlockDevice, Error, Result};
+use atrest::{BlockDevice, Error, OwningProcess, Result};
 
 use crate::connection::{Command, Outcome, Target};
 use crate::handshake::Refused;
+use crate::held::Held;
 use crate::keeper::{Keeper, refused};
 use crate::link::{Link, Place};
 use crate::log::{Begun, Change, GivenUp, Log};
@@ -28,7 +29,8 @@ const LONG_PIECE: u64 = 128 << 20;
 
 /// An export of an NBD server, as a device.
 ///
-/// [The crate's page](crate) says when data is durable, and what happens when the server is gone.
+/// [The crate's page](crate) says when data is durable, and what happens when the server is gone. A forked child can't use its
+/// parent's device, and ends no connection of it: it drops it, and opens its own.
 ///
 /// ```no_run
 /// use atrest::BlockDevice;
@@ -41,6 +43,7 @@ const LONG_PIECE: u64 = 128 << 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct NbdDevice {
+    owner: OwningProcess,
     keeper: Arc<Keeper>,
     size: u64,
     minimum: u64,
@@ -101,6 +104,7 @@ impl NbdDevice {
         let (size, blocks) = (link.export.size, link.export.blocks);
         let (minimum, maximum) = (u64::from(blocks.minimum), u64::from(blocks.maximum));
         Ok(NbdDevice {
+            owner: OwningProcess::current(),
             keeper: Keeper::new(place, kept, link),
             size,
             minimum,
@@ -159,8 +163,9 @@ impl NbdDevice {
         Ok(true)
     }
 
-    /// Checks that a request is of whole blocks within the export.
+    /// Checks that a request is of whole blocks within the export, and that this process may ask for it.
     fn check(&self, offset: u64, len: u64, beyond: io::ErrorKind) -> io::Result<()> {
+        self.owner.check_io()?;
         if !offset.is_multiple_of(self.minimum) || !len.is_multiple_of(self.minimum) {
             let why = format!("{len} bytes at {offset} aren't whole blocks of {} bytes", self.minimum);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -173,6 +178,7 @@ impl NbdDevice {
     }
 
     fn check_change(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.owner.check_io()?;
         if self.read_only {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the export is read-only"));
         }
@@ -345,6 +351,7 @@ impl NbdDevice {
 
 impl BlockDevice for NbdDevice {
     fn size(&self) -> io::Result<u64> {
+        self.owner.check_io()?;
         Ok(self.size)
     }
 
@@ -404,6 +411,7 @@ impl BlockDevice for NbdDevice {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.owner.check_io()?;
         if self.read_only || !self.flushes {
             return Ok(());
         }
@@ -425,7 +433,10 @@ impl NbdDevice {
 
 impl Drop for NbdDevice {
     fn drop(&mut self) {
-        self.keeper.close();
+        // A child has no thread to wait for, and its goodbye would be its parent's.
+        if self.owner.is_current() {
+            self.keeper.close();
+        }
     }
 }
 
@@ -460,34 +471,4 @@ fn of_server(error: u32) -> io::Error {
         _ => return io::Error::other(format!("the NBD server failed with error {error}")),
     };
     io::Error::new(kind, text)
-}
-
-/// The exports that this process has open for writing. Nothing in the protocol keeps a second writer out.
-static HELD: Mutex<Vec<(url::Address, String)>> = Mutex::new(Vec::new());
-
-struct Held(url::Address, String);
-
-impl Held {
-    fn new(target: &url::Target) -> Result<Self> {
-        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        let this = (target.address.clone(), target.export.clone());
-        if held.contains(&this) {
-            return Err(Error::Busy { what: format!("the export {target}") });
-        }
-        held.push(this.clone());
-        Ok(Held(this.0, this.1))
-    }
-}
-
-/// Whether this process has the export open for writing.
-pub(crate) fn is_held(target: &url::Target) -> bool {
-    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    held.iter().any(|(address, export)| (address, export) == (&target.address, &target.export))
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|(address, export)| (address, export) != (&self.0, &self.1));
-    }
 }

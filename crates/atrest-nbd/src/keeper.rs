@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use atrest::NotInherited;
+
 use crate::connection::{self, Command, Outcome};
 use crate::export::Export;
 use crate::handshake::Refused;
@@ -46,7 +48,7 @@ struct State {
     trouble: String,
     delay: Duration,
     connected: Instant,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<NotInherited<JoinHandle<()>>>,
     /// Whether the thread looks for something to do once more before it ends.
     is_kept: bool,
 }
@@ -171,7 +173,7 @@ impl Keeper {
         }
         let keeper = self.clone();
         match std::thread::Builder::new().name("atrest-nbd".into()).spawn(move || keeper.run()) {
-            Ok(thread) => state.thread = Some(thread),
+            Ok(thread) => state.thread = Some(NotInherited::new(thread)),
             // The next caller tries again.
             Err(e) => state.trouble = format!("there can be no thread to connect again: {e}"),
         }
@@ -342,7 +344,7 @@ impl Keeper {
         let thread = state.thread.take();
         self.changed.notify_all();
         drop(state);
-        if let Some(thread) = thread {
+        if let Some(thread) = thread.and_then(NotInherited::into_inner) {
             // The thread has reported a panic.
             let _ = thread.join();
         }

@@ -48,6 +48,7 @@ mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod held;
 mod inbox;
 mod keeper;
 mod link;

@@ -46,7 +46,10 @@ impl Place {
                     format!("{target} is not encrypted, and certificates for TLS are given: use nbds: or nbds+unix:");
                 return Err(Error::InvalidOption(text));
             }
-            (Some(_), Some(tls)) => Some(tls.clone()),
+            (Some(_), Some(tls)) => {
+                tls.owner().check()?;
+                Some(tls.clone())
+            }
             (Some(of_url), None) => {
                 let missing =
                     || Error::InvalidOption(format!("{target} needs certificates: add tls-certificates=FOLDER"));

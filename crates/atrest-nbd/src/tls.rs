@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atrest::{Error, Result};
+use atrest::{Error, OwningProcess, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -25,9 +25,11 @@ const PART: usize = 256 << 10;
 /// The CAs that a client trusts, and the certificate that it presents.
 ///
 /// Data that passes through a connection stays for a while in buffers of the crate `rustls` that aren't wiped; with a volume on
-/// the device it is ciphertext.
+/// the device it is ciphertext. A forked child reads the files again, for one of its own.
 #[derive(Clone)]
 pub struct Tls {
+    /// Its sessions are behind a lock, which a child may not take.
+    owner: OwningProcess,
     config: Arc<ClientConfig>,
 }
 
@@ -86,7 +88,11 @@ impl Tls {
                 config.with_client_auth_cert(own, key).map_err(|e| unfit(certificates, e))?
             }
         };
-        Ok(Tls { config: Arc::new(config) })
+        Ok(Tls { owner: OwningProcess::current(), config: Arc::new(config) })
+    }
+
+    pub(crate) fn owner(&self) -> OwningProcess {
+        self.owner
     }
 
     /// Agrees with a server on keys, after it has said that it will.

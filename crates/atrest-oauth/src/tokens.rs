@@ -119,8 +119,9 @@ impl Tokens {
     /// A token that is good now.
     ///
     /// # Errors
-    /// [`TokenError`]; no call goes beyond the deadline.
+    /// [`TokenError`]; no call goes beyond the deadline, and in a forked child each fails at once.
     pub fn get(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
+        self.client.owner().check_io().map_err(TokenError::Failed)?;
         let fresh = |token: &Token| Instant::now() < token.renew;
         let renew = |old: Option<&Token>| {
             let now = Instant::now();

@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use atrest::{Error, Secret, VaultFailure, process_generation};
+use atrest::{Error, OwningProcess, Secret, VaultFailure};
 use cryptoki_sys::*;
 
 use crate::fault::Answer;
@@ -25,8 +25,8 @@ pub(crate) struct Module {
     functions: Arc<Functions>,
     /// The parameters that NSS needs in `C_Initialize`.
     parameters: Option<CString>,
-    /// The process in which it is initialised, by its generation: a child has to initialise it again (PKCS#11, 2.5.3).
-    initialised: Mutex<Option<u32>>,
+    /// The process in which it is initialised: a child has to initialise it again (PKCS#11, 2.5.3).
+    initialised: Mutex<Option<OwningProcess>>,
     /// The PIN that a token has refused, by the token's label and serial number, and why. It is never tried again by
     /// anyone in this process, nor by a child that fork makes: another try could lock it.
     refused: Mutex<HashMap<TokenName, Refused>>,
@@ -108,7 +108,7 @@ impl Module {
     /// Calls `C_Initialize` if this process hasn't yet. Others in this process may have: that is no error.
     pub(crate) fn initialise(&self) -> Result<(), Answer> {
         let mut initialised = lock(&self.initialised);
-        let now = process_generation();
+        let now = OwningProcess::current();
         if *initialised == Some(now) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use atrest::{Error, KeyRefusal, Secret, VaultFailure, process_generation};
+use atrest::{Error, KeyRefusal, OwningProcess, Secret, VaultFailure};
 use cryptoki_sys::*;
 
 use crate::fault::{Answer, Fault, outage};
@@ -47,7 +47,7 @@ pub(crate) struct Token {
 }
 
 struct State {
-    generation: u32,
+    owner: OwningProcess,
     calls: AtomicUsize,
     /// Set if the library was asked and had no such token.
     absent: AtomicBool,
@@ -74,7 +74,7 @@ struct Pool {
 impl State {
     fn new() -> Self {
         State {
-            generation: process_generation(),
+            owner: OwningProcess::current(),
             calls: AtomicUsize::new(0),
             absent: AtomicBool::new(false),
             pool: Mutex::default(),
@@ -149,10 +149,9 @@ impl Token {
         what: &'static str,
         f: impl Fn(&Call<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let now = process_generation();
-        if self.state.load().generation != now {
+        if !self.state.load().owner.is_current() {
             // The parent's sessions, and locks that its other threads held, are not this process's.
-            self.state.rcu(|old| if old.generation == now { old.clone() } else { Arc::new(State::new()) });
+            self.state.rcu(|old| if old.owner.is_current() { old.clone() } else { Arc::new(State::new()) });
         }
         let state = self.state.load_full();
         if state.calls.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
@@ -417,7 +416,7 @@ impl Drop for Token {
     /// Ends the sessions; the last one of a process ends the login too.
     fn drop(&mut self) {
         let state = self.state.load_full();
-        if state.generation != process_generation() {
+        if !state.owner.is_current() {
             return;
         }
         let idle = std::mem::take(&mut lock(&state.pool).idle);

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use atrest::volume::write_zeros;
-use atrest::{BlockDevice, Result};
+use atrest::{BlockDevice, OwningProcess, Result};
 
 use crate::bounded;
 use crate::buffers::Buffers;
@@ -31,8 +31,10 @@ type Ended = std::result::Result<(i64, Vec<u8>), Errno>;
 /// An RBD image, open for writing by this device alone, or for reading.
 ///
 /// [The crate](crate) says when data is durable, what a time-out means and how a second writer is kept out. Dropping the device
-/// waits for operations in flight, up to its deadline, and gives the lock back.
+/// waits for operations in flight, up to its deadline, and gives the lock back. A forked child has none of librbd's threads: all
+/// calls fail there, and dropping its parent's device does nothing.
 pub struct RbdDevice {
+    owner: OwningProcess,
     /// `Some` until the device is dropped.
     image: Option<Arc<Image>>,
     pub(crate) name: Name,
@@ -90,6 +92,7 @@ impl RbdDevice {
         let access = if name.snapshot.is_some() { Access::Read } else { access };
         let Opened { image, object_size, address } = connect::image(options, &name, access)?;
         Ok(RbdDevice {
+            owner: OwningProcess::current(),
             image: Some(image),
             name,
             options: options.clone(),
@@ -108,11 +111,13 @@ impl RbdDevice {
     }
 
     fn image(&self) -> io::Result<&Arc<Image>> {
+        self.owner.check_io()?;
         self.image.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// The image, if the device isn't at its end.
     pub(crate) fn usable(&self) -> io::Result<&Arc<Image>> {
+        self.owner.check_io()?;
         match self.life.end() {
             Some(end) => Err(end.error(&self.name)),
             None => self.image(),
@@ -379,6 +384,7 @@ impl BlockDevice for RbdDevice {
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
+        self.owner.check_io()?;
         let until = deadline(self.options.deadline);
         if size > i64::MAX as u64 {
             // librbd counts objects with numbers that overflow then, and takes it.
@@ -417,6 +423,10 @@ impl BlockDevice for RbdDevice {
 
 impl Drop for RbdDevice {
     fn drop(&mut self) {
+        // To close the image would wait for threads that a child hasn't, and give its parent's lock back.
+        if !self.owner.is_current() {
+            return;
+        }
         let until = deadline(self.options.deadline);
         if let Some(shut_out) = self.shut_out.get() {
             // The next client to open the image shouldn't find it busy.

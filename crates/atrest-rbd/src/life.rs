@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use atrest::NotInherited;
+
 use crate::connect;
 use crate::options::RbdOptions;
 use crate::sys::{Image, errno};
@@ -19,7 +21,7 @@ const FENCED: u8 = 2;
 pub(crate) struct Life {
     state: AtomicU8,
     /// The thread that asks whether this client is shut out, or the last that did.
-    asking: Mutex<Option<thread::JoinHandle<()>>>,
+    asking: Mutex<Option<NotInherited<thread::JoinHandle<()>>>>,
     /// When an answer of the cluster last showed that this client isn't shut out, in milliseconds of [`now`].
     shown: AtomicU64,
 }
@@ -61,13 +63,13 @@ impl Life {
                 life.set_end(End::Fenced);
             }
         });
-        *asking = asked.ok();
+        *asking = asked.ok().map(NotInherited::new);
     }
 
     /// Waits for the thread that asks: it uses the library, whose memory is gone when the process ends.
     pub(crate) fn wait_for_answer(&self) {
         let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = asking.map(thread::JoinHandle::join);
+        let _ = asking.and_then(NotInherited::into_inner).map(thread::JoinHandle::join);
     }
 
     /// An operation that began at `begun` was done by the cluster.

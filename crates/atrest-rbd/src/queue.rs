@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use atrest::volume::Sectors;
-use atrest::{Error, Result};
+use atrest::{Error, OwningProcess, Result};
 use zeroize::Zeroizing;
 
 use crate::RbdDevice;
@@ -56,7 +56,7 @@ pub struct Queue<'q, S: Sectors> {
     /// When it is looked for deadlines that have passed.
     look: Instant,
     most: usize,
-    process: u32,
+    owner: OwningProcess,
 }
 
 struct Slot<W> {
@@ -108,7 +108,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
             ended: Vec::with_capacity(depth),
             look: deadline(LOOK),
             most,
-            process: std::process::id(),
+            owner: OwningProcess::current(),
         })
     }
 
@@ -126,7 +126,8 @@ impl<'q, S: Sectors> Queue<'q, S> {
     /// that passes, so call it once a second, too, while requests are under way.
     #[cfg(target_os = "linux")]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.ends.fd()
+        // A thread of librbd may have held the lock at a fork.
+        if self.owner.is_current() { self.ends.fd() } else { None }
     }
 
     /// Begins to read `len` bytes from `offset`. `tag` identifies it when it is done.
@@ -169,8 +170,12 @@ impl<'q, S: Sectors> Queue<'q, S> {
 
     /// Waits until `least` requests are done, or all if fewer are under way, and calls `each` with all finished ones. Returns
     /// their number. With 0 it doesn't wait. The thread is woken once for all that it waits for, so that several small requests
-    /// cost less than one at a time. A request whose deadline has passed is done within a second.
+    /// cost less than one at a time. A request whose deadline has passed is done within a second. In a forked child all end at once,
+    /// by an error whose cause is [`Error::Forked`]: what becomes of them is their parent's.
     pub fn wait(&mut self, least: usize, mut each: impl FnMut(Done<'_>)) -> usize {
+        if !self.owner.is_current() {
+            return self.abandon(&mut each);
+        }
         let wanted = least.min(self.in_flight());
         let mut count = 0;
         loop {
@@ -190,8 +195,20 @@ impl<'q, S: Sectors> Queue<'q, S> {
         }
     }
 
+    /// Ends all requests, whose operations are another process's.
+    fn abandon(&mut self, each: &mut impl FnMut(Done<'_>)) -> usize {
+        let mut count = 0;
+        for n in 0..self.slots.len() {
+            let Some(request) = self.slots[n].request.take() else { continue };
+            self.tell(n, request, self.owner.check_io(), each);
+            count += 1;
+        }
+        count
+    }
+
     /// A slot that is free, with its buffer.
     fn slot(&mut self, len: usize) -> Result<usize> {
+        self.owner.check()?;
         if len == 0 || len > self.most {
             let text = format!("a request of this queue has 1 to {} bytes, not {len}", self.most);
             return Err(Error::InvalidOption(text));
@@ -308,7 +325,7 @@ impl<S: Sectors> Drop for Queue<'_, S> {
     /// Waits for the requests under way, up to their deadlines. Their results are dropped.
     fn drop(&mut self) {
         // A child that was forked has no threads of librbd.
-        if std::process::id() == self.process {
+        if self.owner.is_current() {
             self.wait(self.in_flight(), |_| {});
         }
     }

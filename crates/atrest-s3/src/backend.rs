@@ -48,8 +48,9 @@ impl S3Backend {
     /// Makes a disk of `size` zero bytes, a multiple of 512, and opens it. `id` is a UUID.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::InvalidOption`]; [`Error::Io`].
+    /// [`Error::AlreadyExists`]; [`Error::InvalidOption`]; [`Error::Io`]; [`Error::Forked`].
     pub fn create_disk(&self, id: &str, size: u64) -> Result<S3Device> {
+        self.bucket.owner().check()?;
         let folder = self.folder(id)?;
         let made = S3Device::create(self.bucket.clone(), folder.clone(), size, &self.options);
         self.remember(&folder, made.map_err(|e| error(&folder, "making", e))?)
@@ -58,8 +59,9 @@ impl S3Backend {
     /// Opens a disk.
     ///
     /// # Errors
-    /// [`Error::Busy`] if it is open elsewhere; [`Error::NotFound`]; [`Error::Io`].
+    /// [`Error::Busy`] if it is open elsewhere; [`Error::NotFound`]; [`Error::Io`]; [`Error::Forked`].
     pub fn open_disk(&self, id: &str) -> Result<S3Device> {
+        self.bucket.owner().check()?;
         let folder = self.folder(id)?;
         let opened = S3Device::open(self.bucket.clone(), folder.clone(), &self.options);
         self.remember(&folder, opened.map_err(|e| error(&folder, "opening", e))?)
@@ -125,11 +127,13 @@ impl DiskBackend for S3Backend {
 
     /// Its users in this process get errors from then on. One that another host has open isn't removed: [`Error::Busy`].
     fn remove(&self, _: &str, id: &str) -> Result<()> {
+        self.bucket.owner().check()?;
         let folder = self.folder(id)?;
         self.remove_folder(&folder).map_err(|e| error(&folder, "removing", e))
     }
 
     fn list(&self, _: &str) -> Result<Vec<String>> {
+        self.bucket.owner().check()?;
         self.ids().map_err(|source| Error::Io { what: "listing the bucket".into(), source })
     }
 }

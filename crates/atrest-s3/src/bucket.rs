@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use atrest::OwningProcess;
 use atrest_http::aws::Signing;
 use atrest_http::{
     Called, Client, Deadline, Failure, Method, Request, Response, Retries, basic_date, hex, sha256, xml_elements,
@@ -84,6 +85,11 @@ impl Bucket {
             deadline: options.deadline,
             address,
         })
+    }
+
+    /// The process that made it.
+    pub fn owner(&self) -> OwningProcess {
+        self.client.owner()
     }
 
     /// The deadline of a call that begins now.

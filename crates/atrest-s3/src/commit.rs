@@ -39,12 +39,14 @@ struct Done {
 impl Disk {
     /// Makes all writes durable that were acknowledged before.
     pub fn commit(&self, deadline: Deadline) -> io::Result<()> {
+        self.check()?;
         let _alone = self.committing.alone(deadline).ok_or_else(|| late("a sync"))?;
         self.commit_alone(deadline)
     }
 
     /// Sets the size, durably.
     pub fn resize(&self, deadline: Deadline, size: u64) -> io::Result<()> {
+        self.check()?;
         let _alone = self.committing.alone(deadline).ok_or_else(|| late("setting the size"))?;
         self.check()?;
         {

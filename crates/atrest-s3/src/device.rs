@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use atrest::BlockDevice;
+use atrest::{BlockDevice, NotInherited};
 
 use crate::access::Source;
 use crate::bucket::Bucket;
@@ -22,7 +22,8 @@ const SIGN: Duration = Duration::from_secs(5);
 /// A disk that is open for reading and writing.
 ///
 /// A write is acknowledged when it is in memory. [`sync`](BlockDevice::sync) makes all earlier writes durable at once, or none.
-/// Dropping a device drops writes that weren't synced.
+/// Dropping a device drops writes that weren't synced. A forked child can't use its parent's device, and gives no lock back
+/// when it drops it.
 pub struct S3Device {
     pub(crate) disk: Arc<Disk>,
 }
@@ -152,7 +153,7 @@ fn check_size(size: u64, chunk_size: u64) -> io::Result<()> {
 fn keep(disk: &Arc<Disk>, lasts: Duration) -> io::Result<()> {
     let (wake, woken) = sync_channel(1);
     // The disk owns the sender: the thread ends with the disk.
-    let _ = disk.wake.set(wake);
+    let _ = disk.wake.set(NotInherited::new(wake));
     let disk = Arc::downgrade(disk);
     std::thread::Builder::new().name("atrest-s3".into()).spawn(move || {
         let mut next = Instant::now() + lasts / 3;

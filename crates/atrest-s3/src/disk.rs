@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use atrest::NotInherited;
 use atrest_http::{Deadline, Gate, fan_out};
 
 use crate::bucket::{Bucket, Only, Swapped};
@@ -45,7 +46,7 @@ pub(crate) struct Disk {
     /// Held while replaced objects are deleted.
     tidying: Gate,
     /// Wakes the thread that deletes unnamed objects.
-    pub wake: OnceLock<SyncSender<()>>,
+    pub wake: OnceLock<NotInherited<SyncSender<()>>>,
 }
 
 pub(crate) struct State {
@@ -163,7 +164,9 @@ impl Disk {
         format!("{}{object}", self.folder)
     }
 
+    /// Whether it may be used. It takes no lock: call it first.
     pub fn check(&self) -> io::Result<()> {
+        self.bucket.owner().check_io()?;
         self.lost.get().map_or(Ok(()), |text| Err(stale(text)))
     }
 
@@ -189,7 +192,7 @@ impl Disk {
         Err(self.lose("another host took it over"))
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back. A forked child leaves it to its parent.
     pub fn release(&self) {
         if self.check().is_ok() {
             let state = self.state();
@@ -233,6 +236,7 @@ impl Disk {
 
     /// Deletes objects that no manifest names any more, and keeps those that can't be deleted now for later.
     pub fn tidy(&self, deadline: Deadline) -> io::Result<()> {
+        self.check()?;
         let _alone = self.tidying.alone(deadline).ok_or_else(|| late("deleting replaced objects"))?;
         let garbage = self.state().garbage.clone();
         let (count, left) = (garbage.len(), Mutex::new(Vec::new()));

@@ -13,6 +13,7 @@ impl Disk {
     /// Unnamed objects of older generations stay unnamed: manifests only add newer ones. Objects of this session are handled by
     /// the session itself.
     pub fn collect(&self) -> io::Result<u64> {
+        self.check()?;
         let mut count = 0;
         self.bucket.list(&self.folder, false, |keys| {
             self.check()?;

@@ -14,7 +14,7 @@ use crate::server::{Repeat, Server};
 use crate::session::Sessions;
 use crate::trouble::Trouble;
 
-/// A store in etcd. Many threads may use it at once.
+/// A store in etcd. Many threads may use it at once. A forked child opens one of its own.
 pub struct EtcdStore {
     server: Server,
     sessions: Sessions,
@@ -191,6 +191,7 @@ impl EtcdStore {
 
 impl Store for EtcdStore {
     fn get(&self, keys: &[&str]) -> Result<Vec<Option<Record>>> {
+        self.server.client.owner().check()?;
         check_get(keys)?;
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -199,11 +200,13 @@ impl Store for EtcdStore {
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>> {
+        self.server.client.owner().check()?;
         check_list(prefix, after, limit)?;
         self.read_page(prefix, after, limit).map_err(|trouble| trouble.into_error("listing records"))
     }
 
     fn commit(&self, changes: &[Change]) -> Result<Outcome> {
+        self.server.client.owner().check()?;
         check_commit(changes)?;
         if changes.is_empty() {
             return Ok(Outcome::Committed(Vec::new()));

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use atrest::managed::store::{Change, Outcome, Record, Store, check_commit, check_get, check_list};
-use atrest::{Error, Result};
+use atrest::{Error, NotInherited, OwningProcess, Result};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout_at};
 
@@ -22,11 +22,13 @@ use crate::{commit, reads};
 /// How much later than its own time limit a call is given up.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// A store in PostgreSQL. Many threads may use it at once.
+/// A store in PostgreSQL. Many threads may use it at once. A forked child opens one of its own: its parent's connections
+/// belong to a thread that isn't there.
 pub struct PostgresStore {
-    pool: Arc<Pool>,
+    owner: OwningProcess,
+    pool: NotInherited<Arc<Pool>>,
     /// Taken when it is dropped.
-    runtime: Option<Runtime>,
+    runtime: Option<NotInherited<Runtime>>,
     deadline: Duration,
 }
 
@@ -67,8 +69,9 @@ impl PostgresStore {
         let runtime = builder.build();
         let runtime =
             runtime.map_err(|source| Error::Io { what: "starting a thread for PostgreSQL".into(), source })?;
-        let pool = Arc::new(Pool::new(settings, attempt, options.connections));
-        let store = PostgresStore { pool, runtime: Some(runtime), deadline: options.deadline };
+        let pool = NotInherited::new(Arc::new(Pool::new(settings, attempt, options.connections)));
+        let runtime = Some(NotInherited::new(runtime));
+        let store = PostgresStore { owner: OwningProcess::current(), pool, runtime, deadline: options.deadline };
         store.call("opening a store", |pool, until| async move {
             let lent = pool.take(until).await?;
             pool.give_back(lent);
@@ -87,7 +90,7 @@ impl PostgresStore {
         // A little earlier, so that the error with more detail comes first.
         let until = Instant::now() + self.deadline.mul_f64(0.95);
         let (sender, receiver) = sync_channel(1);
-        let act = act(self.pool.clone(), until);
+        let act = act(Arc::clone(&self.pool), until);
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
                 let answer = timeout_at(until + SLACK, act).await.unwrap_or_else(|_| Err(late()));
@@ -102,14 +105,16 @@ impl PostgresStore {
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take().and_then(NotInherited::into_inner) else { return };
         self.pool.clear();
         // It doesn't wait: a name's resolution may hang.
-        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+        runtime.shutdown_background();
     }
 }
 
 impl Store for PostgresStore {
     fn get(&self, keys: &[&str]) -> Result<Vec<Option<Record>>> {
+        self.owner.check()?;
         check_get(keys)?;
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -119,6 +124,7 @@ impl Store for PostgresStore {
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>> {
+        self.owner.check()?;
         check_list(prefix, after, limit)?;
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         self.call("listing records", move |pool, until| async move {
@@ -127,6 +133,7 @@ impl Store for PostgresStore {
     }
 
     fn commit(&self, changes: &[Change]) -> Result<Outcome> {
+        self.owner.check()?;
         check_commit(changes)?;
         if changes.is_empty() {
             return Ok(Outcome::Committed(Vec::new()));

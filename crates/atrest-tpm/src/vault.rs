@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
-use atrest::{Error, KeyRefusal, KeyVault, Result, Secret, VaultFailure};
+use atrest::{Error, KeyRefusal, KeyVault, OwningProcess, Result, Secret, VaultFailure};
 
 use crate::fault::Fault;
 use crate::key_file::{Folder, KeyFile, Version, number_of};
@@ -22,7 +22,7 @@ const KEK: usize = 32;
 /// How often a call looks at PCRs that change under its eyes.
 const LOOKS: usize = 3;
 
-/// A vault whose KEKs are sealed by a TPM 2.0. Clones are the same vault.
+/// A vault whose KEKs are sealed by a TPM 2.0. Clones are the same vault. A forked child makes one of its own.
 ///
 /// A version of a key is an AES-256 key in a file of its own, sealed below the TPM's storage key. Each call unseals it into locked
 /// memory, wraps or unwraps by RFC 3394, and wipes it.
@@ -42,6 +42,7 @@ const LOOKS: usize = 3;
 pub struct TpmVault(Arc<Inner>);
 
 struct Inner {
+    owner: OwningProcess,
     options: TpmOptions,
     folder: Folder,
     /// Whether a call is at the TPM: it has room for few objects, so that calls take turns.
@@ -66,7 +67,7 @@ impl TpmVault {
         KeyId::new(&options.id, "key", "1")?;
         let folder = Folder(options.folder.clone());
         let (busy, freed, refused) = (Mutex::new(false), Condvar::new(), Mutex::default());
-        Ok(TpmVault(Arc::new(Inner { options, folder, busy, freed, refused })))
+        Ok(TpmVault(Arc::new(Inner { owner: OwningProcess::current(), options, folder, busy, freed, refused })))
     }
 
     /// Makes a new version of a key: a random KEK, sealed by the TPM, unsealed again as a check, and written into the folder. If
@@ -76,6 +77,7 @@ impl TpmVault {
     /// # Errors
     /// [`Error::InvalidName`] for a name that no key has; otherwise as [`KeyVault::wrap`].
     pub fn create_key(&self, key: &str, pcrs: Option<PcrSelection>) -> Result<KeyId> {
+        self.0.owner.check()?;
         let inner = &*self.0;
         KeyId::new(&inner.options.id, key, "1")?;
         let deadline = Deadline::after(inner.options.deadline);
@@ -100,6 +102,7 @@ impl TpmVault {
     /// # Errors
     /// [`Error::InvalidOption`] for files that aren't these; otherwise as [`create_key`](Self::create_key).
     pub fn import_key(&self, key: &str, public: &[u8], private: &[u8], pcrs: Option<PcrSelection>) -> Result<KeyId> {
+        self.0.owner.check()?;
         let inner = &*self.0;
         KeyId::new(&inner.options.id, key, "1")?;
         let content = |bytes| {
@@ -122,6 +125,7 @@ impl TpmVault {
     /// # Errors
     /// [`Error::Vault`] if there is no such version, or the folder can't be written.
     pub fn set_enabled(&self, kek: &KeyId, enabled: bool) -> Result<()> {
+        self.0.owner.check()?;
         let number = number_of(kek.version()).filter(|_| kek.vault() == self.id());
         let number = number.ok_or_else(|| Error::Vault(format!("{kek} is no key of {}", self.id()).into()))?;
         self.0.folder.set_enabled(kek.key(), number, enabled)
@@ -130,7 +134,10 @@ impl TpmVault {
     /// Tries an authorisation value again that the TPM refused, after its owner reset its count. Without this, a refused value is
     /// tried again only once its source gives another one.
     pub fn retry_auth(&self) {
-        self.0.refused().clear();
+        // Nothing of a child's parent is tried again there.
+        if self.0.owner.is_current() {
+            self.0.refused().clear();
+        }
     }
 }
 
@@ -140,11 +147,13 @@ impl KeyVault for TpmVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.0.owner.check()?;
         let version = self.0.latest(key)?;
         self.0.wrap(key, version, dek)
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.0.owner.check()?;
         if kek.vault() != self.id() {
             return Err(Error::Vault(format!("{kek} is a key of another vault than {}", self.id()).into()));
         }
@@ -153,6 +162,7 @@ impl KeyVault for TpmVault {
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.0.owner.check()?;
         let kek = &wrapped.kek;
         if kek.vault() != self.id() {
             return Ok(None);
@@ -169,6 +179,7 @@ impl KeyVault for TpmVault {
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.0.owner.check()?;
         let version = match version {
             None => self.0.latest(key)?,
             Some(version) => self.0.version(key, version)?,
@@ -231,8 +242,7 @@ impl Inner {
             let text = format!("the sealed key {key:?} takes an authorisation value: give its source to the vault");
             return Err(Error::Vault(text.into()));
         }
-        // A child process can't use this process's secrets, and must not look at them.
-        let is_refused = |auth: &Secret| self.refused().get(key).is_some_and(|old| old.check().is_ok() && old == auth);
+        let is_refused = |auth: &Secret| self.refused().get(key).is_some_and(|old| old == auth);
         if auth.as_ref().is_some_and(is_refused) {
             return Self::refusal(key, self.denied(operation, "with this authorisation value"));
         }

@@ -365,3 +365,23 @@ fn disks_cost_their_vault_few_calls() {
     let used = TpmVault::new(tpm.options_with_auth()).unwrap();
     cost::disks_cost_few_calls("TPM 2.0, on swtpm", Arc::new(used), "disks", &rotate);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_leaves_the_vault_alone() {
+    use conformance::fork::{forked, in_child, so};
+
+    let Some(swtpm) = Swtpm::new() else { return };
+    let vault = swtpm.vault();
+    vault.create_key("disks", None).unwrap();
+    conformance::refuses_a_child(&vault, "disks", &|| Box::new(swtpm.vault()));
+    let ended = in_child(|| {
+        so!(forked(vault.create_key("disks", None)) && forked(vault.import_key("disks", b"", b"", None)));
+        let kek = KeyId::new(vault.id(), "disks", "1").unwrap();
+        so!(forked(vault.set_enabled(&kek, false)));
+        vault.retry_auth();
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+    assert_eq!(swtpm.loaded(), "");
+}

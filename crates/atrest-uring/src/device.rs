@@ -14,7 +14,7 @@ const PIECE: usize = 128 << 10;
 
 /// A file or block device. Reads and writes of 256 KiB and more go to the disk in several pieces at once, if the file is read
 /// and written past the page cache ([`FileDevice::direct_io`]). All others are plain calls: a ring doesn't speed up a single
-/// request, and the page cache answers at once.
+/// request, and the page cache answers at once. So are all in a forked child, which has a file but no ring.
 #[derive(Debug)]
 pub struct UringDevice {
     device: FileDevice,

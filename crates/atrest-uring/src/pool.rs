@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 
+use atrest::OwningProcess;
+
 use crate::ring::{Direction, Memory, Ring};
 
 /// How many pieces of a call are under way at once.
@@ -15,7 +17,7 @@ const MOST: usize = 8;
 pub(crate) struct Pool {
     free: Mutex<Vec<Ring>>,
     /// A ring is memory that is shared with the kernel: a child that was forked has its parent's, and must leave it alone.
-    process: u32,
+    owner: OwningProcess,
 }
 
 /// A piece of a call that is still to be done, as plain calls do it.
@@ -36,7 +38,7 @@ impl Pool {
     /// A pool with one ring, if the system has any.
     pub(crate) fn new() -> Option<Self> {
         match Ring::new(DEPTH as u32) {
-            Ok(ring) => Some(Pool { free: Mutex::new(vec![ring]), process: std::process::id() }),
+            Ok(ring) => Some(Pool { free: Mutex::new(vec![ring]), owner: OwningProcess::current() }),
             Err(error) => {
                 log::info!("there is no io_uring here, so files are read and written by plain calls: {error}");
                 None
@@ -45,7 +47,7 @@ impl Pool {
     }
 
     fn take(&self) -> Option<Ring> {
-        if std::process::id() != self.process {
+        if !self.owner.is_current() {
             return None;
         }
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -6,7 +6,7 @@ use std::io;
 #[cfg(target_os = "linux")]
 use std::os::fd::BorrowedFd;
 
-use atrest::{BlockDevice, Error, FileDevice, Result};
+use atrest::{BlockDevice, Error, FileDevice, OwningProcess, Result};
 
 use crate::Sectors;
 use crate::buffers::Buffer;
@@ -19,7 +19,8 @@ use crate::ring::{Direction, Ring};
 /// the kernel in fours, and the rest by [`wait`](Self::wait).
 ///
 /// It helps with a file that is read and written past the page cache ([`FileDevice::direct_io`]). During a re-encryption reads
-/// and writes fail with [`Error::Busy`], as [`Volume::begin_read`](atrest::Volume::begin_read) says.
+/// and writes fail with [`Error::Busy`], as [`Volume::begin_read`](atrest::Volume::begin_read) says. In a forked child all calls
+/// fail with [`Error::Forked`].
 pub struct Queue<'q, S: Sectors> {
     sectors: &'q S,
     file: &'q File,
@@ -30,7 +31,7 @@ pub struct Queue<'q, S: Sectors> {
     /// Requests done by plain calls, and not taken yet.
     done: VecDeque<(usize, io::Result<usize>)>,
     most: usize,
-    process: u32,
+    owner: OwningProcess,
 }
 
 struct Slot<W> {
@@ -87,7 +88,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
             free: (0..depth).rev().collect(),
             done: VecDeque::with_capacity(depth),
             most,
-            process: std::process::id(),
+            owner: OwningProcess::current(),
         })
     }
 
@@ -143,6 +144,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
     /// # Errors
     /// [`Error::Io`] if the kernel doesn't take them. They stay under way.
     pub fn wait(&mut self, least: usize, mut each: impl FnMut(Done<'_>)) -> Result<usize> {
+        self.owner.check()?;
         let mut count = 0;
         while let Some((n, result)) = self.done.pop_front() {
             self.end(n, result, &mut each);
@@ -167,6 +169,7 @@ impl<'q, S: Sectors> Queue<'q, S> {
 
     /// A slot that is free.
     fn slot(&self, len: usize) -> Result<usize> {
+        self.owner.check()?;
         if len == 0 || len > self.most {
             return Err(Error::InvalidOption(format!(
                 "a request of this queue has 1 to {} bytes, not {len}",
@@ -233,7 +236,7 @@ impl<S: Sectors> Drop for Queue<'_, S> {
     fn drop(&mut self) {
         let mut left = self.in_flight() - self.done.len();
         let Some(ring) = &mut self.ring else { return };
-        let is_mine = std::process::id() == self.process;
+        let is_mine = self.owner.is_current();
         while left > 0 && is_mine && ring.submit(left).is_ok() {
             left -= ring.done().count();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::managed::counters::Refusal;
 use crate::managed::records::HostRecord;
 use crate::managed::store::Records;
-use crate::{Clock, Error, Result, process_generation};
+use crate::{Clock, Error, OwningProcess, Result};
 
 /// Options of a host that shares a store with others.
 ///
@@ -77,7 +77,7 @@ pub(in crate::managed) struct HostLease {
     lost: AtomicBool,
     /// The number of refusals because it didn't hold.
     pub(super) refused: AtomicU64,
-    process: u32,
+    owner: OwningProcess,
 }
 
 /// Why a host may not use its disks.
@@ -97,7 +97,7 @@ impl HostLease {
             until: AtomicU64::new(0),
             lost: AtomicBool::new(false),
             refused: AtomicU64::new(0),
-            process: process_generation(),
+            owner: OwningProcess::current(),
         };
         let begun = lease.clock.uptime();
         let ttl_ms = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
@@ -184,7 +184,7 @@ impl HostLease {
 
     /// Whether this is the process that began it, and no child of it.
     pub(super) fn is_own(&self) -> bool {
-        self.process == process_generation()
+        self.owner.is_current()
     }
 }
 

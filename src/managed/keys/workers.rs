@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
+use crate::OwningProcess;
 use crate::arch::on_wiped_stack;
 use crate::managed::sync::lock;
-use crate::process_generation;
 
 /// How long a thread waits for another call.
 const IDLE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// The process whose threads these are: a child has none of them.
-    process: u32,
+    owner: OwningProcess,
     /// Calls that a thread which waits is to take.
     calls: VecDeque<Call>,
     /// How many threads wait, less those for which there is a call.
@@ -44,9 +44,8 @@ impl Workers {
     /// Has a thread do a call that doesn't panic. Nobody waits for it.
     pub(super) fn start(&self, call: Call) -> io::Result<()> {
         let mut state = lock(&self.0.state);
-        let process = process_generation();
-        if state.process != process {
-            let of_parent = core::mem::replace(&mut *state, State { process, ..State::default() });
+        if !state.owner.is_current() {
+            let of_parent = core::mem::take(&mut *state);
             // Dropping a handle would detach its thread, which isn't here.
             core::mem::forget(of_parent.threads);
         }
@@ -70,7 +69,7 @@ impl Drop for Workers {
         let mut state = lock(&self.0.state);
         state.ended = true;
         // A child has none of the threads. With a call to take, a thread may hang in it.
-        let all = state.process == process_generation() && state.calls.is_empty();
+        let all = state.owner.is_current() && state.calls.is_empty();
         let waiting = if all { core::mem::take(&mut state.waiting) } else { HashSet::new() };
         let ended: Vec<_> = waiting.iter().filter_map(|thread| state.threads.remove(thread)).collect();
         drop(state);

@@ -24,7 +24,7 @@ use crate::managed::sync::lock;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A store in one file, which one process has open at a time: the default of a
-/// [`DiskService`](crate::managed::DiskService).
+/// [`DiskService`](crate::managed::DiskService). A forked child can't use its parent's.
 ///
 /// Its file may get damaged, and its disk full. Damage is detected by redb's checksums of pages, which are all checked on opening,
 /// and by our own checksums over each record and over all. After a failed write, the file is opened again within the process, and
@@ -68,12 +68,18 @@ impl FileStore {
         self.read(|store| Ok(Survey::of(store)?.told()))
     }
 
+    /// Refuses a forked child. Call it before taking a lock.
+    pub(super) fn check_process(&self) -> Result<()> {
+        self.file.owner().check()
+    }
+
     fn engine(&self) -> Arc<Engine> {
         lock(&self.engine).clone()
     }
 
     /// Reads the state of the last commit. If that fails, opens the file again and reads once more.
     pub(super) fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T>) -> Result<T> {
+        self.check_process()?;
         let act = |database: &Database| read(&database.begin_read().map_err(reading)?);
         let engine = self.engine();
         let result = engine.guarded(act);
@@ -103,6 +109,7 @@ impl FileStore {
 
     /// Fails while the outcome of a failed commit is unknown: then nothing is written.
     pub(super) fn check_sound(&self) -> Result<()> {
+        self.check_process()?;
         self.check_writable(&mut lock(&self.writing))
     }
 
@@ -117,6 +124,7 @@ impl FileStore {
 
     /// As [`commit`](Store::commit), for any number of changes. On return, all or none of it is on the disk.
     pub(super) fn commit_any(&self, changes: &[Change]) -> Result<Outcome> {
+        self.check_process()?;
         let mut state = lock(&self.writing);
         self.check_writable(&mut state)?;
         let engine = self.engine();

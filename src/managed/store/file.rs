@@ -10,7 +10,7 @@ use redb::StorageBackend;
 
 use super::errors::damaged;
 use crate::fs::{self, Links};
-use crate::{Error, Result};
+use crate::{Error, OwningProcess, Result};
 
 /// The offset of the flags in redb's header. One flag says that the last commit was written in two phases.
 const FLAGS: usize = 9;
@@ -27,6 +27,7 @@ const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 /// The file, locked while this lives.
 #[derive(Debug)]
 pub(super) struct StoreFile {
+    owner: OwningProcess,
     path: PathBuf,
     bytes: Box<dyn Bytes>,
     /// Whether it was empty when it was opened.
@@ -68,13 +69,18 @@ impl StoreFile {
         if is_new {
             fs::sync(path).map_err(io)?;
         }
-        Ok(StoreFile { path: path.into(), bytes: Box::new(file), is_new })
+        Ok(StoreFile { owner: OwningProcess::current(), path: path.into(), bytes: Box::new(file), is_new })
     }
 
     /// A store over other bytes than a file of its own.
     pub(super) fn over(path: &Path, bytes: Box<dyn Bytes>) -> Self {
         let is_new = bytes.len().is_ok_and(|len| len == 0);
-        StoreFile { path: path.into(), bytes, is_new }
+        StoreFile { owner: OwningProcess::current(), path: path.into(), bytes, is_new }
+    }
+
+    /// The process that opened it: a child has other pages of it in memory than its parent, and no lock of its own.
+    pub(super) fn owner(&self) -> OwningProcess {
+        self.owner
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -90,7 +96,10 @@ impl StoreFile {
 
 impl Drop for StoreFile {
     fn drop(&mut self) {
-        self.bytes.unlock();
+        // The lock is one with the parent's.
+        if self.owner.is_current() {
+            self.bytes.unlock();
+        }
     }
 }
 

@@ -170,6 +170,9 @@ impl Records {
     /// records than a commit of a shared store can; [`Error::Io`], which says so if it isn't known whether the transaction
     /// happened. Then it happened within the store's deadline, or never will.
     pub(in crate::managed) fn write<T>(&self, mut change: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        if let Some(file) = &self.file {
+            file.check_process()?;
+        }
         let _alone = self.file.as_ref().map(|_| self.alone());
         self.check_sound()?;
         for attempt in 0..ATTEMPTS {

@@ -4,6 +4,9 @@ mod costs;
 mod device;
 #[path = "../../../../tests/common/emulators.rs"]
 mod emulators;
+#[path = "../../../../tests/common/fork.rs"]
+mod fork;
+mod forks;
 mod kills;
 mod late;
 mod leases;

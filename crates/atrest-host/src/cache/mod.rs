@@ -72,7 +72,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use atrest::managed::{OpenDisk, WriteBack};
-use atrest::{Error, Result};
+use atrest::{Error, NotInherited, OwningProcess, Result};
 
 pub use error::CacheError;
 pub use keeper::{CacheKeeper, KnownCache};
@@ -86,10 +86,11 @@ use crate::disk::io;
 
 /// A disk with a cache on the host: see the [module](self).
 ///
-/// Dropping it leaves the file as a crash does. [`detach`](Self::detach) it instead.
+/// Dropping it leaves the file as a crash does. [`detach`](Self::detach) it instead. A forked child can't use its parent's cache.
 pub struct Cache {
+    owner: OwningProcess,
     inner: Arc<Inner>,
-    destager: Option<Destager>,
+    destager: Option<NotInherited<Destager>>,
 }
 
 impl Cache {
@@ -110,7 +111,7 @@ impl Cache {
     ) -> Result<Self> {
         let mut cache = Self::attach_idle(disk, keeper, place.into(), options)?;
         if cache.is_write_back() {
-            cache.destager = Some(Destager::start(cache.inner.clone(), options.destage_after)?);
+            cache.destager = Some(NotInherited::new(Destager::start(cache.inner.clone(), options.destage_after)?));
         }
         Ok(cache)
     }
@@ -123,7 +124,7 @@ impl Cache {
         options: &CacheOptions,
     ) -> Result<Self> {
         let inner = Arc::new(Attaching { disk, keeper, place, options }.attach()?);
-        let cache = Cache { inner, destager: None };
+        let cache = Cache { owner: OwningProcess::current(), inner, destager: None };
         if cache.is_write_back() {
             let layer: Arc<dyn WriteBack> = cache.inner.clone();
             cache.inner.keeper.announce(Arc::downgrade(&layer));
@@ -150,14 +151,17 @@ impl Cache {
         }
     }
 
-    /// How many bytes wait to be written to the disk.
+    /// How many bytes wait to be written to the disk; 0 in a forked child, which can't know.
     pub fn dirty(&self) -> u64 {
+        if !self.owner.is_current() {
+            return 0;
+        }
         (self.inner.state().pending.len() * format::BLOCK) as u64
     }
 
     /// Whether the cache's keys are in memory. They aren't while the disk's key may not be used.
     pub fn holds_keys(&self) -> bool {
-        self.inner.keyring.is_held()
+        self.owner.is_current() && self.inner.keyring.is_held()
     }
 
     /// Writes to the disk all blocks that it lacked at the time of the call, and flushes it.
@@ -165,6 +169,7 @@ impl Cache {
     /// # Errors
     /// Errors of the disk, and of a local file that can't be read.
     pub fn drain(&self) -> Result<()> {
+        self.owner.check()?;
         if self.inner.mode == CacheMode::WriteBack && self.inner.state().is_on {
             self.inner.drain().or_else(|failed| self.inner.go_on_without(failed))?;
         }
@@ -178,6 +183,7 @@ impl Cache {
     /// next attachment. [`Error::Io`] if the file couldn't be wiped: then the disk has all data, and goes on without a cache;
     /// detaching again retries the wipe.
     pub fn detach(&self) -> Result<()> {
+        self.owner.check()?;
         self.inner.retire()?;
         self.inner.wipe()
     }
@@ -189,7 +195,7 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        if let Some(destager) = self.destager.take() {
+        if let Some(destager) = self.destager.take().and_then(NotInherited::into_inner) {
             destager.stop();
         }
     }
@@ -219,10 +225,12 @@ impl Disk for Cache {
     }
 
     fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.owner.check()?;
         self.inner.read(offset, sectors)
     }
 
     fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.owner.check()?;
         if !self.is_write_back() {
             return self.inner.write_through(offset, sectors);
         }
@@ -244,12 +252,14 @@ impl Disk for Cache {
     }
 
     fn flush(&self) -> Result<()> {
+        self.owner.check()?;
         if self.is_write_back() { self.inner.flush_back() } else { self.inner.disk.flush() }
     }
 }
 
 impl Cache {
     fn change(&self, offset: u64, len: u64, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.owner.check()?;
         let end = offset.checked_add(len).ok_or(Error::OutOfBounds { offset, len: usize::MAX, size: self.size() })?;
         if self.is_write_back() {
             self.inner.change_back(offset..end, act)

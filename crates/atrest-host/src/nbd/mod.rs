@@ -105,7 +105,9 @@ impl Serve for Nbd {
             }
         })?;
         // A client sees another size when it reconnects. NBD has no message for it.
-        Ok(Served { server: Box::new(server), address, device: None, resized: Box::new(|| ()) })
+        let mut served = Served::new(Box::new(server), Box::new(|| ()));
+        served.address = address;
+        Ok(served)
     }
 }
 

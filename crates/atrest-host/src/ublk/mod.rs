@@ -114,7 +114,9 @@ impl Serve for Ublk {
             }
         };
         let server = Box::new(Device { orders, thread: Some(thread) });
-        Ok(Served { server, address: None, device: Some(device), resized: Box::new(resized) })
+        let mut served = Served::new(server, Box::new(resized));
+        served.device = Some(device);
+        Ok(served)
     }
 }
 

@@ -97,12 +97,7 @@ impl Serve for VhostUser {
             channel.close();
             backend.lock().unwrap_or_else(PoisonError::into_inner).stop();
         })?;
-        Ok(Served {
-            server: Box::new(server),
-            address: None,
-            device: None,
-            resized: Box::new(move || told.tell_of_change()),
-        })
+        Ok(Served::new(Box::new(server), Box::new(move || told.tell_of_change())))
     }
 }
 

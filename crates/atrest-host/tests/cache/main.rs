@@ -1,6 +1,8 @@
 //! Caches of disks.
 
 mod crash;
+#[cfg(target_os = "linux")]
+mod forks;
 mod format;
 mod full_disk;
 mod hostile;
@@ -15,6 +17,8 @@ mod trouble;
 #[path = "../../../../tests/common"]
 mod common {
     pub mod device;
+    #[cfg(target_os = "linux")]
+    pub mod fork;
     pub mod peers;
     pub mod small_disk;
     pub mod vaults;

@@ -170,6 +170,7 @@ impl AwsKms {
     /// # Errors
     /// As [`unwrap`](KeyVault::unwrap).
     pub fn rewrap(&self, wrapped: &WrappedDek) -> Result<WrappedDek> {
+        self.api.clients.usual.owner().check()?;
         let name = wrapped.kek.to_string();
         let failed = |e: Trouble| e.into_error(name.clone(), Operation::Unwrap);
         let blob = self.blob(wrapped)?;
@@ -276,11 +277,13 @@ impl KeyVault for AwsKms {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.api.clients.usual.owner().check()?;
         KeyId::new(&self.id, key, "1")?;
         self.encrypt(key, key, dek).map_err(|e| e.into_error(key, Operation::Wrap))
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.api.clients.usual.owner().check()?;
         let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
         if !is_key_id(kek.version()) {
             return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
@@ -289,6 +292,7 @@ impl KeyVault for AwsKms {
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.api.clients.usual.owner().check()?;
         if wrapped.kek.vault() != self.id {
             return Ok(None);
         }
@@ -298,6 +302,7 @@ impl KeyVault for AwsKms {
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.api.clients.usual.owner().check()?;
         let name = version.map_or(key.to_owned(), |version| format!("{}/keys/{key}/{version}", self.id));
         let failed = |e: Trouble| e.into_error(name.clone(), Operation::Get);
         KeyId::new(&self.id, key, version.unwrap_or("1"))?;

@@ -100,6 +100,7 @@ impl AzureSecrets {
     /// [`Error::KeyRefused`] with the URL of the secret in the place of a key's, if it is missing, disabled, deleted, expired or not yet
     /// valid, or if access is denied; [`Error::Vault`] for everything else, such as an outage; [`Error::InvalidName`].
     pub fn get(&self, name: &str, version: Option<&str>) -> Result<AzureSecret> {
+        self.api.bearer.client.owner().check()?;
         check_name(name)?;
         let failed = |trouble: Trouble| trouble.into_error(self.url(name, version), Operation::Get);
         if version.is_some_and(|version| !is_version(version)) {
@@ -127,6 +128,7 @@ impl AzureSecrets {
     /// As [`get`](Self::get); [`Error::InvalidOption`] for a value that isn't UTF-8 or is longer than 25 KiB, for more than 15 tags, and
     /// for a tag longer than 256 characters.
     pub fn set(&self, name: &str, value: &Secret, kind: &str, tags: &BTreeMap<String, String>) -> Result<String> {
+        self.api.bearer.client.owner().check()?;
         check_name(name)?;
         let text = std::str::from_utf8(value.expose()).ok().filter(|text| text.len() <= LONGEST_VALUE);
         let text = text.ok_or_else(|| Error::InvalidOption("a secret is text of at most 25 KiB".into()))?;

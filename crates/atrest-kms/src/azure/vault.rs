@@ -81,6 +81,7 @@ impl AzureKeyVault {
     /// # Errors
     /// As [`KeyVault::describe`].
     pub fn description(&self, key: &str, region: &str, tenant: &str) -> Result<VaultDescription> {
+        self.api.bearer.client.owner().check()?;
         check_key(&self.id, key)?;
         let deadline = Deadline::after(self.deadline);
         let found = self.get(deadline, key, "").map_err(|e| e.into_error(key, Operation::Get))?;
@@ -95,6 +96,7 @@ impl AzureKeyVault {
     /// # Errors
     /// As [`KeyVault::wrap_version`]; [`Error::InvalidOption`] for another algorithm.
     pub fn wrap_foreign(&self, kek: &KeyId, algorithm: WrapAlgorithm, secret: &Secret) -> Result<WrappedDek> {
+        self.api.bearer.client.owner().check()?;
         let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
         check_foreign(algorithm)?;
         if kek.vault() != self.id || check_key(&self.id, kek.key()).is_err() || !is_version(kek.version()) {
@@ -113,6 +115,7 @@ impl AzureKeyVault {
     /// # Errors
     /// As [`KeyVault::unwrap`].
     pub fn unwrap_foreign(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.api.bearer.client.owner().check()?;
         check_foreign(wrapped.algorithm)?;
         self.unwrap_by(wrapped)
     }
@@ -280,6 +283,7 @@ impl KeyVault for AzureKeyVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.api.bearer.client.owner().check()?;
         let failed = |e: Trouble| e.into_error(key, Operation::Wrap);
         check_key(&self.id, key)?;
         let deadline = Deadline::after(self.deadline);
@@ -288,6 +292,7 @@ impl KeyVault for AzureKeyVault {
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.api.bearer.client.owner().check()?;
         let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
         check_key(&self.id, kek.key())?;
         if !is_version(kek.version()) {
@@ -299,6 +304,7 @@ impl KeyVault for AzureKeyVault {
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.api.bearer.client.owner().check()?;
         if wrapped.kek.vault() != self.id {
             return Ok(None);
         }
@@ -310,6 +316,7 @@ impl KeyVault for AzureKeyVault {
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.api.bearer.client.owner().check()?;
         let name = version.map_or(key.to_owned(), |version| format!("{}/keys/{key}/{version}", self.id));
         let failed = |e: Trouble| e.into_error(name.clone(), Operation::Get);
         check_key(&self.id, key)?;

@@ -276,6 +276,7 @@ impl KeyVault for GcpKms {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.api.bearer.client.owner().check()?;
         let failed = |e: Trouble| e.into_error(key, Operation::Wrap);
         check_key(&self.id, key)?;
         let deadline = Deadline::after(self.deadline);
@@ -286,6 +287,7 @@ impl KeyVault for GcpKms {
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.api.bearer.client.owner().check()?;
         let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
         check_key(&self.id, kek.key())?;
         if !is_number(kek.version()) {
@@ -296,6 +298,7 @@ impl KeyVault for GcpKms {
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.api.bearer.client.owner().check()?;
         if wrapped.kek.vault() != self.id {
             return Ok(None);
         }
@@ -310,6 +313,7 @@ impl KeyVault for GcpKms {
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.api.bearer.client.owner().check()?;
         let name = version.map_or(key.to_owned(), |version| format!("{}/keys/{key}/{version}", self.id));
         let failed = |e: Trouble| e.into_error(name.clone(), Operation::Get);
         check_key(&self.id, key)?;

@@ -145,6 +145,7 @@ impl TransitVault {
     /// # Errors
     /// As [`unwrap`](KeyVault::unwrap).
     pub fn rewrap(&self, wrapped: &WrappedDek) -> Result<WrappedDek> {
+        self.server.client.owner().check()?;
         let (key, operation) = (wrapped.kek.key(), Operation::Unwrap);
         let failed = |e: Trouble| e.into_error(wrapped.kek.to_string(), operation);
         let ciphertext = self.ciphertext(wrapped).ok_or(Error::UnwrapFailed)?;
@@ -223,17 +224,20 @@ impl KeyVault for TransitVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.server.client.owner().check()?;
         KeyId::new(&self.id, key, "1")?;
         self.encrypt(key, None, dek).map_err(|e| e.into_error(key, Operation::Wrap))
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.server.client.owner().check()?;
         let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
         let version = number(kek.version()).ok_or_else(|| failed(Trouble::Refused(KeyRefusal::Missing)))?;
         only_under(kek, self.encrypt(kek.key(), Some(version), dek).map_err(failed)?)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.server.client.owner().check()?;
         if wrapped.kek.vault() != self.id {
             return Ok(None);
         }
@@ -243,6 +247,7 @@ impl KeyVault for TransitVault {
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.server.client.owner().check()?;
         let name = version.map_or(key.to_owned(), |version| format!("{}/keys/{key}/{version}", self.id));
         let failed = |e: Trouble| e.into_error(name.clone(), Operation::Get);
         KeyId::new(&self.id, key, version.unwrap_or("1"))?;

@@ -118,3 +118,10 @@ fn disks_cost_their_vault_few_calls() {
     let Some(moto) = Moto::start() else { return };
     cost::disks_cost_few_calls("AWS KMS, on moto", Arc::new(moto.vault()), "disks", &|| moto.rotate());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_leaves_the_vault_alone() {
+    let Some(moto) = Moto::start() else { return };
+    conformance::refuses_a_child(&moto.vault(), "disks", &|| Box::new(moto.vault()));
+}

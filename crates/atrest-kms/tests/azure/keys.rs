@@ -153,3 +153,10 @@ fn disks_cost_their_vault_few_calls() {
         fake.rotate()
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_leaves_the_vault_alone() {
+    let Some(fake) = Fake::start() else { return };
+    conformance::refuses_a_child(&fake.vault(), "disks", &|| Box::new(fake.vault()));
+}

@@ -129,3 +129,22 @@ fn what_others_wrapped_by_rsa_is_unwrapped_and_rsa1_5_only_on_demand() {
     let wrapped = WrappedDek { kek: elsewhere, algorithm: WrapAlgorithm::RsaOaep, bytes: vec![1] };
     assert!(vault.unwrap_foreign(&wrapped).unwrap().is_none());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_leaves_the_secrets_alone() {
+    use crate::conformance::fork::{forked, in_child, so};
+
+    let Some(fake) = Fake::start() else { return };
+    let secrets = AzureSecrets::new(&options(fake.port)).unwrap();
+    secrets.set("disk", &Secret::copy_from(b"first"), "BEK", &tags()).unwrap();
+    let ended = in_child(|| {
+        so!(forked(secrets.get("disk", None)));
+        so!(forked(secrets.set("disk", &Secret::copy_from(b"second"), "BEK", &tags())));
+        let own = AzureSecrets::new(&options(fake.port)).map_err(|_| line!())?;
+        so!(own.get("disk", None).is_ok_and(|found| found.value.expose() == b"first"));
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the child");
+    assert_eq!(secrets.get("disk", None).unwrap().value.expose(), b"first");
+}

@@ -149,3 +149,10 @@ fn disks_cost_their_vault_few_calls() {
     let Some(bao) = Bao::start() else { return };
     cost::disks_cost_few_calls("transit, on OpenBao", Arc::new(bao.vault()), "disks", &|| bao.rotate("disks"));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_leaves_the_vault_alone() {
+    let Some(bao) = Bao::start() else { return };
+    conformance::refuses_a_child(&bao.vault(), "disks", &|| Box::new(bao.vault()));
+}

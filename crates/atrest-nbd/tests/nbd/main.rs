@@ -3,6 +3,9 @@
 
 mod backend;
 mod faults;
+#[path = "../../../../tests/common/fork.rs"]
+mod fork;
+mod forks;
 mod hostile;
 mod lossy;
 #[path = "../../../../tests/common/peers.rs"]

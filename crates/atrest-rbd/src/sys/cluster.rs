@@ -6,6 +6,8 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
+use atrest::OwningProcess;
+
 use super::api::{Api, ImageSpec, api};
 use super::errno::{self, Errno, checked};
 
@@ -14,6 +16,8 @@ const MOST_IMAGES: usize = 1 << 24;
 
 /// A client of a cluster: `rados_t`. It has an address of its own, which the cluster can shut out.
 pub(crate) struct Cluster {
+    /// A child has none of the threads of librados: it closes nothing.
+    pub(super) owner: OwningProcess,
     pub(super) api: &'static Api,
     handle: *mut c_void,
 }
@@ -30,7 +34,7 @@ impl Cluster {
         let mut handle = null_mut();
         // SAFETY: `handle` is a place for a handle; the id is null or ends with a zero byte.
         let made = unsafe { (api.rados_create)(&mut handle, user.map_or(null(), CStr::as_ptr)) };
-        Ok(checked(made).map(|_| Cluster { api, handle }))
+        Ok(checked(made).map(|_| Cluster { owner: OwningProcess::current(), api, handle }))
     }
 
     /// Reads a configuration file; `None` is Ceph's default place.
@@ -80,8 +84,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // SAFETY: this is the last use of the handle: pools and images keep their cluster alive.
-        unsafe { (self.api.rados_shutdown)(self.handle) };
+        if self.owner.is_current() {
+            // SAFETY: this is the last use of the handle: pools and images keep their cluster alive.
+            unsafe { (self.api.rados_shutdown)(self.handle) };
+        }
     }
 }
 
@@ -154,7 +160,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: this is the last use of the handle: images keep their pool alive.
-        unsafe { (self.cluster.api.rados_ioctx_destroy)(self.handle) };
+        if self.cluster.owner.is_current() {
+            // SAFETY: this is the last use of the handle: images keep their pool alive.
+            unsafe { (self.cluster.api.rados_ioctx_destroy)(self.handle) };
+        }
     }
 }

@@ -189,7 +189,9 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // SAFETY: this is the last use of the handle. Completions of operations in flight don't use it.
-        unsafe { (self.api().rbd_close)(self.handle) };
+        if self.pool.cluster.owner.is_current() {
+            // SAFETY: this is the last use of the handle. Completions of operations in flight don't use it.
+            unsafe { (self.api().rbd_close)(self.handle) };
+        }
     }
 }

@@ -20,6 +20,9 @@ mod common {
 
 mod clear;
 mod faults;
+#[path = "../../../../tests/common/fork.rs"]
+mod fork;
+mod forks;
 mod interop;
 mod locks;
 mod managed;

@@ -5,6 +5,9 @@ mod device;
 #[path = "../../../../tests/common/emulators.rs"]
 mod emulators;
 mod fences;
+#[path = "../../../../tests/common/fork.rs"]
+mod fork;
+mod forks;
 mod kills;
 #[path = "../../../../tests/common/on_store.rs"]
 mod on_store;

@@ -9,6 +9,11 @@ mod fleet;
 mod fleet_kills;
 #[path = "../../../../tests/common/fleet_on.rs"]
 mod fleet_on;
+#[cfg(target_os = "linux")]
+#[path = "../../../../tests/common/fork.rs"]
+mod fork;
+#[cfg(target_os = "linux")]
+mod forks;
 mod kills;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
