@@ -76,13 +76,13 @@ impl Approval {
         }
     }
 
-    /// Every use of an algorithm passes here. It notes the use for observers, and refuses an unapproved one if the
-    /// process takes approved algorithms only.
+    /// Every use of an algorithm passes here. It notes the use for observers ([`observe`]), and refuses an unapproved one if the
+    /// process takes approved algorithms only. For vaults that use others: [`WrapAlgorithm::approval`](crate::key::WrapAlgorithm::approval).
     ///
     /// # Errors
     /// [`Error::NotApproved`].
     #[inline(always)]
-    pub(crate) fn require(self) -> Result<()> {
+    pub fn require(self) -> Result<()> {
         if self == Approval::Approved { Ok(()) } else { self.require_unapproved() }
     }
 

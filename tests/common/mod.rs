@@ -10,6 +10,8 @@ pub mod fleet;
 pub mod header;
 #[cfg(feature = "std")]
 pub mod keyslots;
+#[cfg(all(feature = "std", target_os = "linux"))]
+pub mod maps;
 pub mod markdown;
 pub mod model;
 pub mod peers;
