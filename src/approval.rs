@@ -10,6 +10,7 @@
 //! | AES-256-CTR | yes, if the caller never repeats a counter under a key | SP 800-38A, 6.5 |
 //! | AES-KW, AES-KWP | yes | SP 800-38F |
 //! | AES-CCM, of BitLocker's keys | yes | SP 800-38C |
+//! | AES-128-CFB, KDFa, KDFe and ECDH on P-256, of sessions with a TPM (`atrest-tpm`) | yes | SP 800-38A, SP 800-108 Rev. 1, SP 800-56C Rev. 2, SP 800-56A Rev. 3 |
 //! | RSA-OAEP with SHA-256, keys of at least 2048 bits | yes | SP 800-56B Rev. 2 |
 //! | HKDF-SHA-256, HMAC-SHA-256, SHA-256, SHA-384, SHA-512, SHA-3 | yes | SP 800-56C Rev. 2, FIPS 198-1, FIPS 180-4, FIPS 202 |
 //! | PBKDF2 with one of these hashes, at least 1000 iterations, a salt of at least 16 bytes | yes | SP 800-132, 5.1 and 5.2 |
@@ -21,9 +22,18 @@
 //! | AES-CBC in sectors | no | SP 800-38A, appendix C: its IVs are predictable or repeat |
 //! | AES-HCTR2, Argon2i, Argon2id, BitLocker's chain of SHA-256; of the feature `legacy`: Adiantum, Serpent, Twofish, Camellia, RIPEMD-160, Whirlpool, BLAKE2, SM3 | no | in no NIST publication |
 //!
-//! Two more facts. A LUKS keyslot encrypts the DEK with AES-XTS and verifies it with a digest. That is neither the
+//! Some more facts. A LUKS keyslot encrypts the DEK with AES-XTS and verifies it with a digest. That is neither the
 //! wrapping of SP 800-38F nor the authenticated encryption that SP 800-132 asks for in 5.4. So a vault's key is the
 //! approved way into a volume; a keyslot only uses approved parts. Random bytes come from the operating system.
+//!
+//! A quorum of vaults (`atrest-quorum`) splits a key by Shamir's scheme, which is in no NIST publication. It is not refused, because
+//! no protection is claimed from it: each part is wrapped by its own vault, and that algorithm has to be approved. Without any trust
+//! in the splitting, the key is still wrapped by each vault. That fewer vaults than the quorum needs learn nothing is Shamir's
+//! claim, not NIST's. The indicator says [`Elsewhere`](Approval::Elsewhere).
+//!
+//! Connections to servers and logins there are not covered: TLS is that of `rustls` with AWS-LC, PostgreSQL's logins are those of
+//! `tokio-postgres`, tokens for Azure and Google are signed by AWS-LC. Neither the mode nor the self-tests reach into these. Requests
+//! to AWS and Azure are signed by HMAC-SHA-256 of this crate.
 //!
 //! ```
 //! use atrest::approval::{self, Approval};
@@ -76,13 +86,13 @@ impl Approval {
         }
     }
 
-    /// Every use of an algorithm passes here. It notes the use for observers, and refuses an unapproved one if the
-    /// process takes approved algorithms only.
+    /// Every use of an algorithm passes here. It notes the use for observers ([`observe`]), and refuses an unapproved one if the
+    /// process takes approved algorithms only. For vaults that use others: [`WrapAlgorithm::approval`](crate::key::WrapAlgorithm::approval).
     ///
     /// # Errors
     /// [`Error::NotApproved`].
     #[inline(always)]
-    pub(crate) fn require(self) -> Result<()> {
+    pub fn require(self) -> Result<()> {
         if self == Approval::Approved { Ok(()) } else { self.require_unapproved() }
     }
 

@@ -67,6 +67,7 @@ algorithms! {
     #[cfg(feature = "std")] Sha256 = "SHA-256";
     #[cfg(feature = "std")] Sha384 = "SHA-384";
     #[cfg(feature = "std")] Sha512 = "SHA-512";
+    #[cfg(feature = "std")] HmacSha256 = "HMAC-SHA-256";
     #[cfg(feature = "std")] HkdfSha256 = "HKDF-SHA-256";
     #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not "PBKDF2-HMAC-SHA-1" SHA_1;
     #[cfg(feature = "std")] Pbkdf2Sha224 = "PBKDF2-HMAC-SHA-224" not "PBKDF2-HMAC-SHA-224" SHA_224;
@@ -122,8 +123,20 @@ pub(crate) fn sound() -> Result<()> {
 
 #[cold]
 fn refusal(failed: u8) -> Error {
+    #[cfg(feature = "std")]
+    if failed == OF_ANOTHER_CRATE {
+        return Error::SelfTest { algorithm: OTHER.get().copied().unwrap_or("another crate's algorithm") };
+    }
     Error::SelfTest { algorithm: Algorithm::NAMES[usize::from(failed) - 1] }
 }
+
+/// The number of each failed algorithm of another crate, whose name is in [`OTHER`].
+#[cfg(feature = "std")]
+const OF_ANOTHER_CRATE: u8 = u8::MAX;
+#[cfg(feature = "std")]
+static OTHER: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+#[cfg(feature = "std")]
+const _: () = assert!(Algorithm::NAMES.len() < OF_ANOTHER_CRATE as usize);
 
 impl Algorithm {
     /// Runs `test` unless the algorithm has passed before. `test` runs in a stack frame of its own, on published keys.
@@ -158,6 +171,92 @@ impl Algorithm {
             FAILED.store(self as u8 + 1, Relaxed);
         }
         sound()
+    }
+}
+
+/// An algorithm of another crate that is used with this one, with its known-answer test: for a vault or a store that computes
+/// something itself. The algorithms of this crate have such tests already, and so do [`sha256`](crate::key::sha256),
+/// [`HmacSha256`](crate::key::HmacSha256), [`hkdf_sha256`](crate::key::hkdf_sha256) and [`wrap`](crate::key::wrap).
+///
+/// All algorithms of a process share one latch: once one of them fails, of whichever crate, all are refused by its name.
+///
+/// ```
+/// use atrest::SelfTest;
+///
+/// static CRC: SelfTest = SelfTest::new("CRC-8", || crc8(b"123456789") == 0xf4);
+///
+/// fn checksum(bytes: &[u8]) -> atrest::Result<u8> {
+///     CRC.check()?; // before each use
+///     Ok(crc8(bytes))
+/// }
+/// # fn crc8(bytes: &[u8]) -> u8 {
+/// #     let step = |crc: u8, _| crc << 1 ^ if crc & 0x80 == 0 { 0 } else { 7 };
+/// #     bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, step))
+/// # }
+/// assert_eq!(checksum(b"123456789")?, 0xf4);
+/// # Ok::<(), atrest::Error>(())
+/// ```
+#[cfg(feature = "std")]
+#[derive(Debug)]
+pub struct SelfTest {
+    name: &'static str,
+    approval: Approval,
+    test: fn() -> bool,
+    passed: AtomicU8,
+}
+
+#[cfg(feature = "std")]
+impl SelfTest {
+    /// An approved algorithm of this name. `test` says whether it gives a published vector's results; it calls the algorithm
+    /// itself, without [`check`](Self::check).
+    pub const fn new(name: &'static str, test: fn() -> bool) -> Self {
+        SelfTest { name, approval: Approval::Approved, test, passed: AtomicU8::new(0) }
+    }
+
+    /// Decodes the hexadecimal text of a vector, in lower case, at compile time.
+    ///
+    /// # Panics
+    /// For text that isn't that, or another length than that of `N` bytes.
+    pub const fn unhex<const N: usize>(text: &[u8]) -> [u8; N] {
+        unhex(text)
+    }
+
+    /// Sets whether the algorithm is [approved](crate::approval).
+    pub const fn approval(mut self, approval: Approval) -> Self {
+        self.approval = approval;
+        self
+    }
+
+    /// Tests the algorithm unless it has passed in this process. Call it before each use: it takes two loads then.
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`] if it fails, or any algorithm has failed before; [`Error::NotApproved`] if it is not approved and the
+    /// process takes [approved algorithms only](crate::approved_only).
+    #[inline]
+    pub fn check(&self) -> Result<()> {
+        sound()?;
+        self.approval.require()?;
+        if self.passed.load(Relaxed) == 0 { self.run() } else { Ok(()) }
+    }
+
+    /// Tests the algorithm even if it has passed. One that may not be used is not tested.
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`].
+    #[cold]
+    pub fn run(&self) -> Result<()> {
+        sound()?;
+        if matches!(self.approval, Approval::NotApproved { .. }) && is_approved_only() {
+            return Ok(());
+        }
+        if !(self.test)() {
+            // Of two that fail at the same time, one gives its name.
+            let _ = OTHER.set(self.name);
+            FAILED.store(OF_ANOTHER_CRATE, Relaxed);
+        }
+        sound()?;
+        self.passed.store(1, Relaxed);
+        Ok(())
     }
 }
 

@@ -49,6 +49,8 @@ pub use key::self_test;
 #[cfg(feature = "std")]
 pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, Fingerprint, KeyVault, Protector, hazmat};
 #[cfg(feature = "std")]
+pub use latch::SelfTest;
+#[cfg(feature = "std")]
 pub use memory::{MemoryProtection, NotInherited, OwningProcess, Secret, memory_protection, process_generation};
 /// The bytes of LUKS headers, for the tests and fuzzers of this project. It may change in any release.
 #[cfg(feature = "std")]

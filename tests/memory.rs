@@ -4,82 +4,22 @@
 
 mod common;
 
-use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
+use atrest::key::HmacSha256;
 use atrest::{
     Credential, Dek, DekAlgorithm, MemoryDevice, OpenOptions, Protector, Secret, SectorCipher, SectorSize, SectorUnit,
     Volume,
 };
+use common::maps::{Mapping, hmac_states, holding, mappings};
 use common::vault_at;
-
-/// A mapping of this process, from /proc/self/smaps.
-#[derive(Debug)]
-struct Mapping {
-    start: u64,
-    end: u64,
-    /// Memory of this process alone that is written to. The rest is parts of files.
-    own: bool,
-    name: String,
-    /// The two-letter flags: `lo` for locked, `dd` for kept out of core dumps, `wf` for zeros in a child.
-    flags: Vec<String>,
-}
-
-impl Mapping {
-    fn has(&self, flag: &str) -> bool {
-        self.flags.iter().any(|has| has == flag)
-    }
-}
-
-fn mappings() -> Vec<Mapping> {
-    let mut mappings: Vec<Mapping> = Vec::new();
-    for line in fs::read_to_string("/proc/self/smaps").unwrap().lines() {
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            mappings.last_mut().unwrap().flags = flags.split_whitespace().map(Into::into).collect();
-            continue;
-        }
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let Some((start, end)) = fields[0].split_once('-') else { continue };
-        let address = |text| u64::from_str_radix(text, 16).unwrap();
-        let name = fields.get(5).copied().unwrap_or_default().to_owned();
-        mappings.push(Mapping {
-            start: address(start),
-            end: address(end),
-            own: fields[1].starts_with("rw-p") && matches!(name.as_str(), "" | "[heap]" | "[stack]"),
-            name,
-            flags: Vec::new(),
-        });
-    }
-    mappings
-}
 
 /// One test at a time looks at memory, and nothing changes it meanwhile.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The mappings in which 16 bytes of a key, at a multiple of 8, were found. It is read where it lies: a copy would be
-/// found as well.
-fn holding<'a>(key: &Secret, mappings: impl Iterator<Item = &'a Mapping>) -> Vec<String> {
-    let parts: Vec<*const u64> = key.expose().chunks_exact(16).map(|part| part.as_ptr().cast()).collect();
-    let mut found = Vec::new();
-    for mapping in mappings {
-        for at in (mapping.start..mapping.end - 8).step_by(8) {
-            let at = std::ptr::with_exposed_provenance::<u64>(at as usize);
-            // SAFETY: the kernel says that the mapping can be read. It belongs to this process alone, and no other
-            // thread runs that could end it. Keys are aligned to 64 bytes. Any bytes there are valid.
-            let same = |part: &&*const u64| unsafe {
-                at.read_volatile() == part.read_volatile() && at.add(1).read_volatile() == part.add(1).read_volatile()
-            };
-            if parts.iter().any(|part| same(&part)) {
-                found.push(format!("{at:?} in {mapping:?}"));
-            }
-        }
-    }
-    found
 }
 
 /// The content of a core dump. A build without optimisation leaves copies of everything on stacks, so there only the
@@ -139,6 +79,34 @@ fn no_expanded_key_would_be_in_a_core() {
         let cipher = DmCipher::boxed(spec, key.expose(), SectorSize::B512).unwrap();
         cipher.encrypt(0, &mut data).unwrap();
         check(&key, (cipher, key.clone()), spec.name());
+    }
+}
+
+#[test]
+fn no_state_of_a_mac_would_be_in_a_core() {
+    let _alone = alone();
+    let key = Secret::random(32).unwrap();
+    let states = hmac_states(key.expose().try_into().unwrap());
+    let hmac = HmacSha256::new(key.expose()).unwrap();
+    for len in [0, 1, 64, 4096] {
+        let mac = hmac.mac(&[&vec![7; len], b"part"]).unwrap();
+        assert!(hmac.verify(&[&vec![7; len], b"part"], &mac).unwrap());
+    }
+    drop(hmac.derive(&[b"a key"]).unwrap());
+    let all = mappings();
+    let kept = || all.iter().filter(|mapping| mapping.own && mapping.has("dd"));
+    for state in &states[..2] {
+        assert!(holding(state, kept()).len() > 2, "the state lies with the secrets, and the search finds it");
+    }
+    for secret in states.iter().chain([&key]) {
+        assert_eq!(holding(secret, all.iter().filter(dumped)), Vec::<String>::new(), "in use");
+    }
+    drop(hmac);
+    let all = mappings();
+    for secret in states.iter().chain([&key]) {
+        assert_eq!(holding(secret, all.iter().filter(dumped)), Vec::<String>::new(), "dropped");
+        let kept = holding(secret, all.iter().filter(|mapping| mapping.own && mapping.has("dd")));
+        assert_eq!(kept.len(), 2, "what was dropped isn't wiped: {kept:?}");
     }
 }
 

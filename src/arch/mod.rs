@@ -35,9 +35,9 @@ pub(crate) use ctr::CtrKernel;
 pub(crate) use hctr2::Hctr2Kernel;
 pub use kind::KernelKind;
 pub(crate) use run::{DataUnits, Direction, Store};
-#[cfg(feature = "std")]
-pub(crate) use stack::on_wiped_stack;
 pub(crate) use stack::wipe_expansion;
+#[cfg(feature = "std")]
+pub(crate) use stack::{on_wiped_stack, wipe_mac};
 pub(crate) use xts::XtsKernel;
 
 use fused::Fused;

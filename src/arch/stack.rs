@@ -17,6 +17,9 @@ const FUSED: usize = 1 << 10;
 const KEYSTREAM: usize = 4 << 10;
 /// The stack where a fused kernel may leave data, hashes and keystream that don't fit its registers.
 const SCRAPS: usize = 1 << 10;
+/// The stack that a MAC by a state of its key takes: the copy of the state, and what a block of SHA-256 needs.
+#[cfg(feature = "std")]
+const MAC: usize = 2 << 10;
 /// The stack that hashes, MACs and KDFs of a key take.
 #[cfg(feature = "std")]
 const DEEP: usize = 32 << 10;
@@ -46,6 +49,13 @@ pub(crate) fn wipe_keystream() {
 #[inline(always)]
 pub(crate) fn wipe_scraps() {
     wipe::<SCRAPS>()
+}
+
+/// Wipes the stack after a MAC by a state of its key.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub(crate) fn wipe_mac() {
+    wipe::<MAC>()
 }
 
 /// Makes a call that goes deep (hashes, MACs and KDFs of a key), and wipes the stack below.

@@ -24,6 +24,8 @@ mod fingerprint;
 #[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
+mod hmac;
+#[cfg(feature = "std")]
 mod kdf;
 #[cfg(feature = "std")]
 mod key_id;
@@ -36,9 +38,9 @@ pub(crate) mod self_test;
 pub mod wrap;
 
 #[cfg(feature = "std")]
-pub use crate::hash::HashAlgorithm;
-#[cfg(feature = "std")]
 pub(crate) use crate::hash::WithHash;
+#[cfg(feature = "std")]
+pub use crate::hash::{HashAlgorithm, sha256};
 #[cfg(feature = "std")]
 pub use any_vault::AnyVault;
 #[cfg(feature = "std")]
@@ -57,6 +59,8 @@ pub use envelope::Envelope;
 pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
 pub use fingerprint::Fingerprint;
+#[cfg(feature = "std")]
+pub use hmac::{HmacSha256, hkdf_sha256};
 #[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
 #[cfg(feature = "std")]

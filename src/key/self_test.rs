@@ -3,14 +3,10 @@
 
 #[cfg(feature = "std")]
 use argon2::{Argon2, AssociatedData, ParamsBuilder, Version};
-#[cfg(feature = "std")]
-use hkdf::Hkdf;
-#[cfg(feature = "std")]
-use hmac::{Hmac, KeyInit, Mac};
-#[cfg(feature = "std")]
-use sha2::Sha256;
 
 use super::aes_kw;
+#[cfg(feature = "std")]
+use super::hmac;
 use crate::Result;
 use crate::cipher;
 #[cfg(feature = "std")]
@@ -23,6 +19,9 @@ use crate::latch::{Algorithm, unhex};
 /// Each algorithm is tested before its first use in a process anyway. Call this in a service that wants to know at its start, or
 /// from time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tested pairwise when they are generated and
 /// imported; a failure of an imported key refuses only that key.
+///
+/// The crates beside this one that have algorithms of their own, `atrest-tpm` and `atrest-quorum`, each have a `self_test` of those.
+/// `atrest_vaults::self_test` calls this one and those of the vaults in its build.
 ///
 /// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives
 /// nothing.
@@ -55,7 +54,7 @@ pub(super) fn kwp() -> Result<()> {
 /// Tests HKDF and its HMAC before their first use.
 #[cfg(feature = "std")]
 pub(crate) fn hkdf() -> Result<()> {
-    Algorithm::HkdfSha256.check(hkdf_is_right)
+    Algorithm::HkdfSha256.check(hmac::hkdf_is_right)
 }
 
 /// Tests PBKDF2 with HMAC of this hash, and the hash with it, before its first use.
@@ -96,7 +95,8 @@ type Test = (Algorithm, fn() -> bool);
 
 #[cfg(feature = "std")]
 const STD: &[Test] = &[
-    (Algorithm::HkdfSha256, hkdf_is_right),
+    (Algorithm::HmacSha256, hmac::is_right),
+    (Algorithm::HkdfSha256, hmac::hkdf_is_right),
     (Algorithm::Pbkdf2Sha1, pbkdf2_sha1_is_right),
     (Algorithm::Pbkdf2Sha224, pbkdf2_sha224_is_right),
     (Algorithm::Pbkdf2Sha256, pbkdf2_sha256_is_right),
@@ -136,18 +136,6 @@ fn kwp_is_right() -> bool {
         let wraps = aes_kw::kwp_wrap(&KEK, key, &mut out).is_ok_and(|out| out == wrapped);
         wraps && aes_kw::kwp_unwrap(&KEK, wrapped, &mut out).is_ok_and(|out| out == key)
     })
-}
-
-/// HMAC: RFC 4231, 4.2. HKDF: RFC 5869, A.3, without salt.
-#[cfg(feature = "std")]
-fn hkdf_is_right() -> bool {
-    const MAC: [u8; 32] = unhex(b"b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
-    const OKM: [u8; 42] =
-        unhex(b"8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8");
-    let Ok(hmac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&[0x0b; 20]) else { return false };
-    let mut okm = [0; 42];
-    let expanded = Hkdf::<Sha256>::new(None, &[0x0b; 22]).expand(&[], &mut okm);
-    hmac.chain_update(b"Hi There").finalize().into_bytes()[..] == MAC && expanded.is_ok() && okm == OKM
 }
 
 /// RFC 6070, 2: the second vector.
@@ -233,8 +221,13 @@ mod tests {
 
     use super::*;
     use crate::cipher::{CipherSpec, DmCipher, KernelKind, SectorCipher, SectorSize, SectorUnit, StreamCipher};
-    use crate::key::{Kdf, wrap};
-    use crate::{DekAlgorithm, Error, hazmat, latch};
+    use crate::key::{HmacSha256, Kdf, hkdf_sha256, wrap};
+    use crate::{DekAlgorithm, Error, Secret, SelfTest, hazmat, latch};
+
+    /// An algorithm as another crate has it.
+    static FOREIGN: SelfTest =
+        SelfTest::new(FOREIGN_NAME, || std::env::var("ATREST_SPOIL").as_deref() != Ok(FOREIGN_NAME));
+    const FOREIGN_NAME: &str = "an algorithm of another crate";
 
     #[test]
     fn everything_passes() {
@@ -259,7 +252,7 @@ mod tests {
             eprintln!("SKIPPED a_failure_latches_and_refuses_everything_by_name: a program can't start itself here");
             return;
         }
-        for name in latch::names() {
+        for &name in latch::names().iter().chain(&[FOREIGN_NAME]) {
             if name.contains("kernel") && !kernels.iter().any(|kernel| kernel == name) {
                 continue;
             }
@@ -309,10 +302,14 @@ mod tests {
                 ("AES-KW", wrap::aes_kw_unwrap(&key[..32], &key[..24], out).map(drop)),
                 ("AES-KWP", wrap::aes_kwp_wrap(&key[..32], &key[..16], out).map(drop)),
                 ("AES-KWP", wrap::aes_kwp_unwrap(&key[..32], &key[..24], out).map(drop)),
+                (FOREIGN_NAME, FOREIGN.check()),
                 ("SHA-1", hash(HashAlgorithm::Sha1)),
                 ("SHA-224", hash(HashAlgorithm::Sha224)),
                 ("SHA-384", hash(HashAlgorithm::Sha384)),
                 ("SHA-512", hash(HashAlgorithm::Sha512)),
+                ("SHA-256", crate::key::sha256(&[b"m"]).map(drop)),
+                ("HMAC-SHA-256", HmacSha256::new(&key).map(drop)),
+                ("HKDF-SHA-256", hkdf_sha256(&Secret::zeroed(32), b"", b"", 32).map(drop)),
                 ("HKDF-SHA-256", hazmat::dek_from_bytes_for(DekAlgorithm::Aes256Xts, &key).map(drop)),
                 ("PBKDF2-HMAC-SHA-1", pbkdf2(HashAlgorithm::Sha1)),
                 ("PBKDF2-HMAC-SHA-224", pbkdf2(HashAlgorithm::Sha224)),
@@ -347,14 +344,21 @@ mod tests {
         // Self-tests are lazy: everything before the failing one works, and an open cipher works until then.
         let open = (!spoilt.starts_with("AES-XTS"))
             .then(|| SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap());
+        let hmac = (spoilt != "HMAC-SHA-256").then(|| HmacSha256::new(&key).unwrap());
+        let hmac = hmac.map(|hmac| (hmac.mac(&[b"m"]).unwrap(), hmac)).map(|(mac, hmac)| (hmac, mac));
         assert!(uses(&mut out).iter().any(|(_, result)| matches!(result, Err(Error::SelfTest { .. }))), "{spoilt}");
         for (_, result) in uses(&mut out) {
             refused(result);
+        }
+        if let Some((hmac, mac)) = hmac {
+            refused(hmac.mac(&[b"m"]).map(drop));
+            refused(hmac.verify(&[b"m"], &mac).map(drop));
         }
         if let Some(open) = open {
             refused(open.encrypt(0, &mut [0; 512]));
             refused(open.decrypt_unit([0; 16], &mut [0; 17]));
         }
         refused(self_test());
+        refused(FOREIGN.run());
     }
 }

@@ -12,6 +12,8 @@ pub mod fork;
 pub mod header;
 #[cfg(feature = "std")]
 pub mod keyslots;
+#[cfg(all(feature = "std", target_os = "linux"))]
+pub mod maps;
 pub mod markdown;
 pub mod model;
 pub mod peers;

@@ -7,7 +7,11 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
+#[cfg(target_os = "linux")]
+use atrest::Secret;
 use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
+#[cfg(target_os = "linux")]
+use atrest::key::{HmacSha256, hkdf_sha256};
 use atrest::{
     Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
     StreamCipher, Volume,
@@ -292,6 +296,46 @@ fn no_call_of_a_stream_cipher_leaves_a_key_or_keystream_on_the_stack() {
             assert_eq!(found(&applied, &needles), Vec::new(), "{kind:?}: {len} bytes at {offset}");
         }
     }
+}
+
+#[cfg(target_os = "linux")] // for the states
+#[test]
+fn no_mac_leaves_its_key_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let key: [u8; 32] = key(32).try_into().unwrap();
+    let mut secret: Vec<u8> = key.into();
+    for state in crate::common::maps::hmac_states(&key) {
+        secret.extend(state.expose());
+        // Where a state of 32-bit words lies between two words of 64 bits.
+        secret.extend(&state.expose()[4..28]);
+    }
+    let words = |bytes: &[u8]| -> Vec<u64> {
+        bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let needles = words(&secret);
+    let mut hmac = None;
+    let made = stack_after(&mut || hmac = Some(HmacSha256::new(&key).unwrap()));
+    assert_eq!(found(&made, &needles), Vec::new(), "key set-up");
+    let hmac = hmac.unwrap();
+    for len in [0, 3, 64, 100, 1000, 4096] {
+        let message = vec![0xA5; len];
+        let mut mac = [0; 32];
+        let after = stack_after(&mut || mac = hmac.mac(&[b"part", &message]).unwrap());
+        assert_eq!(found(&after, &needles), Vec::new(), "the MAC of {len} bytes");
+        let after = stack_after(&mut || assert!(hmac.verify(&[b"part", &message], &mac).unwrap()));
+        assert_eq!(found(&after, &needles), Vec::new(), "the check of {len} bytes");
+        let mut derived = None;
+        let after = stack_after(&mut || derived = Some(hmac.derive(&[b"part", &message]).unwrap()));
+        let needles = [needles.clone(), words(derived.unwrap().expose())].concat();
+        assert_eq!(found(&after, &needles), Vec::new(), "a key from {len} bytes");
+    }
+    let key = Secret::copy_from(&key);
+    let mut derived = None;
+    let after = stack_after(&mut || derived = Some(hkdf_sha256(&key, b"salt", b"info", 64).unwrap()));
+    let needles = [needles, words(derived.unwrap().expose())].concat();
+    assert_eq!(found(&after, &needles), Vec::new(), "HKDF");
 }
 
 #[test]

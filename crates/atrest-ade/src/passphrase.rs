@@ -35,6 +35,7 @@ pub fn seal(secret: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys])
 }
 
 pub(crate) fn wrap(secret: &Secret, kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<u8>> {
+    kek.algorithm.approval().require()?;
     vault_of(kek, keks)?.wrap(&kek.id, kek.algorithm, secret)
 }
 
@@ -53,6 +54,7 @@ pub(crate) fn unwrap(wrapped: &[u8], kek: &Kek, keks: &[&dyn KeyEncryptionKeys])
     if wrapped.len() > MAX_WRAPPED {
         return Err(Error::UnwrapFailed);
     }
+    kek.algorithm.approval().require()?;
     let plain = vault_of(kek, keks)?.unwrap(&kek.id, kek.algorithm, wrapped)?;
     let decoded = decode(plain.expose()).map(|bytes| Secret::copy_from(&bytes));
     Ok([Some(plain), decoded].into_iter().flatten().collect())

@@ -138,9 +138,12 @@ impl Signed<'_> {
     }
 
     /// The value of the header `Authorization`.
-    pub fn authorization(&self, key: &[u8]) -> String {
-        let signature = hmac_sha256(key, self.string().as_bytes());
-        format!("SharedKey {}:{}", self.account, base64(signature.as_slice()))
+    ///
+    /// # Errors
+    /// As [`hmac_sha256`].
+    pub fn authorization(&self, key: &[u8]) -> io::Result<String> {
+        let signature = hmac_sha256(key, self.string().as_bytes())?;
+        Ok(format!("SharedKey {}:{}", self.account, base64(signature.as_slice())))
     }
 }
 

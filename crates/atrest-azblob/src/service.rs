@@ -104,7 +104,7 @@ impl Service {
                 let (method, account) = (ask.method.name(), self.address.account.as_str());
                 let (path, query, length) = (path.as_str(), ask.query.as_slice(), ask.body.len());
                 let signed = Signed { method, account, path, query, headers: &headers, length };
-                authorization = Some(signed.authorization(key));
+                authorization = Some(signed.authorization(key)?);
             }
             Kind::Bearer(token) => authorization = Some(format!("Bearer {}", token()?.expose())),
         }

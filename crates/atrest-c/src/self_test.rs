@@ -38,7 +38,12 @@ const _: () = assert!(ATREST_BLOCKS_DUE == KeyUsage::DUE && ATREST_BLOCKS_MAX ==
 /// Errors: ATREST_ERR_SELF_TEST; the message names the algorithm that failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn atrest_self_test() -> atrest_status {
-    run(|| Ok(atrest::self_test()?))
+    run(|| {
+        atrest_vaults::self_test()?;
+        #[cfg(feature = "quorum")]
+        atrest_quorum::self_test()?;
+        Ok(())
+    })
 }
 
 /// From now on this process takes approved algorithms only. Any use of another one is refused with

@@ -1,6 +1,6 @@
 //! Signature Version 4 of AWS ("Signature Version 4 signing process", IAM user guide).
 
-use std::fmt;
+use std::{fmt, io};
 
 use zeroize::Zeroizing;
 
@@ -55,19 +55,22 @@ pub struct Signing<'r> {
 impl Signing<'_> {
     /// The value of the header `Authorization`. `date` is the value of `x-amz-date`: see [`basic_date`](crate::basic_date).
     ///
+    /// # Errors
+    /// As [`hmac_sha256`].
+    ///
     /// # Panics
     /// If `date` has fewer than 8 characters.
-    pub fn authorization(&self, key: &AccessKey, region: &str, service: &str, date: &str) -> String {
+    pub fn authorization(&self, key: &AccessKey, region: &str, service: &str, date: &str) -> io::Result<String> {
         let scope = format!("{}/{region}/{service}/aws4_request", &date[..8]);
         let (canonical, signed) = self.canonical();
-        let string = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
+        let string = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())?));
         let first = Zeroizing::new(format!("AWS4{}", key.secret.expose()));
-        let mut derived = hmac_sha256(first.as_bytes(), &date.as_bytes()[..8]);
+        let mut derived = hmac_sha256(first.as_bytes(), &date.as_bytes()[..8])?;
         for part in [region, service, "aws4_request"] {
-            derived = hmac_sha256(derived.as_slice(), part.as_bytes());
+            derived = hmac_sha256(derived.as_slice(), part.as_bytes())?;
         }
-        let signature = hex(hmac_sha256(derived.as_slice(), string.as_bytes()).as_slice());
-        format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", key.id)
+        let signature = hex(hmac_sha256(derived.as_slice(), string.as_bytes())?.as_slice());
+        Ok(format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", key.id))
     }
 
     /// The canonical request, and the names of the signed headers.
@@ -108,7 +111,7 @@ mod tests {
         let headers = [("host", "example.amazonaws.com".to_owned()), ("x-amz-date", date.to_owned())];
         let sign = |method, path, query| {
             let signing = Signing { method, path, query, headers: &headers, body: EMPTY };
-            signing.authorization(&key, "us-east-1", "service", date)
+            signing.authorization(&key, "us-east-1", "service", date).unwrap()
         };
         assert_eq!(
             sign("GET", "/", &[]),
@@ -141,13 +144,13 @@ mod tests {
             headers.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
             headers.push(("x-amz-content-sha256", String::from(body)));
             let signing = Signing { method, path, query, headers: &headers, body };
-            signature(&signing.authorization(&key, "us-east-1", "s3", date)).to_owned()
+            signature(&signing.authorization(&key, "us-east-1", "s3", date).unwrap()).to_owned()
         };
         assert_eq!(
             sign("GET", "/test.txt", &[], &[("range", "bytes=0-9")], EMPTY),
             "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
         );
-        let body = hex(&sha256(b"Welcome to Amazon S3."));
+        let body = hex(&sha256(b"Welcome to Amazon S3.").unwrap());
         assert_eq!(body, "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072");
         let more = [("date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
         assert_eq!(

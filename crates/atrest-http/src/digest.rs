@@ -1,21 +1,26 @@
 //! The hashes and encodings of signatures.
 
+use std::io;
+
+use atrest::key;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// HMAC-SHA-256 (RFC 2104).
-pub fn hmac_sha256(key: &[u8], message: &[u8]) -> Zeroizing<[u8; 32]> {
-    // HMAC takes keys of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
-    mac.update(message);
-    Zeroizing::new(mac.finalize().into_bytes().into())
+///
+/// # Errors
+/// One that holds [`atrest::Error::SelfTest`]: this process computes wrongly.
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> io::Result<Zeroizing<[u8; 32]>> {
+    let mac = key::HmacSha256::new(key).and_then(|hmac| hmac.mac(&[message]));
+    mac.map(Zeroizing::new).map_err(io::Error::other)
 }
 
 /// SHA-256 (FIPS 180-4).
-pub fn sha256(message: &[u8]) -> [u8; 32] {
-    Sha256::digest(message).into()
+///
+/// # Errors
+/// As [`hmac_sha256`].
+pub fn sha256(message: &[u8]) -> io::Result<[u8; 32]> {
+    key::sha256(&[message]).map_err(io::Error::other)
 }
 
 /// Hexadecimal digits in lower case.

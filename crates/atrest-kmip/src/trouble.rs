@@ -16,6 +16,8 @@ pub(crate) enum Trouble {
     Key(KeyRefusal),
     /// The wrapped bytes are wrong.
     Altered,
+    /// This process computes wrongly.
+    SelfTest(Error),
     /// The answer makes no sense.
     Malformed(Malformed),
     /// No answer, or one that says nothing about the key.
@@ -127,6 +129,7 @@ impl Trouble {
         let reason = match self {
             Trouble::Key(reason) => reason,
             Trouble::Altered => return Error::UnwrapFailed,
+            Trouble::SelfTest(error) => return error,
             Trouble::Failed(failure) => return Error::Vault(failure),
             Trouble::Malformed(Malformed(why)) => {
                 let what = format!("{operation} with the key {key:?}: the answer of {vault} makes no sense: {why}");

@@ -122,8 +122,9 @@ impl KeyVault for KmipVault {
                     let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
                     let fetched = inner.fetch(&object, deadline)?;
                     let mut dek = Secret::zeroed(len.ok_or(Trouble::Altered)?);
-                    wrap::aes_kw_unwrap(fetched.expose(), &wrapped.bytes, dek.expose_mut())
-                        .map_err(|_| Trouble::Altered)?;
+                    wrap::aes_kw_unwrap(fetched.expose(), &wrapped.bytes, dek.expose_mut()).map_err(|e| {
+                        if let Error::SelfTest { .. } = e { Trouble::SelfTest(e) } else { Trouble::Altered }
+                    })?;
                     Ok(dek)
                 }
                 _ => Err(Trouble::Altered),

@@ -69,7 +69,7 @@ impl AzureIdentity {
         let certificate = CertificateDer::from_pem_slice(pem.expose().as_bytes());
         let certificate = certificate.map_err(|_| invalid("the client's certificate isn't one in PEM"))?;
         let signer = Signer::new(pem.expose(), SignatureScheme::RSA_PSS_SHA256)?;
-        let thumbprint = base64url(&sha256(&certificate));
+        let thumbprint = base64url(&sha256(&certificate)?);
         Ok(Self::of(Way::Certificate { tenant: tenant.into(), client: client.into(), thumbprint, signer }))
     }
 

@@ -93,6 +93,7 @@ impl Pkcs11Vault {
             let (algorithm, bytes) = call.wrap(&version, &dek, None)?;
             Ok((version.name(), algorithm, bytes))
         })?;
+        algorithm.approval().require()?;
         Ok(WrappedDek { kek: KeyId::new(&self.token.id, key, &version)?, algorithm, bytes })
     }
 }
@@ -125,6 +126,7 @@ impl KeyVault for Pkcs11Vault {
         if wrapped.kek.vault() != self.token.id {
             return Ok(None);
         }
+        wrapped.algorithm.approval().require()?;
         let (now, of_call) = (self.token.options.clock.now(), wrapped.clone());
         self.call(wrapped.kek.key(), "unwrapKey", move |call| {
             let WrappedDek { kek, algorithm, bytes } = &of_call;

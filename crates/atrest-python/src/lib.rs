@@ -62,7 +62,7 @@ mod _native {
     /// Raises SelfTest if one fails.
     #[pyfunction]
     fn self_test(py: Python<'_>) -> PyResult<()> {
-        error::freely(py, atrest::self_test)
+        error::freely(py, atrest_vaults::self_test)
     }
 
     /// How the memory of this process's secrets is protected.

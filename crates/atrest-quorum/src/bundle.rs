@@ -17,12 +17,8 @@
 //! quorum's key, under the secret that the parts share. So nothing here can be changed, taken from another bundle or given
 //! another name without that secret. The commitments only tell which vault has given a wrong part.
 
-use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
-use zeroize::Zeroize;
-
-use atrest::{Error, Result, Secret};
+use atrest::key::{HmacSha256, KeyId, WrapAlgorithm, WrappedDek, sha256};
+use atrest::{Result, Secret};
 
 const MAGIC: [u8; 5] = *b"ATRQ\x01";
 pub(crate) const SALT: usize = 16;
@@ -38,21 +34,20 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    pub(crate) fn new(wrapped: WrappedDek, salt: &[u8; SALT], place: usize, part: &Secret) -> Self {
-        Part { wrapped, commitment: commit(salt, place, part) }
+    pub(crate) fn new(wrapped: WrappedDek, salt: &[u8; SALT], place: usize, part: &Secret) -> Result<Self> {
+        Ok(Part { wrapped, commitment: commit(salt, place, part)? })
     }
 
     /// Whether this is the part that was wrapped.
-    pub(crate) fn is(&self, salt: &[u8; SALT], place: usize, part: &Secret) -> bool {
+    pub(crate) fn is(&self, salt: &[u8; SALT], place: usize, part: &Secret) -> Result<bool> {
         // A part has as many random bits as a key, so its commitment reveals nothing about it.
-        commit(salt, place, part) == self.commitment
+        Ok(commit(salt, place, part)? == self.commitment)
     }
 }
 
-fn commit(salt: &[u8; SALT], place: usize, part: &Secret) -> [u8; COMMITMENT] {
-    let hash = Sha256::new().chain_update("atrest quorum part v1").chain_update(salt).chain_update([place as u8]);
-    let hash = hash.chain_update(part.expose()).finalize();
-    core::array::from_fn(|at| hash[at])
+fn commit(salt: &[u8; SALT], place: usize, part: &Secret) -> Result<[u8; COMMITMENT]> {
+    let hash = sha256(&[b"atrest quorum part v1", salt, &[place as u8], part.expose()])?;
+    Ok(core::array::from_fn(|at| hash[at]))
 }
 
 /// All parts, before the wrapped DEK.
@@ -112,15 +107,9 @@ impl Bundle {
 
     /// The key that wraps the DEK.
     pub(crate) fn key(&self, secret: &Secret, kek: &KeyId) -> Result<Secret> {
-        let mut mac = <Hmac<Sha256>>::new_from_slice(secret.expose()).map_err(|_| Error::UnwrapFailed)?;
-        mac.update(b"atrest quorum v1");
         // The encoding is unambiguous: its start gives the length of each part.
-        mac.update(&self.to_bytes());
-        mac.update(kek.to_string().as_bytes());
-        let mut bytes = mac.finalize().into_bytes();
-        let key = Secret::copy_from(&bytes);
-        bytes.as_mut_slice().zeroize();
-        Ok(key)
+        let (bundle, kek) = (self.to_bytes(), kek.to_string());
+        HmacSha256::new(secret.expose())?.derive(&[b"atrest quorum v1", &bundle, kek.as_bytes()])
     }
 }
 

@@ -41,10 +41,12 @@
 #![deny(unsafe_code)]
 mod bundle;
 mod quorum;
+mod self_test;
 mod split;
 mod version;
 
 pub use quorum::{Member, Quorum};
+pub use self_test::self_test;
 
 #[cfg(doctest)]
 mod documents {

@@ -8,7 +8,7 @@ use atrest::key::{AnyVault, KeyDescription, KeyId, KeyKind, MAX_WRAPPED, WrapAlg
 use atrest::{Error, KeyVault, Result, Secret};
 
 use crate::bundle::{Bundle, MAX_MEMBERS, Part, SALT};
-use crate::{split, version};
+use crate::{self_test, split, version};
 
 /// Each member's description of its key.
 type Said = Vec<Result<Option<KeyDescription>>>;
@@ -89,6 +89,7 @@ impl Quorum {
 
     /// Wraps under a version of each member's key, or its latest.
     fn wrap_under(&self, key: &str, versions: Option<&[&str]>, dek: &Secret) -> Result<WrappedDek> {
+        self_test::check()?;
         let secret = Secret::random(SECRET)?;
         let parts = split::split(&secret, self.threshold, self.members.len())?;
         let mut salt = [0; SALT];
@@ -106,14 +107,15 @@ impl Quorum {
             }
             // A part that can't be unwrapped would otherwise be noticed only when it is needed.
             match vault.unwrap(&wrapped)? {
-                Some(again) if again == *part => Ok(Part::new(wrapped, &salt, at, part)),
+                Some(again) if again == *part => Part::new(wrapped, &salt, at, part),
                 _ => Err(failure(format!("the vault {} does not unwrap what it has just wrapped", vault.id()))),
             }
         };
         let made = at_once((0..self.members.len()).collect(), wrap);
         let parts = made.into_iter().map(|(_, part)| part).collect::<Result<Vec<_>>>()?;
+        parts.iter().try_for_each(|part| part.wrapped.algorithm.approval().require())?;
         let keys: Vec<_> = parts.iter().map(|part| part.wrapped.kek.clone()).collect();
-        let kek = KeyId::new(&self.id, key, &version::name(&keys))?;
+        let kek = KeyId::new(&self.id, key, &version::name(&keys)?)?;
         let bundle = Bundle { threshold: self.threshold, salt, parts };
         let mut bytes = bundle.to_bytes();
         let mut wrapped = vec![0; dek.len().next_multiple_of(8) + 8];
@@ -141,11 +143,19 @@ impl Quorum {
             let ask = |at: usize| {
                 let part = &bundle.parts[at];
                 match self.vaults.unwrap(&part.wrapped)? {
-                    Some(secret) if part.is(&bundle.salt, at, &secret) => Ok(Some(secret)),
+                    Some(secret) if part.is(&bundle.salt, at, &secret)? => Ok(Some(secret)),
                     _ => Ok(None),
                 }
             };
-            for (at, answer) in at_once((next..end).collect(), ask) {
+            let mut asked = Vec::with_capacity(end - next);
+            for at in next..end {
+                // Here, since an indicator observes one thread.
+                match bundle.parts[at].wrapped.algorithm.approval().require() {
+                    Ok(()) => asked.push(at),
+                    Err(e) => failed.count(bundle.parts[at].wrapped.kek.vault(), e),
+                }
+            }
+            for (at, answer) in at_once(asked, ask) {
                 let vault = bundle.parts[at].wrapped.kek.vault();
                 match answer {
                     Ok(Some(part)) => got.push((at, part)),
@@ -219,7 +229,7 @@ impl Quorum {
             let failure = all.into_iter().find_map(Result::err);
             return Err(failure.unwrap_or(Error::UnwrapFailed));
         }
-        Ok(Some((KeyId::new(&self.id, key, &version::name(&keys))?, all)))
+        Ok(Some((KeyId::new(&self.id, key, &version::name(&keys)?)?, all)))
     }
 }
 
@@ -256,10 +266,15 @@ impl KeyVault for Quorum {
         if bundle.threshold < self.least || dek.len() < 16 || !dek.len().is_multiple_of(8) {
             return Err(Error::UnwrapFailed);
         }
+        self_test::check()?;
         let secret = split::combine(&self.gather(&bundle)?)?;
         let key = bundle.key(&secret, &wrapped.kek)?;
         let mut out = Secret::zeroed(dek.len() - 8);
-        let len = wrap::aes_kwp_unwrap(key.expose(), dek, out.expose_mut()).map_err(|_| Error::UnwrapFailed)?.len();
+        let unwrapped = wrap::aes_kwp_unwrap(key.expose(), dek, out.expose_mut()).map_err(|e| match e {
+            Error::SelfTest { .. } => e,
+            _ => Error::UnwrapFailed,
+        });
+        let len = unwrapped?.len();
         Ok(Some(Secret::copy_from(&out.expose()[..len])))
     }
 
@@ -309,7 +324,7 @@ impl Failed {
     fn count(&mut self, vault: &str, error: Error) {
         log::warn!(target: "atrest", "the vault {vault} gave no part of a quorum's key: {error:#}");
         match error {
-            Error::KeyRefused { .. } => self.refusal = self.refusal.take().or(Some(error)),
+            Error::KeyRefused { .. } | Error::NotApproved { .. } => self.refusal = self.refusal.take().or(Some(error)),
             // Wrong bytes, a vault that isn't one of these, or one that gave another part.
             Error::UnwrapFailed | Error::UnsupportedAlgorithm(_) | Error::WrapLength { .. } => self.wrong = true,
             e => self.outages.push(format!("{vault}: {e:#}")),

@@ -12,17 +12,18 @@ pub(crate) fn split(secret: &Secret, threshold: usize, count: usize) -> Result<V
     let len = secret.len();
     // Those of x, of x^2 and so on, each for all bytes. Uniform over the whole field, with zero.
     let coefficients = Secret::random((threshold - 1) * len)?;
-    let parts = (1..=count).map(|x| {
-        let x = Gf256(x as u8);
-        let mut part = Secret::zeroed(len);
-        for (at, byte) in part.expose_mut().iter_mut().enumerate() {
-            let above = coefficients.expose().chunks(len).rev();
-            let value = above.fold(Gf256(0), |sum, of| (sum + Gf256(of[at])) * x);
-            *byte = (value + Gf256(secret.expose()[at])).0;
-        }
-        part
-    });
-    Ok(parts.collect())
+    Ok((1..=count).map(|x| at(x as u8, secret, &coefficients)).collect())
+}
+
+/// The values at `x` of the polynomials whose coefficients these are, with the secret as that of 1.
+pub(crate) fn at(x: u8, secret: &Secret, coefficients: &Secret) -> Secret {
+    let mut part = Secret::zeroed(secret.len());
+    for (at, byte) in part.expose_mut().iter_mut().enumerate() {
+        let above = coefficients.expose().chunks(secret.len()).rev();
+        let value = above.fold(Gf256(0), |sum, of| (sum + Gf256(of[at])) * Gf256(x));
+        *byte = (value + Gf256(secret.expose()[at])).0;
+    }
+    part
 }
 
 /// Combines parts, each with its place. The result is the secret if there are enough parts of one secret.

@@ -239,7 +239,7 @@ impl Bucket {
 
     fn signed<'r>(&self, ask: &Ask<'r>) -> io::Result<Request<'r>> {
         let (key, date) = (self.credential.key()?, basic_date(SystemTime::now()));
-        let (path, body) = (self.address.path(ask.key), hex(&sha256(ask.body)));
+        let (path, body) = (self.address.path(ask.key), hex(&sha256(ask.body)?));
         let mut headers = ask.headers.clone();
         headers.push(("host", self.address.host.clone()));
         headers.push(("x-amz-date", date.clone()));
@@ -249,7 +249,7 @@ impl Bucket {
         }
         let signing =
             Signing { method: ask.method.name(), path: &path, query: &ask.query, headers: &headers, body: &body };
-        let authorization = signing.authorization(&key, &self.region, "s3", &date);
+        let authorization = signing.authorization(&key, &self.region, "s3", &date)?;
         let mut request = Request::new(ask.method, self.address.url(&path, &ask.query), ask.most).body(ask.body);
         for (name, value) in headers {
             request = request.header(name, value);

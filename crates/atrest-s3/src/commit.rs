@@ -155,7 +155,7 @@ impl Disk {
         let entries = self.pages(deadline, plan, done)?;
         let pages: Vec<_> = done.pages.iter().collect();
         fan_out(pages, self.parallel, |(number, page)| {
-            self.bucket.put(deadline, &self.key(&plan.entry.page(*number)), &page.encode(*number))
+            self.bucket.put(deadline, &self.key(&plan.entry.page(*number)), &page.encode(*number)?)
         })?;
         let Root { chunk_size, .. } = plan.old;
         let (generation, session) = (plan.entry.generation, self.session);
@@ -254,7 +254,7 @@ impl Disk {
     /// Replaces the old root with the new one. If another root is there, the disk is lost, unless it is one of this session
     /// whose answer was lost.
     fn swap(&self, deadline: Deadline, root: &Root, mut etag: String) -> io::Result<String> {
-        let (key, bytes) = (self.key(ROOT), root.encode());
+        let (key, bytes) = (self.key(ROOT), root.encode()?);
         loop {
             match self.bucket.swap(deadline, &key, &bytes, Only::Match(&etag))? {
                 Swapped::Done(etag) => return Ok(etag),

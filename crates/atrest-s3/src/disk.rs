@@ -86,7 +86,7 @@ impl Disk {
         let pages = Root::chunks(size, options.chunk_size).div_ceil(PER_PAGE);
         let pages = vec![Entry::NONE; pages as usize];
         let root = Root { chunk_size: options.chunk_size, size, generation: 1, session, pages };
-        let etag = match bucket.swap(deadline, &format!("{folder}{ROOT}"), &root.encode(), Only::New)? {
+        let etag = match bucket.swap(deadline, &format!("{folder}{ROOT}"), &root.encode()?, Only::New)? {
             Swapped::Done(etag) => etag,
             Swapped::Other(_) => return Err(io::ErrorKind::AlreadyExists.into()),
         };
@@ -107,7 +107,7 @@ impl Disk {
         let claim = || loop {
             let (found, etag) = read()?;
             let root = Root { generation: found.generation + JUMP, session, ..found };
-            match bucket.swap(deadline, &key, &root.encode(), Only::Match(&etag))? {
+            match bucket.swap(deadline, &key, &root.encode()?, Only::Match(&etag))? {
                 Swapped::Done(etag) => return Ok((root, etag)),
                 // The one before wrote once more. It has to stop some time: at the deadline of these requests.
                 Swapped::Other(_) => {}

@@ -93,7 +93,9 @@ impl Root {
         size.div_ceil(chunk_size.into())
     }
 
-    pub fn encode(&self) -> Vec<u8> {
+    /// # Errors
+    /// For a hash that failed its self-test.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
         let mut bytes = b"ATRESTS3".to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(self.chunk_size.to_le_bytes());
@@ -103,8 +105,8 @@ impl Root {
         bytes.extend((self.pages.len() as u32).to_le_bytes());
         bytes.extend((PER_PAGE as u32).to_le_bytes());
         self.pages.iter().for_each(|entry| entry.encode(&mut bytes));
-        bytes.extend(sha256(&bytes));
-        bytes
+        bytes.extend(sha256(&bytes)?);
+        Ok(bytes)
     }
 
     /// # Errors
@@ -138,14 +140,16 @@ impl Page {
         self.entries.iter().all(|entry| *entry == Entry::NONE)
     }
 
-    pub fn encode(&self, number: u64) -> Vec<u8> {
+    /// # Errors
+    /// As a root's.
+    pub fn encode(&self, number: u64) -> io::Result<Vec<u8>> {
         let mut bytes = b"ATRESTPG".to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend((PER_PAGE as u32).to_le_bytes());
         bytes.extend(number.to_le_bytes());
         self.entries.iter().for_each(|entry| entry.encode(&mut bytes));
-        bytes.extend(sha256(&bytes));
-        bytes
+        bytes.extend(sha256(&bytes)?);
+        Ok(bytes)
     }
 
     /// # Errors
@@ -172,7 +176,7 @@ impl<'b> Fields<'b> {
             return Err(unexpected(format!("{what} isn't one")));
         }
         let (rest, sum) = bytes.split_at(bytes.len() - SUM);
-        if sha256(rest) != sum {
+        if sha256(rest)? != sum {
             return Err(unexpected(format!("{what} is damaged: its checksum is wrong")));
         }
         let mut fields = Fields { bytes: &rest[8..], what };
@@ -219,10 +223,10 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        assert_eq!(Root::decode(&root().encode()).unwrap(), root());
+        assert_eq!(Root::decode(&root().encode().unwrap()).unwrap(), root());
         let mut page = Page::empty();
         page.entries[4095] = Entry { generation: u64::MAX, session: 1 };
-        assert_eq!(Page::decode(5, &page.encode(5)).unwrap(), page);
+        assert_eq!(Page::decode(5, &page.encode(5).unwrap()).unwrap(), page);
         let entry = Entry { generation: 0xabc, session: u64::MAX };
         assert_eq!(named(&entry.chunk(77)), Some(Named::Chunk(77, entry)));
         assert_eq!(named(&entry.page(0)), Some(Named::Page(0, entry)));
@@ -230,7 +234,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let bytes = root().encode();
+        let bytes = root().encode().unwrap();
         for len in 0..bytes.len() {
             assert!(Root::decode(&bytes[..len]).is_err(), "{len} bytes");
         }
@@ -250,9 +254,9 @@ mod tests {
         for (number, change) in bad_fields.iter().enumerate() {
             let mut bad = root();
             change(&mut bad);
-            assert!(Root::decode(&bad.encode()).is_err(), "change {number}");
+            assert!(Root::decode(&bad.encode().unwrap()).is_err(), "change {number}");
         }
-        let page = Page::empty().encode(5);
+        let page = Page::empty().encode(5).unwrap();
         assert!(Page::decode(6, &page).is_err() && Page::decode(5, &page[..100]).is_err());
         for name in ["", "root", "lock", "c", &"c".repeat(47), "é0000000000c-0000000000000000-0000000000000000x"] {
             assert_eq!(named(name), None, "{name}");

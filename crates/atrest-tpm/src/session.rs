@@ -3,7 +3,7 @@
 
 use std::io;
 
-use zeroize::Zeroizing;
+use atrest::Secret;
 
 use crate::crypt::{LEN, cfb, hmac, kdf_a, sha256, verify};
 use crate::fault::Fault;
@@ -17,7 +17,7 @@ const ENCRYPTS: u8 = 1 << 6;
 /// A session that was salted.
 pub(crate) struct Session {
     pub(crate) handle: u32,
-    key: Zeroizing<[u8; LEN]>,
+    key: Secret,
     ours: [u8; LEN],
     of_tpm: Vec<u8>,
     /// Whether its MACs prove the authorisation value: always in an HMAC session, and in a policy session if the policy demands it.
@@ -46,16 +46,16 @@ impl Session {
     pub(crate) const POLICY: u8 = 1;
     pub(crate) const TRIAL: u8 = 3;
 
-    pub(crate) fn new(handle: u32, salt: &[u8], ours: &[u8; LEN], of_tpm: &[u8], kind: u8) -> Self {
-        Session {
+    pub(crate) fn new(handle: u32, salt: &Secret, ours: &[u8; LEN], of_tpm: &[u8], kind: u8) -> Result<Self, Fault> {
+        Ok(Session {
             handle,
-            key: kdf_a(salt, b"ATH", of_tpm, ours),
+            key: kdf_a(salt.expose(), b"ATH", of_tpm, ours)?,
             ours: *ours,
             of_tpm: of_tpm.to_vec(),
             proves_auth: kind == Session::HMAC,
             encrypts_command: false,
             encrypts_answer: false,
-        }
+        })
     }
 
     fn attributes(&self) -> u8 {
@@ -64,15 +64,16 @@ impl Session {
     }
 
     /// The session's key, followed by the authorisation value.
-    fn with_auth(&self, auth: &[u8]) -> Zeroizing<Vec<u8>> {
+    fn with_auth(&self, auth: &[u8]) -> Secret {
         let auth = trimmed(auth);
-        let mut key = Zeroizing::new(Vec::with_capacity(LEN + auth.len()));
-        key.extend_from_slice(&*self.key);
-        key.extend_from_slice(auth);
+        let mut key = Secret::zeroed(LEN + auth.len());
+        let (own, of_auth) = key.expose_mut().split_at_mut(LEN);
+        own.copy_from_slice(self.key.expose());
+        of_auth.copy_from_slice(auth);
         key
     }
 
-    fn mac_key(&self, auth: &[u8]) -> Zeroizing<Vec<u8>> {
+    fn mac_key(&self, auth: &[u8]) -> Secret {
         self.with_auth(if self.proves_auth { auth } else { &[] })
     }
 
@@ -84,10 +85,10 @@ impl Session {
         auth: &[u8],
         (newer, older): (&[u8], &[u8]),
         encrypts: bool,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), Fault> {
         let len = Reader(parameters).sized()?.len();
-        let block = kdf_a(&self.with_auth(auth), b"CFB", newer, older);
-        let (key, iv) = block.split_at(16);
+        let block = kdf_a(self.with_auth(auth).expose(), b"CFB", newer, older)?;
+        let (key, iv) = block.expose().split_at(16);
         let (key, iv) = (<&[u8; 16]>::try_from(key), <&[u8; 16]>::try_from(iv));
         if let (Ok(key), Ok(iv)) = (key, iv) {
             cfb(key, iv, &mut parameters[2..2 + len], encrypts);
@@ -111,7 +112,7 @@ impl Session {
         let code = command.to_be_bytes();
         let parts: Vec<&[u8]> = [&code[..]].into_iter().chain(names.iter().copied()).chain([&*parameters]).collect();
         let attributes = self.attributes();
-        let mac = hmac(&self.mac_key(auth), &[&sha256(&parts), &self.ours, &self.of_tpm, &[attributes]]);
+        let mac = hmac(self.mac_key(auth).expose(), &[&sha256(&parts)?, &self.ours, &self.of_tpm, &[attributes]])?;
         area.u32(self.handle).sized(&self.ours).u8(attributes).sized(&mac);
         Ok(())
     }
@@ -126,8 +127,8 @@ impl Session {
     ) -> Result<(), Fault> {
         let (of_tpm, attributes, mac) = (area.sized()?.to_vec(), area.u8()?, area.sized()?);
         area.end()?;
-        let hash = sha256(&[&0u32.to_be_bytes(), &command.to_be_bytes(), &*parameters]);
-        if !verify(&self.mac_key(auth), &[&hash, &of_tpm, &self.ours, &[attributes]], mac) {
+        let hash = sha256(&[&0u32.to_be_bytes(), &command.to_be_bytes(), &*parameters])?;
+        if !verify(self.mac_key(auth).expose(), &[&hash, &of_tpm, &self.ours, &[attributes]], mac)? {
             return Err(Fault::Forged);
         }
         self.of_tpm = of_tpm;

@@ -188,7 +188,7 @@ impl Tpm {
     /// Starts a session whose key only the parent's holder and this process know.
     fn start(&mut self, parent: &Object, kind: u8) -> Result<Session, Fault> {
         let key = public::point(&parent.public)?;
-        let salt = crate::crypt::salt(&key, |bytes| getrandom::fill(bytes).ok());
+        let salt = crate::crypt::salt(&key, |bytes| getrandom::fill(bytes).ok())?;
         let (salt, point) = salt.ok_or(Malformed("the parent's point doesn't lie on its curve"))?;
         let mut secret = Writer::new();
         secret.sized(&point.x).sized(&point.y);
@@ -200,7 +200,7 @@ impl Tpm {
         let mut reader = Reader(&answer.parameters);
         let of_tpm = reader.sized()?;
         reader.end()?;
-        Ok(Session::new(answer.handle, &*salt, &nonce, of_tpm, kind))
+        Session::new(answer.handle, &salt, &nonce, of_tpm, kind)
     }
 
     /// Runs a command. `names` are those of its authorised handles. It is repeated while the TPM is busy.

@@ -12,6 +12,7 @@ use crate::key_file::{Folder, KeyFile, Version, number_of};
 use crate::options::TpmOptions;
 use crate::pcr::PcrSelection;
 use crate::public;
+use crate::self_test;
 use crate::tpm::{Policy, Tpm};
 use crate::transport::Deadline;
 use crate::wire::Reader;
@@ -174,7 +175,10 @@ impl KeyVault for TpmVault {
         let version = self.0.version(kek.key(), kek.version())?;
         let unsealed = self.0.kek(kek.key(), version, "unwrapKey")?;
         let mut dek = Secret::zeroed(len);
-        wrap::aes_kw_unwrap(unsealed.expose(), &wrapped.bytes, dek.expose_mut()).map_err(|_| Error::UnwrapFailed)?;
+        wrap::aes_kw_unwrap(unsealed.expose(), &wrapped.bytes, dek.expose_mut()).map_err(|e| match e {
+            Error::SelfTest { .. } => e,
+            _ => Error::UnwrapFailed,
+        })?;
         Ok(Some(dek))
     }
 
@@ -313,6 +317,7 @@ impl Inner {
         drop(busy);
         // Also if `f` panics, others have their turn.
         let _turn = Turn(self);
+        self_test::check()?;
         let mut tpm = Tpm::open(&self.options.tpm, deadline)?;
         f(&mut tpm)
     }
@@ -343,6 +348,7 @@ impl Inner {
                 Error::Vault(failed(&format!("the TPM is locked out, at {command}")).caused_by(code))
             }
             Fault::Code(command, code) => Error::Vault(failed(&format!("the TPM refuses {command}")).caused_by(code)),
+            Fault::Refused(error) => error,
             Fault::Io(error) => Error::Vault(failed("asking the TPM").caused_by(error)),
             Fault::Malformed(malformed) => {
                 Error::Vault(failed(&format!("the TPM's answer makes no sense: {}", malformed.0)))

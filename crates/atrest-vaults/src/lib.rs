@@ -25,6 +25,18 @@ use atrest::{Error, KeyVault, Result};
 pub use file::open_file;
 pub use options::VaultOptions;
 
+/// Tests every algorithm of this build against published vectors, even if it was tested before: those of [`atrest::self_test`], and
+/// those that a vault has itself (`tpm`).
+///
+/// # Errors
+/// [`Error::SelfTest`] names the algorithm that failed. From then on all algorithms of the process are refused.
+pub fn self_test() -> Result<()> {
+    atrest::self_test()?;
+    #[cfg(feature = "tpm")]
+    atrest_tpm::self_test()?;
+    Ok(())
+}
+
 /// Opens a vault. Only a vault file is read; no service is contacted yet.
 ///
 /// # Errors

@@ -157,7 +157,7 @@ impl Answer for Tested {
 }
 
 pub fn self_test(output: Output) -> Result<()> {
-    atrest::self_test()?;
+    atrest_vaults::self_test()?;
     let dek = Dek::generate(DekAlgorithm::Aes256Xts)?;
     let kernel = dek.sector_cipher(SectorSize::B512, SectorUnit::Bytes512)?.kernel().name();
     output.answer(&Tested { passed: true, kernel, unlocked_bytes: memory_protection().unlocked })

@@ -71,7 +71,7 @@ impl Attaching<'_> {
             Found::Header(unproven) => {
                 let keyring = Keyring::new(unproven.header.salt);
                 let keys = keyring.get(&*self.keeper)?;
-                match unproven.prove(&keys) {
+                match unproven.prove(&keys)? {
                     Some(header) => {
                         self.settle(&header, &Journal::read(&*device, &keys, &header, name)?, &known, name)?
                     }
@@ -116,8 +116,8 @@ impl Attaching<'_> {
         let header = Header::new(layout).map_err(|_| Error::Random)?;
         let keyring = Keyring::new(header.salt);
         let keys = keyring.get(&*self.keeper)?;
-        let mark = (layout.journal > 0).then(|| Mark::FIRST.to_bytes(&keys));
-        let file = NewFile::make(&self.place, layout)?.complete(mark, &header.to_bytes(&keys));
+        let mark = (layout.journal > 0).then(|| Mark::FIRST.to_bytes(&keys)).transpose()?;
+        let file = NewFile::make(&self.place, layout)?.complete(mark, &header.to_bytes(&keys)?);
         let file = file.map_err(|e| io(format!("making the host cache {name}"), e))?;
         Ok((header, keyring, file))
     }

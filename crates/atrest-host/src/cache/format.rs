@@ -7,6 +7,8 @@
 //! | 12288 | the journal: sectors of 512 bytes, a ring |
 //! | after it, at a multiple of 4096 | the slots: blocks of 4096 bytes |
 
+use atrest::Result;
+
 use super::keys::{Keys, MAC, Place, TAG};
 
 /// The size of a block.
@@ -97,7 +99,7 @@ impl Header {
         self.id.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub(super) fn to_bytes(&self, keys: &Keys) -> [u8; SECTOR] {
+    pub(super) fn to_bytes(&self, keys: &Keys) -> Result<[u8; SECTOR]> {
         let mut bytes = [0; SECTOR];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.to_be_bytes());
@@ -106,8 +108,8 @@ impl Header {
         bytes[20..24].copy_from_slice(&self.layout.journal.to_be_bytes());
         bytes[24..40].copy_from_slice(&self.id);
         bytes[40..72].copy_from_slice(&self.salt);
-        close(keys, MAGIC, &mut bytes);
-        bytes
+        close(keys, MAGIC, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// The bytes that replace a header when its salt is forgotten.
@@ -136,8 +138,8 @@ impl Header {
 
 impl Unproven {
     /// The header, if it was made with these keys.
-    pub(super) fn prove(self, keys: &Keys) -> Option<Header> {
-        is_closed(keys, MAGIC, &self.bytes).then_some(self.header)
+    pub(super) fn prove(self, keys: &Keys) -> Result<Option<Header>> {
+        Ok(is_closed(keys, MAGIC, &self.bytes)?.then_some(self.header))
     }
 }
 
@@ -155,21 +157,18 @@ impl Mark {
     /// The mark of a new cache.
     pub(super) const FIRST: Mark = Mark { number: 0, tail: 1, durable: 1 };
 
-    pub(super) fn to_bytes(self, keys: &Keys) -> [u8; SECTOR] {
+    pub(super) fn to_bytes(self, keys: &Keys) -> Result<[u8; SECTOR]> {
         let mut bytes = [0; SECTOR];
         bytes[..8].copy_from_slice(&self.number.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.tail.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.durable.to_be_bytes());
-        close(keys, MARK, &mut bytes);
-        bytes
+        close(keys, MARK, &mut bytes)?;
+        Ok(bytes)
     }
 
-    pub(super) fn from_bytes(keys: &Keys, bytes: &[u8; SECTOR]) -> Option<Self> {
-        is_closed(keys, MARK, bytes).then(|| Mark {
-            number: u64_at(bytes, 0),
-            tail: u64_at(bytes, 8),
-            durable: u64_at(bytes, 16),
-        })
+    pub(super) fn from_bytes(keys: &Keys, bytes: &[u8; SECTOR]) -> Result<Option<Self>> {
+        let mark = || Mark { number: u64_at(bytes, 0), tail: u64_at(bytes, 8), durable: u64_at(bytes, 16) };
+        Ok(is_closed(keys, MARK, bytes)?.then(mark))
     }
 }
 
@@ -181,7 +180,7 @@ pub(super) struct Written {
 }
 
 /// The bytes of a record of the journal.
-pub(super) fn record(keys: &Keys, number: u64, written: &[Written]) -> [u8; SECTOR] {
+pub(super) fn record(keys: &Keys, number: u64, written: &[Written]) -> Result<[u8; SECTOR]> {
     debug_assert!(written.len() <= ENTRIES);
     let mut bytes = [0; SECTOR];
     bytes[..8].copy_from_slice(&number.to_be_bytes());
@@ -192,29 +191,30 @@ pub(super) fn record(keys: &Keys, number: u64, written: &[Written]) -> [u8; SECT
         entry[16..20].copy_from_slice(&place.slot.to_be_bytes());
         entry[24..].copy_from_slice(tag);
     }
-    close(keys, RECORD, &mut bytes);
-    bytes
+    close(keys, RECORD, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// The blocks of the record with this number, if it is that record.
-pub(super) fn read_record(keys: &Keys, number: u64, bytes: &[u8; SECTOR]) -> Option<Vec<Written>> {
+pub(super) fn read_record(keys: &Keys, number: u64, bytes: &[u8; SECTOR]) -> Result<Option<Vec<Written>>> {
     let count = usize::from(u16::from_be_bytes([bytes[8], bytes[9]]));
-    if u64_at(bytes, 0) != number || count > ENTRIES || !is_closed(keys, RECORD, bytes) {
-        return None;
+    if u64_at(bytes, 0) != number || count > ENTRIES || !is_closed(keys, RECORD, bytes)? {
+        return Ok(None);
     }
     let written = bytes[24..].chunks_exact(ENTRY).take(count).map(|entry| Written {
         place: Place { block: u64_at(entry, 0), generation: u64_at(entry, 8), slot: u32_at(entry, 16) },
         tag: *entry[24..].first_chunk().expect("an entry ends with a tag"),
     });
-    Some(written.collect())
+    Ok(Some(written.collect()))
 }
 
-fn close(keys: &Keys, kind: &[u8; 8], bytes: &mut [u8; SECTOR]) {
-    let mac = keys.mac(kind, &bytes[..SECTOR - MAC]);
+fn close(keys: &Keys, kind: &[u8; 8], bytes: &mut [u8; SECTOR]) -> Result<()> {
+    let mac = keys.mac(kind, &bytes[..SECTOR - MAC])?;
     bytes[SECTOR - MAC..].copy_from_slice(&mac);
+    Ok(())
 }
 
-fn is_closed(keys: &Keys, kind: &[u8; 8], bytes: &[u8; SECTOR]) -> bool {
+fn is_closed(keys: &Keys, kind: &[u8; 8], bytes: &[u8; SECTOR]) -> Result<bool> {
     keys.is_mac(kind, &bytes[..SECTOR - MAC], &bytes[SECTOR - MAC..])
 }
 

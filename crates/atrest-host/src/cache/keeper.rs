@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
+use atrest::key::hkdf_sha256;
 use atrest::managed::{OpenDisk, SecretHolder, WriteBack};
 use atrest::{Result, Secret};
-
-use super::derive::expand;
 
 /// The write-back cache that is known to hold writes which the disk lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +82,8 @@ impl CacheKeeper for Secret {
 
     fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()> {
         self.check()?;
-        holder.hold(expand(self, &[], &format!("atrest host cache of a volume v1 {label}"), 32))
+        let info = format!("atrest host cache of a volume v1 {label}");
+        holder.hold(hkdf_sha256(self, &[], info.as_bytes(), 32)?)
     }
 
     fn known_cache(&self) -> Result<KnownCache> {

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use atrest::key::{HmacSha256, hkdf_sha256};
 use atrest::managed::SecretHolder;
 use atrest::{Result, Secret, SectorCipher, SectorSize, SectorUnit, hazmat};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::derive::expand;
 use super::keeper::CacheKeeper;
 
 /// The label under which a cache asks its disk's keeper for its secret.
@@ -31,39 +29,37 @@ pub(super) struct Place {
 
 pub(super) struct Keys {
     cipher: Box<SectorCipher>,
-    blocks: Hmac<Sha256>,
-    records: Hmac<Sha256>,
+    blocks: HmacSha256,
+    records: HmacSha256,
 }
 
 impl Keys {
     fn derive(secret: &Secret, salt: &[u8; 32]) -> Result<Self> {
-        let data = expand(secret, salt, "atrest host cache v1 data", 64);
-        let mac = |info| {
-            let key = expand(secret, salt, info, 32);
-            Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length")
-        };
+        let derive = |part, len| hkdf_sha256(secret, salt, format!("atrest host cache v1 {part}").as_bytes(), len);
+        let mac = |part| HmacSha256::new(derive(part, 32)?.expose());
+        let data = derive("data", 64)?;
         Ok(Keys {
             cipher: hazmat::dek_from_bytes(data.expose())?.sector_cipher(SectorSize::B4096, SectorUnit::Sector)?,
-            blocks: mac("atrest host cache v1 blocks"),
-            records: mac("atrest host cache v1 records"),
+            blocks: mac("blocks")?,
+            records: mac("records")?,
         })
     }
 
     /// Encrypts a block in place, and returns its tag.
     pub(super) fn seal(&self, place: Place, block: &mut [u8]) -> Result<[u8; TAG]> {
         self.cipher.encrypt_unit(tweak(place), block)?;
-        Ok(self.tag(place, block))
+        self.tag(place, block)
     }
 
     /// As [`seal`](Self::seal), of a block that must not change.
     pub(super) fn seal_to(&self, place: Place, block: &[u8], sealed: &mut [u8]) -> Result<[u8; TAG]> {
         self.cipher.encrypt_unit_to(tweak(place), block, sealed)?;
-        Ok(self.tag(place, sealed))
+        self.tag(place, sealed)
     }
 
     /// Decrypts a block in place, if it is the one with this tag. Otherwise it stays as it is.
     pub(super) fn open(&self, place: Place, tag: &[u8; TAG], block: &mut [u8]) -> Result<bool> {
-        let right: bool = self.tag(place, block).ct_eq(tag).into();
+        let right: bool = self.tag(place, block)?.ct_eq(tag).into();
         if right {
             self.unseal(place, block)?;
         }
@@ -75,19 +71,20 @@ impl Keys {
         self.cipher.decrypt_unit(tweak(place), block)
     }
 
-    fn tag(&self, place: Place, sealed: &[u8]) -> [u8; TAG] {
-        let mac = self.blocks.clone().chain_update(place.block.to_be_bytes()).chain_update(place.slot.to_be_bytes());
-        let mac = mac.chain_update(place.generation.to_be_bytes()).chain_update(sealed).finalize().into_bytes();
-        *mac.first_chunk().expect("HMAC-SHA-256 has 32 bytes")
+    fn tag(&self, place: Place, sealed: &[u8]) -> Result<[u8; TAG]> {
+        let Place { block, slot, generation } = place;
+        let (block, slot, generation) = (block.to_be_bytes(), slot.to_be_bytes(), generation.to_be_bytes());
+        let mac = self.blocks.mac(&[&block, &slot, &generation, sealed])?;
+        Ok(*mac.first_chunk().expect("HMAC-SHA-256 has 32 bytes"))
     }
 
     /// The MAC of a record of this kind.
-    pub(super) fn mac(&self, kind: &[u8; 8], record: &[u8]) -> [u8; MAC] {
-        self.records.clone().chain_update(kind).chain_update(record).finalize().into_bytes().into()
+    pub(super) fn mac(&self, kind: &[u8; 8], record: &[u8]) -> Result<[u8; MAC]> {
+        self.records.mac(&[kind, record])
     }
 
-    pub(super) fn is_mac(&self, kind: &[u8; 8], record: &[u8], mac: &[u8]) -> bool {
-        self.mac(kind, record).ct_eq(mac).into()
+    pub(super) fn is_mac(&self, kind: &[u8; 8], record: &[u8], mac: &[u8]) -> Result<bool> {
+        self.records.verify(&[kind, record], mac)
     }
 }
 

@@ -51,7 +51,6 @@
 //! waiting blocks to the disk. If they can't be read any more, writes and flushes fail.
 
 mod attach;
-mod derive;
 mod destage;
 mod error;
 mod file;

@@ -41,7 +41,7 @@ impl<'a> Journal<'a> {
         let mut newest: Option<Mark> = None;
         for number in 0..2 {
             device.read_at(Layout::mark(number), &mut sector).map_err(reading)?;
-            newest = newest.into_iter().chain(Mark::from_bytes(keys, &sector)).max_by_key(|mark| mark.number);
+            newest = newest.into_iter().chain(Mark::from_bytes(keys, &sector)?).max_by_key(|mark| mark.number);
         }
         let Some(mark) = newest else {
             journal.is_cut = true;
@@ -51,7 +51,7 @@ impl<'a> Journal<'a> {
         let mut number = mark.tail;
         while number < mark.tail + u64::from(layout.journal) {
             device.read_at(layout.record(number), &mut sector).map_err(reading)?;
-            let Some(written) = read_record(keys, number, &sector) else { break };
+            let Some(written) = read_record(keys, number, &sector)? else { break };
             for written in written {
                 journal.blocks.entry(written.place.block).or_default().push((number, written));
             }
@@ -103,7 +103,7 @@ impl<'a> Journal<'a> {
     pub(super) fn end(&self) -> Result<()> {
         let end = self.end.max(self.mark.durable);
         let mark = Mark { number: self.mark.number + 1, tail: end, durable: end };
-        let written = self.device.write_at(Layout::mark(mark.number), &mark.to_bytes(self.keys));
+        let written = self.device.write_at(Layout::mark(mark.number), &mark.to_bytes(self.keys)?);
         let marked = written.and_then(|()| self.device.sync());
         marked.map_err(|e| io(format!("writing the host cache {}", self.name), e))
     }

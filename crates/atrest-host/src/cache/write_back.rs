@@ -206,7 +206,7 @@ impl Inner {
         let mut records = [0; PIECE.div_ceil(ENTRIES) * SECTOR];
         let count = written.len().div_ceil(ENTRIES);
         for (number, (told, bytes)) in (*next..).zip(written.chunks(ENTRIES).zip(records.chunks_exact_mut(SECTOR))) {
-            bytes.copy_from_slice(&record(keys, number, told));
+            bytes.copy_from_slice(&record(keys, number, told).map_err(sealing)?);
         }
         self.file.write_records(*next, &records[..count * SECTOR]).map_err(local)?;
         let mut state = self.state();
@@ -243,7 +243,8 @@ impl Inner {
         let mut mark = lock(&self.mark);
         let mut changed = Mark { number: mark.number + 1, ..*mark };
         change(&mut changed);
-        self.file.device.write_at(Layout::mark(changed.number), &changed.to_bytes(keys)).map_err(local)?;
+        let bytes = changed.to_bytes(keys).map_err(sealing)?;
+        self.file.device.write_at(Layout::mark(changed.number), &bytes).map_err(local)?;
         *mark = changed;
         Ok(())
     }

@@ -90,7 +90,8 @@ impl Api {
     ) -> Result<Result<Zeroizing<Vec<u8>>, Refused>, Trouble> {
         let mut retries = self.clients.usual.retries(deadline);
         loop {
-            let (asked, result) = match self.clients.usual.send(deadline, &self.request(action, body, session)) {
+            let request = self.request(action, body, session)?;
+            let (asked, result) = match self.clients.usual.send(deadline, &request) {
                 Err(e) => {
                     let is_final = e.is_final();
                     let failed = Trouble::Failed(VaultFailure::new("asking AWS KMS").caused_by(e));
@@ -118,7 +119,7 @@ impl Api {
         }
     }
 
-    fn request<'b>(&self, action: &str, body: &'b [u8], session: &Session) -> Request<'b> {
+    fn request<'b>(&self, action: &str, body: &'b [u8], session: &Session) -> Result<Request<'b>, Trouble> {
         let date = basic_date(SystemTime::now());
         let mut headers = vec![
             ("content-type", "application/x-amz-json-1.1".to_owned()),
@@ -129,14 +130,15 @@ impl Api {
         if let Some(token) = session.key.token() {
             headers.push(("x-amz-security-token", token.expose().to_owned()));
         }
-        let hash = hex(&sha256(body));
+        let signing_failed = |e| Trouble::Failed(VaultFailure::new("signing a request").caused_by(e));
+        let hash = hex(&sha256(body).map_err(signing_failed)?);
         let signing = Signing { method: "POST", path: "/", query: &[], headers: &headers, body: &hash };
-        let authorization = signing.authorization(&session.key, &self.region, "kms", &date);
+        let authorization = signing.authorization(&session.key, &self.region, "kms", &date).map_err(signing_failed)?;
         let mut request = Request::new(Method::Post, format!("{}/", self.endpoint), LONGEST_ANSWER).body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        request.header("authorization", authorization)
+        Ok(request.header("authorization", authorization))
     }
 
     /// The caller's identity, for errors: AWS's ids of access keys aren't secret.

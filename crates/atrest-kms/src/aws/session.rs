@@ -1,5 +1,6 @@
 //! An access key for a while, and how sources are asked for one.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use atrest::VaultFailure;
@@ -70,9 +71,9 @@ impl Session {
 pub(crate) fn ask<'r>(
     client: &Client,
     deadline: Deadline,
-    request: impl Fn() -> Request<'r>,
+    request: impl Fn() -> io::Result<Request<'r>>,
 ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-    let called = client.call(deadline, || Ok(request()));
+    let called = client.call(deadline, request);
     let failed = |e| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
     let answer: Response = called.answer.map_err(failed)?;
     let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));

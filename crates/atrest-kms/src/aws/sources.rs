@@ -83,10 +83,10 @@ fn get(clients: &Clients, credentials: &AwsCredentials, region: &str, deadline: 
             let client = if url.starts_with("https://") { &clients.usual } else { &clients.near };
             let answer = ask(client, deadline, || {
                 let request = Request::new(Method::Get, url, LONGEST_ANSWER);
-                match &token {
+                Ok(match &token {
                     Some(token) => request.header("authorization", token.expose()),
                     None => request,
-                }
+                })
             })?;
             answered(&answer)
         }
@@ -98,13 +98,13 @@ fn get(clients: &Clients, credentials: &AwsCredentials, region: &str, deadline: 
 fn instance(client: &Client, deadline: Deadline, endpoint: &str) -> Result<Session, Trouble> {
     let token = ask(client, deadline, || {
         let request = Request::new(Method::Put, format!("{endpoint}/latest/api/token"), LONGEST_ANSWER);
-        request.header("x-aws-ec2-metadata-token-ttl-seconds", "60")
+        Ok(request.header("x-aws-ec2-metadata-token-ttl-seconds", "60"))
     })?;
     let token = visible(&token).ok_or_else(|| Trouble::failed("the instance's metadata gave no token"))?;
     let roles = format!("{endpoint}/latest/meta-data/iam/security-credentials/");
     let get = |url: &str| {
         ask(client, deadline, || {
-            Request::new(Method::Get, url, LONGEST_ANSWER).header("x-aws-ec2-metadata-token", token)
+            Ok(Request::new(Method::Get, url, LONGEST_ANSWER).header("x-aws-ec2-metadata-token", token))
         })
     };
     let role = get(&roles)?;

@@ -52,7 +52,7 @@ impl Sts<'_> {
             *token
         ));
         let answer = ask(self.client, self.deadline, || {
-            Request::new(Method::Post, &url, LONGEST_ANSWER).header("content-type", FORM).body(form.as_bytes())
+            Ok(Request::new(Method::Post, &url, LONGEST_ANSWER).header("content-type", FORM).body(form.as_bytes()))
         })?;
         session(&answer)
     }
@@ -67,18 +67,18 @@ impl Sts<'_> {
         add("RoleArn", &role.arn);
         role.external_id.iter().for_each(|id| add("ExternalId", id));
         role.seconds.iter().for_each(|seconds| add("DurationSeconds", seconds));
-        let hash = hex(&sha256(form.as_bytes()));
         let answer = ask(self.client, self.deadline, || {
             // Each attempt has a date of its own, which is signed.
+            let hash = hex(&sha256(form.as_bytes())?);
             let date = basic_date(SystemTime::now());
             let mut headers =
                 vec![("content-type", FORM.to_owned()), ("host", host.clone()), ("x-amz-date", date.clone())];
             headers.extend(key.token().map(|token| ("x-amz-security-token", token.expose().to_owned())));
             let signing = Signing { method: "POST", path: "/", query: &[], headers: &headers, body: &hash };
-            let authorization = signing.authorization(key, self.region, "sts", &date);
+            let authorization = signing.authorization(key, self.region, "sts", &date)?;
             let request = Request::new(Method::Post, &url, LONGEST_ANSWER).body(form.as_bytes());
             let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-            request.header("authorization", authorization)
+            Ok(request.header("authorization", authorization))
         })?;
         session(&answer)
     }

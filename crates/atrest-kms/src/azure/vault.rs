@@ -312,6 +312,7 @@ impl KeyVault for AzureKeyVault {
         if !known.contains(&wrapped.algorithm) {
             return Err(Error::UnwrapFailed);
         }
+        wrapped.algorithm.approval().require()?;
         self.unwrap_by(wrapped)
     }
 
@@ -359,7 +360,7 @@ fn check_key(vault: &str, key: &str) -> Result<()> {
 
 fn check_foreign(algorithm: WrapAlgorithm) -> Result<()> {
     if [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep, WrapAlgorithm::Rsa15].contains(&algorithm) {
-        return Ok(());
+        return algorithm.approval().require();
     }
     Err(Error::InvalidOption("passphrases are wrapped by RSA-OAEP, RSA-OAEP-256 or RSA1_5".into()))
 }

@@ -1,0 +1,109 @@
+//! The known-answer test of the splitting.
+
+use atrest::approval::Approval;
+use atrest::{Result, Secret, SelfTest};
+
+use crate::split::{at, combine};
+
+const NAME: &str = "Shamir's secret sharing";
+
+/// No publication of NIST's has it, and no claim is made for it: it splits a key, and each part is wrapped by its own vault, whose
+/// algorithm has to be approved where others are refused.
+static SHAMIR: SelfTest = SelfTest::new(NAME, || is_right() && !is_spoilt()).approval(Approval::Elsewhere);
+
+/// Tests the splitting of keys against published vectors, even if it was tested before.
+///
+/// It is tested before its first use in a process anyway. [`atrest::self_test`] tests the other algorithms of a quorum: HMAC,
+/// SHA-256 and AES-KWP.
+///
+/// # Errors
+/// [`Error::SelfTest`](atrest::Error::SelfTest). From then on all algorithms of the process are refused.
+pub fn self_test() -> Result<()> {
+    SHAMIR.run()
+}
+
+/// Tests it unless it has passed.
+pub(crate) fn check() -> Result<()> {
+    SHAMIR.check()
+}
+
+/// Splitting: the products of FIPS 197, 4.2 and 4.2.1. Combining: the first vector of `bc-shamir` by Blockchain Commons, whose secret
+/// is the value at 255, which is that at 0 if 255 is taken from each place. Both: any two of three.
+fn is_right() -> bool {
+    const SECRET: [u8; 16] = SelfTest::unhex(b"0ff784df000c4380a5ed683f7e6e3dcf");
+    const PARTS: [(u8, [u8; 16]); 3] = [
+        (1, SelfTest::unhex(b"d43099fe444807c46921a4f33a2a798b")),
+        (2, SelfTest::unhex(b"d9ad4e3bec2e1a7485698823abf05d36")),
+        (4, SelfTest::unhex(b"1aa7fe3199bc5092ef3816b074cabdf2")),
+    ];
+    let product = |a: u8, b: u8| at(b, &Secret::zeroed(1), &Secret::copy_from(&[a])).expose()[0];
+    let multiplies = product(0x57, 0x83) == 0xc1 && product(0x57, 0x13) == 0xfe;
+    let parts = PARTS.map(|(x, part)| (usize::from(x ^ 255) - 1, Secret::copy_from(&part)));
+    let combines = combine(&parts).is_ok_and(|secret| secret.expose() == SECRET);
+    let secret = Secret::copy_from(&SECRET);
+    let mut splits = true;
+    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        let parts = [one, other].map(|x| (usize::from(x) - 1, at(x, &secret, &Secret::copy_from(&PARTS[0].1))));
+        splits &= combine(&parts).is_ok_and(|again| again == secret);
+    }
+    multiplies && combines && splits
+}
+
+/// A unit test makes it fail, in a process of its own. No other build can do this.
+fn is_spoilt() -> bool {
+    cfg!(test) && std::env::var("ATREST_SPOIL").is_ok_and(|spoilt| spoilt == NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use atrest::vault::{FileVault, Unlock};
+    use atrest::{Error, KeyVault};
+
+    use super::*;
+    use crate::{Member, Quorum};
+
+    #[test]
+    fn it_passes() {
+        self_test().unwrap();
+    }
+
+    #[test]
+    fn a_failure_latches_and_refuses_everything_by_name() {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "self_test::tests::a_spoilt_process", "--ignored", "--nocapture"])
+            .env("ATREST_SPOIL", NAME)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above, in a process where the self-test fails"]
+    fn a_spoilt_process() {
+        let refused = |result: Result<()>| match result {
+            Err(Error::SelfTest { algorithm }) => assert_eq!(algorithm, NAME),
+            other => panic!("{other:?}"),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let member = |name: &str| {
+            let key_file = folder.path().join(format!("{name}.key"));
+            FileVault::generate_key_file(&key_file).unwrap();
+            let vault = FileVault::create(folder.path().join(name), Unlock::KeyFile(&key_file)).unwrap();
+            vault.create_key("disks").unwrap();
+            Arc::new(vault)
+        };
+        let vaults = [member("a"), member("b")];
+        let quorum = Quorum::new("quorum:board", 2, vaults.clone().map(|vault| Member::new(vault))).unwrap();
+        let dek = Secret::zeroed(64);
+        // The members work until the quorum is used.
+        let wrapped = vaults[0].wrap("disks", &dek).unwrap();
+        refused(quorum.wrap("disks", &dek).map(drop));
+        refused(vaults[0].unwrap(&wrapped).map(drop));
+        refused(self_test());
+        refused(atrest::self_test());
+    }
+}
