@@ -62,7 +62,7 @@ int main(int argc, char **argv)
     unlock.passphrase = "correct horse battery staple";
     unlock.passphrase_len = strlen(unlock.passphrase);
     atrest_vault *keys;
-    check(atrest_vault_open_or_create(path, &unlock, NULL, &keys), "opening the vault");
+    check(atrest_vault_open_or_create_file(path, &unlock, NULL, &keys), "opening the vault");
     const atrest_status made = atrest_vault_create_key(keys, "disks", NULL, 0);
     check(made == ATREST_ERR_KEY_EXISTS ? ATREST_OK : made, "making a key");
 

@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     atrest_header *header;
     uint32_t format;
     check(atrest_header_load(device, &header), "reading the header");
-    check(atrest_header_version(header, &format), "asking for the format");
+    check(atrest_header_format(header, &format), "asking for the format");
     printf("%s\n", format == ATREST_BITLOCKER ? "BitLocker" : "LUKS");
     check(atrest_header_keyslots(header, show, NULL), "listing the protectors");
     atrest_header_free(header);

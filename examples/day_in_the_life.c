@@ -89,14 +89,14 @@ static atrest_new_disk new_disk(const char *name, const char *set)
 static atrest_set_info set_info(atrest_disk_service *service, const char *set)
 {
     atrest_set_info info = ATREST_SET_INFO_INIT;
-    check(atrest_disk_service_describe_set(service, set, &info), "asking for a set");
+    check(atrest_disk_service_encryption_set(service, set, &info), "asking for a set");
     return info;
 }
 
 static atrest_resource_info resource_info(atrest_disk_service *service, uint32_t kind, const char *name)
 {
     atrest_resource_info info = ATREST_RESOURCE_INFO_INIT;
-    check(atrest_disk_service_describe(service, kind, name, &info), "asking for a resource");
+    check(atrest_disk_service_resource(service, kind, name, &info), "asking for a resource");
     return info;
 }
 
@@ -204,7 +204,7 @@ int main(int argc, char **argv)
     atrest_disk_backend *backend;
     atrest_disk_service *service;
     check(atrest_vault_directory_new(&vaults), "making a directory");
-    check(atrest_vault_directory_add(vaults, contoso), "adding the vault");
+    check(atrest_vault_directory_add_file(vaults, contoso), "adding the vault");
     check(atrest_disk_backend_folder(folder, &backend), "making a backend");
     atrest_disk_service_options setup = ATREST_DISK_SERVICE_OPTIONS_INIT;
     setup.backend = backend;
@@ -336,7 +336,7 @@ int main(int argc, char **argv)
     atrest_disk_service_free(service);
     check(atrest_disk_service_open(in(folder, "store"), &setup, &service), "opening the service again");
     int count = 0;
-    check(atrest_disk_service_list(service, ATREST_RESOURCE_DISK, print_name, &count), "listing");
+    check(atrest_disk_service_names(service, ATREST_RESOURCE_DISK, print_name, &count), "listing");
     printf(".\n");
     must(count == 7, "there are seven disks");
     for (int i = 0; i < 3; i++) {

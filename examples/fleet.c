@@ -56,7 +56,7 @@ int main(int argc, char **argv)
 
     atrest_fleet_store *store;
     snprintf(path, sizeof path, "file:%s/fleet.redb", folder);
-    check(atrest_fleet_store_open_url(url ? url : path, NULL, &store), "opening the store");
+    check(atrest_fleet_store_from_url(url ? url : path, NULL, &store), "opening the store");
     check(atrest_fleet_store_is_shared(store, &shared), "asking the store");
     if (!shared) {
         printf("the store is a file: one service has it open, and there are no other hosts\n");

@@ -326,7 +326,7 @@ int main(int argc, char **argv)
     check(atrest_device_open_file(path, ATREST_DEVICE_READ_ONLY, &device), "opening the device");
     check(atrest_header_load(device, &header), "reading the header");
     atrest_device_free(device);
-    check(atrest_header_version(header, &version), "asking for the version");
+    check(atrest_header_format(header, &version), "asking for the version");
     check(atrest_header_uuid(header, uuid, sizeof uuid, NULL), "asking for the UUID");
     if (version == ATREST_LUKS1) {
         show_line("LUKS header information for ", path);

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 
     // Whether the cipher is one to stay with.
     char weakness[256];
-    check(atrest_volume_weakness(volume, weakness, sizeof weakness, NULL), "asking for the weakness");
+    check(atrest_volume_cipher_weakness(volume, weakness, sizeof weakness, NULL), "asking for the weakness");
     printf("of %s: %s\n", cipher, weakness);
     atrest_volume_free(volume);
     atrest_dek_free(dek);

@@ -832,7 +832,7 @@ atrest_status atrest_vault_create_file_with(const char *path, const atrest_unloc
 //
 // Errors: those of atrest_vault_open_file and atrest_vault_create_file_with. ATREST_ERR_ALREADY_EXISTS only means that
 // remains of another vault lie next to `path`.
-atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
+atrest_status atrest_vault_open_or_create_file(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
 
 // Gives a vault file the passphrase or root key file of `unlock` in place of its current one; the KDF is as for a new vault.
@@ -1096,7 +1096,7 @@ atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint
 // Takes `operations` from an identity. It succeeds even if the identity doesn't have them.
 //
 // Errors: ATREST_ERR_BAD_ENUM.
-atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
+atrest_status atrest_vault_revoke_operations(atrest_vault *vault, const char *identity, uint32_t operations);
 
 // Calls `each` for every identity with access. `each` returns ATREST_OK to continue; anything else ends the list with
 // ATREST_ERR_CALLBACK_FAILED.
@@ -1142,7 +1142,7 @@ atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 // A copy of a vault file is a vault that the same passphrase or root key file opens. Keep one elsewhere, and make another after
 // each change of its keys.
 
-// The properties of a vault file, as atrest_vault_peek reads them. It and its texts are valid during the callback only.
+// The properties of a vault file, as atrest_vault_peek_file reads them. It and its texts are valid during the callback only.
 typedef struct {
     // The size of this struct in the running library.
     size_t struct_size;
@@ -1174,7 +1174,7 @@ atrest_status atrest_vault_backup(const atrest_vault *vault, const char *path);
 //
 // Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_DAMAGED_VAULT, also for a file that is no vault; ATREST_ERR_IO;
 // ATREST_ERR_CALLBACK_FAILED if `tell` doesn't return ATREST_OK.
-atrest_status atrest_vault_peek(const char *path, atrest_status (*tell)(void *user,
+atrest_status atrest_vault_peek_file(const char *path, atrest_status (*tell)(void *user,
     const atrest_vault_properties *properties), void *user);
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -2371,7 +2371,7 @@ atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, si
 
 // The attack that the volume's cipher allows and AES-XTS with 64-bit sector numbers prevents, as a text; empty if there is
 // none.
-atrest_status atrest_volume_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
+atrest_status atrest_volume_cipher_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
     size_t *weakness_len);
 
 // 1 if nothing can be written to the volume: because its user opened it so, or its cipher is too weak; otherwise 0.
@@ -2432,7 +2432,7 @@ atrest_status atrest_header_load(atrest_device *device, atrest_header **out);
 void atrest_header_free(atrest_header *header);
 
 // ATREST_LUKS1, ATREST_LUKS2 or ATREST_BITLOCKER.
-atrest_status atrest_header_version(const atrest_header *header, uint32_t *out);
+atrest_status atrest_header_format(const atrest_header *header, uint32_t *out);
 
 // The UUID, usually a text of 36 characters.
 atrest_status atrest_header_uuid(const atrest_header *header, char *uuid, size_t uuid_cap, size_t *uuid_len);
@@ -3200,7 +3200,7 @@ atrest_status atrest_ade_generate_passphrase(void *passphrase, size_t passphrase
 //
 // Errors: those of this section; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; ATREST_ERR_BAD_ENUM;
 // ATREST_ERR_INVALID_NAME.
-atrest_status atrest_ade_seal_passphrase(const void *passphrase, size_t passphrase_len, const char *kek_url,
+atrest_status atrest_ade_seal(const void *passphrase, size_t passphrase_len, const char *kek_url,
     uint32_t kek_algorithm, const atrest_ade_vault *const *vaults, size_t count, void *value, size_t value_cap,
     size_t *value_len);
 
@@ -3258,7 +3258,7 @@ atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
 //
 // Errors: ATREST_ERR_RESOURCE_EXISTS if there is one with this id; ATREST_ERR_UNSUPPORTED for a vault that isn't the
 // owner's handle of a vault file, and for a directory of callbacks.
-atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault);
+atrest_status atrest_vault_directory_add_file(atrest_vault_directory *directory, const atrest_vault *vault);
 
 // Adds a vault of any kind under its own id, also while services use the directory. All sets use it as one caller: it
 // can't tell them apart. The caller vouches for the properties that sets require: the vault is in `region`, trusts
@@ -3267,7 +3267,7 @@ atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, cons
 // `soft_delete` and `purge_protection` are 1 if that is true, otherwise 0. Errors: ATREST_ERR_RESOURCE_EXISTS if there
 // is one with this id; ATREST_ERR_INVALID_OPTION for another number; ATREST_ERR_UNSUPPORTED for a directory of
 // callbacks.
-atrest_status atrest_vault_directory_add_described(atrest_vault_directory *directory, const atrest_vault *vault,
+atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault,
     const char *region, const char *tenant, uint32_t soft_delete, uint32_t purge_protection);
 
 // Removes a vault. For the disks under its keys this is an outage, not a revocation: they work until their lease ends,
@@ -3281,7 +3281,7 @@ atrest_status atrest_vault_directory_remove(atrest_vault_directory *directory, c
 // ATREST_OK to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 //
 // Errors: ATREST_ERR_UNSUPPORTED for a directory of callbacks.
-atrest_status atrest_vault_directory_list(const atrest_vault_directory *directory, atrest_status (*each)(void *user,
+atrest_status atrest_vault_directory_ids(const atrest_vault_directory *directory, atrest_status (*each)(void *user,
     const char *vault_id), void *user);
 
 // Makes a directory of callbacks. The struct is copied. release() is not called when this fails.
@@ -3579,11 +3579,11 @@ typedef struct {
 atrest_status atrest_disk_service_create_set(const atrest_disk_service *service, const atrest_new_set *set);
 
 // Writes a set's fields for programs into `out`, which starts from ATREST_SET_INFO_INIT.
-atrest_status atrest_disk_service_describe_set(const atrest_disk_service *service, const char *set,
+atrest_status atrest_disk_service_encryption_set(const atrest_disk_service *service, const char *set,
     atrest_set_info *out);
 
 // The whole record of a set, in JSON.
-atrest_status atrest_disk_service_describe_set_json(const atrest_disk_service *service, const char *set, char *json,
+atrest_status atrest_disk_service_encryption_set_json(const atrest_disk_service *service, const char *set, char *json,
     size_t json_cap, size_t *json_len);
 
 // Calls `each` with the name of every set, in order. `each` returns ATREST_OK to continue; anything else ends the list
@@ -3806,22 +3806,22 @@ atrest_status atrest_disk_service_create_image(const atrest_disk_service *servic
 
 // Writes the fields of a disk, snapshot, or copy of an image's disk into `out`, which starts from
 // ATREST_RESOURCE_INFO_INIT.
-atrest_status atrest_disk_service_describe(const atrest_disk_service *service, uint32_t kind, const char *name,
+atrest_status atrest_disk_service_resource(const atrest_disk_service *service, uint32_t kind, const char *name,
     atrest_resource_info *out);
 
 // The whole record of a disk, snapshot, or copy of an image's disk, in JSON.
-atrest_status atrest_disk_service_describe_json(const atrest_disk_service *service, uint32_t kind, const char *name,
+atrest_status atrest_disk_service_resource_json(const atrest_disk_service *service, uint32_t kind, const char *name,
     char *json, size_t json_cap, size_t *json_len);
 
 // Calls `each` with the name of every disk, snapshot, or copy of an image's disk, in order. The text is valid during
 // the callback only. `each` returns ATREST_OK to continue; anything else ends the list with
 // ATREST_ERR_CALLBACK_FAILED.
-atrest_status atrest_disk_service_list(const atrest_disk_service *service, uint32_t kind,
+atrest_status atrest_disk_service_names(const atrest_disk_service *service, uint32_t kind,
     atrest_status (*each)(void *user, const char *name), void *user);
 
 // Calls `each` with the name of every copy of an image, ordered by regions and numbers. The copies have the kind
-// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
-atrest_status atrest_disk_service_list_image(const atrest_disk_service *service, const char *image,
+// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_names.
+atrest_status atrest_disk_service_image(const atrest_disk_service *service, const char *image,
     atrest_status (*each)(void *user, const char *name), void *user);
 
 // Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
@@ -4199,7 +4199,7 @@ atrest_status atrest_volume_begin_decryption_beside(atrest_volume *volume, atres
 //
 // Errors: ATREST_ERR_INVALID_OPTION if there is no such re-encryption; ATREST_ERR_NO_ROOM; ATREST_ERR_READ_ONLY;
 // ATREST_ERR_BUSY if another program has changed the header; the device's errors.
-atrest_status atrest_volume_hazmat_resume_unprotected(atrest_volume *volume, uint32_t resilience);
+atrest_status atrest_hazmat_volume_resume_unprotected(atrest_volume *volume, uint32_t resilience);
 
 // Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Others read and write meanwhile, and wait
 // only for sectors in the zone. `progress`, which may be NULL, starts from ATREST_REENCRYPTION_PROGRESS_INIT. Without a
@@ -4310,7 +4310,7 @@ atrest_status atrest_disk_service_reencryption(const atrest_disk_service *servic
     atrest_reencryption_progress *progress);
 
 // Calls `each` with the name of every disk for which a re-encryption was ordered that is not finished, in order. Otherwise as
-// atrest_disk_service_list.
+// atrest_disk_service_names.
 atrest_status atrest_disk_service_reencrypting(const atrest_disk_service *service, atrest_status (*each)(void *user,
     const char *name), void *user);
 
@@ -4549,7 +4549,7 @@ atrest_status atrest_disk_service_check(const atrest_disk_service *service, atre
 //
 // Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_NOT_FOUND; ATREST_ERR_IO if it can't be read at all. A defect is
 // not an error.
-atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(void *user, const char *defect),
+atrest_status atrest_store_check_of_file(const char *path, atrest_status (*each)(void *user, const char *defect),
     void *user, atrest_store_check *out);
 
 // Makes a new store at `path`, which must not exist, from disks and the records in old stores. It writes only that
@@ -4568,7 +4568,7 @@ atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_o
 
 // Calls `each` with the id of every device that the backend of a service has made in a region, in order, but for those of this
 // service. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
-// atrest_disk_service_list.
+// atrest_disk_service_names.
 //
 // Errors: ATREST_ERR_INVALID_OPTION for a backend that can't tell.
 atrest_status atrest_disk_service_orphans(const atrest_disk_service *service, const char *region,
@@ -4698,7 +4698,7 @@ typedef struct {
 //
 // Errors: ATREST_ERR_INVALID_OPTION for another URL, for one whose feature the library was built without, and for a password in
 // it; ATREST_ERR_IO if the engine doesn't answer, refuses the user, or isn't safe; for a file that the URL names, too.
-atrest_status atrest_fleet_store_open_url(const char *url, const atrest_vault_url_options *options,
+atrest_status atrest_fleet_store_from_url(const char *url, const atrest_vault_url_options *options,
     atrest_fleet_store **out);
 
 // Frees a store. Services on it go on.
@@ -4747,10 +4747,10 @@ atrest_status atrest_fleet_store_hosts(const atrest_fleet_store *store, atrest_s
 atrest_status atrest_fleet_store_attachments(const atrest_fleet_store *store, const char *after, size_t limit,
     atrest_status (*each)(void *user, const atrest_attachment *attachment), void *user);
 
-// Checks a whole store. A file is checked as by atrest_store_check_file, and no service may have it open. A store that hosts share
+// Checks a whole store. A file is checked as by atrest_store_check_of_file, and no service may have it open. A store that hosts share
 // is checked while they use it, each record by itself, without a number of changes. Otherwise as atrest_disk_service_check.
 //
-// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_file.
+// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_of_file.
 atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_status (*each)(void *user,
     const char *defect), void *user, atrest_store_check *out);
 
@@ -4760,11 +4760,12 @@ atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_s
 //
 // Errors: ATREST_ERR_BUSY while a service has one of them open; ATREST_ERR_NOT_FOUND for a file to copy from that isn't there;
 // ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
-atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
+atrest_status atrest_fleet_store_copy_to(const atrest_fleet_store *from, const atrest_fleet_store *to,
+    uint64_t *records);
 
-// Makes a store usable again after atrest_fleet_store_copy has moved its records to another one: removes the mark that keeps
+// Makes a store usable again after atrest_fleet_store_copy_to has moved its records to another one: removes the mark that keeps
 // services from opening it. NOT after a service has used the other store: services of both would write the same disks, and data is
-// lost. Once the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store
+// lost. Once the other one was used, the way back is atrest_fleet_store_copy_to from it to an empty store. Nothing happens to a store
 // that wasn't moved.
 //
 // Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; ATREST_ERR_BUSY while a service has it open; ATREST_ERR_IO.

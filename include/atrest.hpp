@@ -1131,11 +1131,11 @@ public:
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_open_file(file.get(), &c, out); });
     }
     // Opens it, or makes one if there is none. If many do this at once, one makes it, and all open the same.
-    [[nodiscard]] static result<vault> open_or_create(path file, const unlock &by, const vault_options &options = {}) {
+    [[nodiscard]] static result<vault> open_or_create_file(path file, const unlock &by, const vault_options &options = {}) {
         const atrest_unlock c = by.c();
         const atrest_vault_options c_options = options.c();
         return detail::handle_of<vault>(
-            [&](auto out) { return atrest_vault_open_or_create(file.get(), &c, &c_options, out); });
+            [&](auto out) { return atrest_vault_open_or_create_file(file.get(), &c, &c_options, out); });
     }
     // Opens the vault that a URL names, such as "file:/etc/disks.vault?key-file=/etc/disks.key". A call of it takes at most
     // so many milliseconds; 0 is its own deadline.
@@ -1336,8 +1336,8 @@ public:
     result<void> grant(text identity, operations what) {
         return detail::done(atrest_vault_grant(get(), identity.get(), static_cast<std::uint32_t>(what)));
     }
-    result<void> revoke(text identity, operations what) {
-        return detail::done(atrest_vault_revoke(get(), identity.get(), static_cast<std::uint32_t>(what)));
+    result<void> revoke_operations(text identity, operations what) {
+        return detail::done(atrest_vault_revoke_operations(get(), identity.get(), static_cast<std::uint32_t>(what)));
     }
     // Calls `each` with the identity, a const char *, and its operations.
     template <class F> result<void> grants(F &&each) const {
@@ -1376,9 +1376,9 @@ public:
     // Copies the file and its log to `to`. The copy is a vault that the same unlock opens.
     result<void> backup(path to) const { return detail::done(atrest_vault_backup(get(), to.get())); }
     // Calls `tell` with the atrest_vault_properties of a locked vault file, for which nothing but a checksum vouches.
-    template <class F> static result<void> peek(path file, F &&tell) {
+    template <class F> static result<void> peek_file(path file, F &&tell) {
         return detail::each<const atrest_vault_properties *>(
-            tell, [&](auto... visit) { return atrest_vault_peek(file.get(), visit...); });
+            tell, [&](auto... visit) { return atrest_vault_peek_file(file.get(), visit...); });
     }
 
 private:
@@ -2360,7 +2360,7 @@ public:
     // Lets a re-encryption that cryptsetup began with the resilience "none" go on with another. If cryptsetup was killed, data
     // is lost.
     result<void> hazmat_resume_unprotected(resilience how = resilience::checksum) {
-        return detail::done(atrest_volume_hazmat_resume_unprotected(get(), static_cast<std::uint32_t>(how)));
+        return detail::done(atrest_hazmat_volume_resume_unprotected(get(), static_cast<std::uint32_t>(how)));
     }
     // Re-encrypts about so many bytes, while other threads read and write.
     result<atrest_reencryption_progress> reencrypt_step(std::uint64_t budget) {
@@ -2429,8 +2429,8 @@ public:
         return detail::text_of([&](auto... out) { return atrest_volume_cipher(get(), out...); });
     }
     // The weakness of the cipher; empty if it has none.
-    [[nodiscard]] result<std::string> weakness() const {
-        return detail::text_of([&](auto... out) { return atrest_volume_weakness(get(), out...); });
+    [[nodiscard]] result<std::string> cipher_weakness() const {
+        return detail::text_of([&](auto... out) { return atrest_volume_cipher_weakness(get(), out...); });
     }
     [[nodiscard]] result<bool> is_read_only() const {
         return detail::enum_of<bool>([&](auto out) { return atrest_volume_is_read_only(get(), out); });
@@ -2482,8 +2482,8 @@ public:
     }
 
     // Also for BitLocker.
-    [[nodiscard]] result<luks> version() const {
-        return detail::enum_of<luks>([&](auto out) { return atrest_header_version(get(), out); });
+    [[nodiscard]] result<luks> format() const {
+        return detail::enum_of<luks>([&](auto out) { return atrest_header_format(get(), out); });
     }
     [[nodiscard]] result<std::string> uuid() const {
         return detail::text_of([&](auto... out) { return atrest_header_uuid(get(), out...); });
@@ -2795,7 +2795,7 @@ public:
     // The value of a secret for a passphrase, under the key of kek() if there is one. The caller must wipe it.
     [[nodiscard]] result<std::size_t> seal(const_bytes passphrase, mutable_bytes value) const {
         return detail::value_of<std::size_t>([&](auto len) {
-            return atrest_ade_seal_passphrase(passphrase.data(), passphrase.size(), kek_.get(), c_.kek_algorithm,
+            return atrest_ade_seal(passphrase.data(), passphrase.size(), kek_.get(), c_.kek_algorithm,
                                               vaults_.data(), vaults_.size(), value.data(), value.size(), len);
         });
     }
@@ -2946,15 +2946,17 @@ public:
 
     // Adds a vault of any kind, with the properties that sets require of it. All sets use it as one caller.
     result<void> add(const vault &keys, const vault_description &said) {
-        return detail::done(atrest_vault_directory_add_described(get(), keys.get(), text(said.region).get(),
-                                                                 text(said.tenant).get(), said.soft_delete,
-                                                                 said.purge_protection));
+        return detail::done(atrest_vault_directory_add(get(), keys.get(), text(said.region).get(),
+                                                       text(said.tenant).get(), said.soft_delete,
+                                                       said.purge_protection));
     }
     // Adds a vault file by its owner's handle: each set uses it under its own identity.
-    result<void> add(const vault &file) { return detail::done(atrest_vault_directory_add(get(), file.get())); }
+    result<void> add_file(const vault &file) {
+        return detail::done(atrest_vault_directory_add_file(get(), file.get()));
+    }
     result<void> remove(text vault_id) { return detail::done(atrest_vault_directory_remove(get(), vault_id.get())); }
-    [[nodiscard]] result<std::vector<std::string>> list() const {
-        return detail::texts_of([&](auto... visit) { return atrest_vault_directory_list(get(), visit...); });
+    [[nodiscard]] result<std::vector<std::string>> ids() const {
+        return detail::texts_of([&](auto... visit) { return atrest_vault_directory_ids(get(), visit...); });
     }
 };
 
@@ -3445,20 +3447,20 @@ public:
         const atrest_new_set c = set.c();
         return detail::done(atrest_disk_service_create_set(get(), &c));
     }
-    [[nodiscard]] result<atrest_set_info> describe_set(text set) const {
+    [[nodiscard]] result<atrest_set_info> encryption_set(text set) const {
         return detail::struct_of<atrest_set_info>(
-            [&](auto out) { return atrest_disk_service_describe_set(get(), set.get(), out); });
+            [&](auto out) { return atrest_disk_service_encryption_set(get(), set.get(), out); });
     }
-    [[nodiscard]] result<std::string> describe_set_json(text set) const {
+    [[nodiscard]] result<std::string> encryption_set_json(text set) const {
         return detail::text_of(
-            [&](auto... out) { return atrest_disk_service_describe_set_json(get(), set.get(), out...); });
+            [&](auto... out) { return atrest_disk_service_encryption_set_json(get(), set.get(), out...); });
     }
     [[nodiscard]] result<std::vector<std::string>> encryption_sets() const {
         return detail::texts_of([&](auto... visit) { return atrest_disk_service_encryption_sets(get(), visit...); });
     }
     // Calls `each` with the kind and the name, a const char *, of each member of a set.
     template <class F> result<void> members(text set, F &&each) const {
-        auto one = [&](std::uint32_t kind, const char *name) { return each(static_cast<resource>(kind), name); };
+        auto one = [&](std::uint32_t kind, const char *name) { return each(static_cast<atrest::resource>(kind), name); };
         return detail::each<std::uint32_t, const char *>(
             one, [&](auto... visit) { return atrest_disk_service_members(get(), set.get(), visit...); });
     }
@@ -3492,7 +3494,7 @@ public:
         const atrest_new_disk c = disk.c();
         return detail::done(atrest_disk_service_create_disk(get(), &c));
     }
-    result<void> create_disk_from(resource source, text source_name, const new_disk &disk,
+    result<void> create_disk_from(atrest::resource source, text source_name, const new_disk &disk,
                                   const progress &told = {}) const {
         const atrest_new_disk c = disk.c();
         return detail::told(told, [&](auto... to) {
@@ -3513,27 +3515,27 @@ public:
         return detail::handle_of<disk>(
             [&](auto out) { return atrest_disk_service_open_disk(get(), name.get(), out); });
     }
-    [[nodiscard]] result<atrest_resource_info> describe(resource kind, text name) const {
+    [[nodiscard]] result<atrest_resource_info> resource(atrest::resource kind, text name) const {
         return detail::struct_of<atrest_resource_info>([&](auto out) {
-            return atrest_disk_service_describe(get(), static_cast<std::uint32_t>(kind), name.get(), out);
+            return atrest_disk_service_resource(get(), static_cast<std::uint32_t>(kind), name.get(), out);
         });
     }
-    [[nodiscard]] result<std::string> describe_json(resource kind, text name) const {
+    [[nodiscard]] result<std::string> resource_json(atrest::resource kind, text name) const {
         return detail::text_of([&](auto... out) {
-            return atrest_disk_service_describe_json(get(), static_cast<std::uint32_t>(kind), name.get(), out...);
+            return atrest_disk_service_resource_json(get(), static_cast<std::uint32_t>(kind), name.get(), out...);
         });
     }
-    [[nodiscard]] result<std::vector<std::string>> list(resource kind) const {
+    [[nodiscard]] result<std::vector<std::string>> names(atrest::resource kind) const {
         return detail::texts_of([&](auto... visit) {
-            return atrest_disk_service_list(get(), static_cast<std::uint32_t>(kind), visit...);
+            return atrest_disk_service_names(get(), static_cast<std::uint32_t>(kind), visit...);
         });
     }
     // The copies of an image.
-    [[nodiscard]] result<std::vector<std::string>> list_image(text image) const {
+    [[nodiscard]] result<std::vector<std::string>> image(text image) const {
         return detail::texts_of(
-            [&](auto... visit) { return atrest_disk_service_list_image(get(), image.get(), visit...); });
+            [&](auto... visit) { return atrest_disk_service_image(get(), image.get(), visit...); });
     }
-    result<void> put_into_set(resource kind, text name, text set) const {
+    result<void> put_into_set(atrest::resource kind, text name, text set) const {
         return detail::done(atrest_disk_service_put_into_set(get(), static_cast<std::uint32_t>(kind), name.get(),
                                                              set.get()));
     }
@@ -3555,12 +3557,12 @@ public:
     result<void> set_host_encryption(text disk, bool on) const {
         return detail::done(atrest_disk_service_set_host_encryption(get(), disk.get(), on));
     }
-    result<void> move_to_subscription(resource kind, text name, text subscription) const {
+    result<void> move_to_subscription(atrest::resource kind, text name, text subscription) const {
         return detail::done(atrest_disk_service_move_to_subscription(get(), static_cast<std::uint32_t>(kind),
                                                                      name.get(), subscription.get()));
     }
     // atrest_disk_service_delete, whose name C++ has taken.
-    result<void> delete_resource(resource kind, text name) const {
+    result<void> delete_resource(atrest::resource kind, text name) const {
         return detail::done(atrest_disk_service_delete(get(), static_cast<std::uint32_t>(kind), name.get()));
     }
     result<void> delete_image(text image) const {
@@ -3602,12 +3604,12 @@ public:
 
     // Reports.
 
-    [[nodiscard]] result<atrest_report> report(resource kind, text name) const {
+    [[nodiscard]] result<atrest_report> report(atrest::resource kind, text name) const {
         return detail::struct_of<atrest_report>([&](auto out) {
             return atrest_disk_service_report(get(), static_cast<std::uint32_t>(kind), name.get(), out);
         });
     }
-    [[nodiscard]] result<std::string> report_json(resource kind, text name) const {
+    [[nodiscard]] result<std::string> report_json(atrest::resource kind, text name) const {
         return detail::text_of([&](auto... out) {
             return atrest_disk_service_report_json(get(), static_cast<std::uint32_t>(kind), name.get(), out...);
         });
@@ -3636,10 +3638,10 @@ public:
 // ---------------------------------------------------------------------------------------------------------------------
 // CARE OF A STORE
 
-// Checks a store that no service has open, and returns the defects. As atrest_store_check_file.
+// Checks a store that no service has open, and returns the defects. As atrest_store_check_of_file.
 inline result<std::vector<std::string>> check_store_file(path store, atrest_store_check &found) {
     found = detail::init<atrest_store_check>();
-    return detail::texts_of([&](auto... visit) { return atrest_store_check_file(store.get(), visit..., &found); });
+    return detail::texts_of([&](auto... visit) { return atrest_store_check_of_file(store.get(), visit..., &found); });
 }
 
 // The sources for rebuilding a store. As atrest_rebuild_sources.
@@ -3711,13 +3713,13 @@ public:
     using handle::handle;
 
     // By its URL, such as "postgres://disks@db1,db2/disks". A call of it takes at most so many milliseconds; 0 is its own deadline.
-    [[nodiscard]] static result<fleet_store> open_url(text url, std::uint32_t deadline_ms = 0) {
+    [[nodiscard]] static result<fleet_store> from_url(text url, std::uint32_t deadline_ms = 0) {
         auto c = detail::init<atrest_vault_url_options>();
         c.deadline_ms = deadline_ms;
-        return detail::handle_of<fleet_store>([&](auto out) { return atrest_fleet_store_open_url(url.get(), &c, out); });
+        return detail::handle_of<fleet_store>([&](auto out) { return atrest_fleet_store_from_url(url.get(), &c, out); });
     }
     // With the program's password, which is asked for now and never again.
-    [[nodiscard]] static result<fleet_store> open_url(text url, std::unique_ptr<secret_source> secrets,
+    [[nodiscard]] static result<fleet_store> from_url(text url, std::unique_ptr<secret_source> secrets,
                                                       std::uint32_t deadline_ms = 0) {
         auto c = detail::init<atrest_vault_url_options>();
         c.deadline_ms = deadline_ms;
@@ -3725,7 +3727,7 @@ public:
         return detail::object_of<fleet_store>(
             std::move(secrets), c, detail::secret_source_calls::release,
             [&](const atrest_vault_url_options *options, atrest_fleet_store **out) {
-                return atrest_fleet_store_open_url(url.get(), options, out);
+                return atrest_fleet_store_from_url(url.get(), options, out);
             });
     }
     [[nodiscard]] result<bool> is_shared() const {
@@ -3763,7 +3765,7 @@ public:
     // Copies all records to another store, compares both, and returns their number. No service may have either open.
     result<std::uint64_t> copy_to(const fleet_store &to) const {
         return detail::value_of<std::uint64_t>(
-            [&](auto out) { return atrest_fleet_store_copy(get(), to.get(), out); });
+            [&](auto out) { return atrest_fleet_store_copy_to(get(), to.get(), out); });
     }
     // Makes a store usable again after it was copied to another one. NOT after a service has used the other one.
     result<void> reopen_moved() const {

@@ -560,7 +560,7 @@ fn prepare(caller: &mut Caller<'_>, there: u8, makes_files: bool) {
         if there & 4 != 0 {
             let clock = made("atrest_clock", &|out| sys::atrest_clock_manual(1_700_000_000, out));
             let vaults = made("atrest_vault_directory", &|out| sys::atrest_vault_directory_new(out));
-            sys::atrest_vault_directory_add(vaults, vault);
+            sys::atrest_vault_directory_add_file(vaults, vault);
             let backend = made("atrest_disk_backend", &|out| sys::atrest_disk_backend_folder(pointer(&folder), out));
             let mut options: sys::atrest_disk_service_options = core::mem::zeroed();
             options.struct_size = size_of::<sys::atrest_disk_service_options>();

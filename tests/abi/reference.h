@@ -224,7 +224,7 @@ typedef struct {
 } atrest_deleted_key;
 atrest_status atrest_vault_create_file_with(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
-atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
+atrest_status atrest_vault_open_or_create_file(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
 atrest_status atrest_vault_change_unlock(atrest_vault *vault, const atrest_unlock *unlock);
 atrest_status atrest_vault_create_key_of(atrest_vault *vault, const char *key_name, uint32_t kind, char *url,
@@ -302,7 +302,7 @@ typedef struct {
     uint64_t after;
 } atrest_audit_entry;
 atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint32_t operations);
-atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
+atrest_status atrest_vault_revoke_operations(atrest_vault *vault, const char *identity, uint32_t operations);
 atrest_status atrest_vault_grants(const atrest_vault *vault, atrest_status (*each)(void *user, const char *identity,
     uint32_t operations), void *user);
 atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *identity, atrest_vault **out);
@@ -323,7 +323,7 @@ typedef struct {
     uint32_t refuse_expired;
 } atrest_vault_properties;
 atrest_status atrest_vault_backup(const atrest_vault *vault, const char *path);
-atrest_status atrest_vault_peek(const char *path, atrest_status (*tell)(void *user,
+atrest_status atrest_vault_peek_file(const char *path, atrest_status (*tell)(void *user,
     const atrest_vault_properties *properties), void *user);
 #define ATREST_WRAP_A256KW 1
 #define ATREST_WRAP_A256KWP 2
@@ -657,7 +657,7 @@ atrest_status atrest_volume_size(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *out);
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
-atrest_status atrest_volume_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
+atrest_status atrest_volume_cipher_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
     size_t *weakness_len);
 atrest_status atrest_volume_is_read_only(const atrest_volume *volume, uint32_t *out);
 atrest_status atrest_volume_usage(const atrest_volume *volume, uint64_t *blocks);
@@ -672,7 +672,7 @@ atrest_status atrest_volume_key_urls(const atrest_volume *volume, atrest_status 
 typedef struct atrest_header atrest_header;
 atrest_status atrest_header_load(atrest_device *device, atrest_header **out);
 void atrest_header_free(atrest_header *header);
-atrest_status atrest_header_version(const atrest_header *header, uint32_t *out);
+atrest_status atrest_header_format(const atrest_header *header, uint32_t *out);
 atrest_status atrest_header_uuid(const atrest_header *header, char *uuid, size_t uuid_cap, size_t *uuid_len);
 atrest_status atrest_header_label(const atrest_header *header, char *label, size_t label_cap, size_t *label_len);
 atrest_status atrest_header_subsystem(const atrest_header *header, char *subsystem, size_t subsystem_cap,
@@ -893,7 +893,7 @@ atrest_status atrest_ade_add_secret(atrest_volume *volume, const atrest_ade_new_
 atrest_status atrest_ade_add_token(atrest_volume *volume, const atrest_ade_new_passphrase *new_passphrase,
     const atrest_ade_vault *const *vaults, size_t count, const atrest_keyslot_options *keyslot);
 atrest_status atrest_ade_generate_passphrase(void *passphrase, size_t passphrase_cap, size_t *passphrase_len);
-atrest_status atrest_ade_seal_passphrase(const void *passphrase, size_t passphrase_len, const char *kek_url,
+atrest_status atrest_ade_seal(const void *passphrase, size_t passphrase_len, const char *kek_url,
     uint32_t kek_algorithm, const atrest_ade_vault *const *vaults, size_t count, void *value, size_t value_cap,
     size_t *value_len);
 typedef struct atrest_vault_directory atrest_vault_directory;
@@ -913,11 +913,11 @@ typedef struct {
 } atrest_vault_directory_callbacks;
 #define ATREST_VAULT_DIRECTORY_CALLBACKS_INIT {sizeof(atrest_vault_directory_callbacks), 0, 0, 0, 0}
 atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
-atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault);
-atrest_status atrest_vault_directory_add_described(atrest_vault_directory *directory, const atrest_vault *vault,
+atrest_status atrest_vault_directory_add_file(atrest_vault_directory *directory, const atrest_vault *vault);
+atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault,
     const char *region, const char *tenant, uint32_t soft_delete, uint32_t purge_protection);
 atrest_status atrest_vault_directory_remove(atrest_vault_directory *directory, const char *vault_id);
-atrest_status atrest_vault_directory_list(const atrest_vault_directory *directory, atrest_status (*each)(void *user,
+atrest_status atrest_vault_directory_ids(const atrest_vault_directory *directory, atrest_status (*each)(void *user,
     const char *vault_id), void *user);
 atrest_status atrest_vault_directory_from_callbacks(const atrest_vault_directory_callbacks *callbacks,
     atrest_vault_directory **out);
@@ -1014,9 +1014,9 @@ typedef struct {
 } atrest_set_info;
 #define ATREST_SET_INFO_INIT {sizeof(atrest_set_info), 0, 0, 0, 0, 0, {0}, {0}, {0}}
 atrest_status atrest_disk_service_create_set(const atrest_disk_service *service, const atrest_new_set *set);
-atrest_status atrest_disk_service_describe_set(const atrest_disk_service *service, const char *set,
+atrest_status atrest_disk_service_encryption_set(const atrest_disk_service *service, const char *set,
     atrest_set_info *out);
-atrest_status atrest_disk_service_describe_set_json(const atrest_disk_service *service, const char *set, char *json,
+atrest_status atrest_disk_service_encryption_set_json(const atrest_disk_service *service, const char *set, char *json,
     size_t json_cap, size_t *json_len);
 atrest_status atrest_disk_service_encryption_sets(const atrest_disk_service *service, atrest_status (*each)(void *user,
     const char *set), void *user);
@@ -1089,13 +1089,13 @@ atrest_status atrest_disk_service_create_snapshot(const atrest_disk_service *ser
     const atrest_new_snapshot *snapshot, atrest_progress progress, void *user);
 atrest_status atrest_disk_service_create_image(const atrest_disk_service *service, const atrest_new_image *image,
     atrest_progress progress, void *user);
-atrest_status atrest_disk_service_describe(const atrest_disk_service *service, uint32_t kind, const char *name,
+atrest_status atrest_disk_service_resource(const atrest_disk_service *service, uint32_t kind, const char *name,
     atrest_resource_info *out);
-atrest_status atrest_disk_service_describe_json(const atrest_disk_service *service, uint32_t kind, const char *name,
+atrest_status atrest_disk_service_resource_json(const atrest_disk_service *service, uint32_t kind, const char *name,
     char *json, size_t json_cap, size_t *json_len);
-atrest_status atrest_disk_service_list(const atrest_disk_service *service, uint32_t kind,
+atrest_status atrest_disk_service_names(const atrest_disk_service *service, uint32_t kind,
     atrest_status (*each)(void *user, const char *name), void *user);
-atrest_status atrest_disk_service_list_image(const atrest_disk_service *service, const char *image,
+atrest_status atrest_disk_service_image(const atrest_disk_service *service, const char *image,
     atrest_status (*each)(void *user, const char *name), void *user);
 atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *service, uint32_t kind, const char *name,
     const char *set);
@@ -1175,7 +1175,7 @@ atrest_status atrest_volume_begin_encryption(atrest_device *device, const atrest
     const atrest_format_options *options, uint64_t free_at_end, atrest_volume **out);
 atrest_status atrest_volume_begin_decryption(atrest_volume *volume, uint32_t resilience);
 atrest_status atrest_volume_begin_decryption_beside(atrest_volume *volume, atrest_device *beside, uint32_t resilience);
-atrest_status atrest_volume_hazmat_resume_unprotected(atrest_volume *volume, uint32_t resilience);
+atrest_status atrest_hazmat_volume_resume_unprotected(atrest_volume *volume, uint32_t resilience);
 atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budget,
     atrest_reencryption_progress *progress);
 atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);
@@ -1270,7 +1270,7 @@ typedef struct {
 atrest_status atrest_disk_service_backup(const atrest_disk_service *service, const char *path);
 atrest_status atrest_disk_service_check(const atrest_disk_service *service, atrest_status (*each)(void *user,
     const char *defect), void *user, atrest_store_check *out);
-atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(void *user, const char *defect),
+atrest_status atrest_store_check_of_file(const char *path, atrest_status (*each)(void *user, const char *defect),
     void *user, atrest_store_check *out);
 atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_options *options,
     const atrest_rebuild_sources *sources, atrest_status (*each)(void *user, const atrest_rebuilt *rebuilt),
@@ -1320,7 +1320,7 @@ typedef struct {
     uint32_t unfenced;
     uint32_t reserved;
 } atrest_attachment;
-atrest_status atrest_fleet_store_open_url(const char *url, const atrest_vault_url_options *options,
+atrest_status atrest_fleet_store_from_url(const char *url, const atrest_vault_url_options *options,
     atrest_fleet_store **out);
 void atrest_fleet_store_free(atrest_fleet_store *store);
 atrest_status atrest_fleet_store_is_shared(const atrest_fleet_store *store, uint32_t *out);
@@ -1334,7 +1334,8 @@ atrest_status atrest_fleet_store_attachments(const atrest_fleet_store *store, co
     atrest_status (*each)(void *user, const atrest_attachment *attachment), void *user);
 atrest_status atrest_fleet_store_check(const atrest_fleet_store *store, atrest_status (*each)(void *user,
     const char *defect), void *user, atrest_store_check *out);
-atrest_status atrest_fleet_store_copy(const atrest_fleet_store *from, const atrest_fleet_store *to, uint64_t *records);
+atrest_status atrest_fleet_store_copy_to(const atrest_fleet_store *from, const atrest_fleet_store *to,
+    uint64_t *records);
 atrest_status atrest_fleet_store_reopen_moved(const atrest_fleet_store *store);
 #ifdef __cplusplus
 }

@@ -194,7 +194,7 @@ void empty_handles()
     FAILS(null, volume.add_protector({vault, "k"}));
 
     atrest::header header;
-    FAILS(null, header.version());
+    FAILS(null, header.format());
     FAILS(null, header.label());
     FAILS(null, header.keyslots(nothing));
     FAILS(null, header.flags());
@@ -237,7 +237,7 @@ void errors()
     FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::vault::open_file(in_folder("texts.vault"), with_passphrase("q")));
     FAILS(ATREST_ERR_NOT_FOUND, atrest::vault::open_file(in_folder("no.vault"), with_passphrase("p")));
     GOT(atrest::vault::open_file(std::filesystem::path(folder) / "texts.vault", with_passphrase("p")));
-    GOT(atrest::vault::open_or_create(in_folder("texts.vault"), with_passphrase("p")));
+    GOT(atrest::vault::open_or_create_file(in_folder("texts.vault"), with_passphrase("p")));
     CHECK(!std::string(atrest::version()).empty());
     GOT(atrest::self_test());
     CHECK(!atrest::is_approved_only());
@@ -341,7 +341,7 @@ void vaults()
     const atrest::vault app = GOT(vault.as_identity("app"));
     const atrest::dek dek = GOT(atrest::dek::generate());
     const bytes envelope = GOT(dek.seal(app, "disks", "disk-17"));
-    GOT(vault.revoke("app", operations::unwrap_key));
+    GOT(vault.revoke_operations("app", operations::unwrap_key));
     FAILS(ATREST_ERR_ACCESS_DENIED, atrest::dek::unseal(app, envelope, "disk-17"));
     int grants = 0;
     GOT(vault.grants([&](const char *identity, operations what) {
@@ -375,9 +375,9 @@ void vaults()
     GOT(vault.backup(in_folder("copy.vault")));
     FAILS(ATREST_ERR_ALREADY_EXISTS, vault.backup(in_folder("copy.vault")));
     std::string id;
-    GOT(atrest::vault::peek(in_folder("copy.vault"), [&](const atrest_vault_properties &said) { id = said.id; }));
+    GOT(atrest::vault::peek_file(in_folder("copy.vault"), [&](const atrest_vault_properties &said) { id = said.id; }));
     CHECK(id == GOT(vault.id()));
-    FAILS(ATREST_ERR_NOT_FOUND, atrest::vault::peek(in_folder("none"), [](const atrest_vault_properties &) {}));
+    FAILS(ATREST_ERR_NOT_FOUND, atrest::vault::peek_file(in_folder("none"), [](const atrest_vault_properties &) {}));
     std::uint64_t left = 0;
     GOT(vault.audit([&](const atrest_audit_entry &) { left++; }));
     CHECK(left < entries);
@@ -708,7 +708,7 @@ void volumes()
     const auto luks1 = atrest::format_options().luks_version(atrest::luks::luks1).keyslot(cheap()).overwrite();
     const atrest::device old = GOT(atrest::device::memory(4 << 20));
     volume = GOT(atrest::volume::format(old, atrest::protector::passphrase("old"), luks1));
-    CHECK(GOT(GOT(atrest::header::load(old)).version()) == atrest::luks::luks1);
+    CHECK(GOT(GOT(atrest::header::load(old)).format()) == atrest::luks::luks1);
     FAILS(ATREST_ERR_UNSUPPORTED, GOT(atrest::header::load(old)).epoch());
 
     // Unknown numbers, and flags that loosen.
@@ -737,7 +737,7 @@ void headers()
             .add_protector(atrest::protector::passphrase("p"), cheap()));
 
     atrest::header header = GOT(atrest::header::load(device));
-    CHECK(GOT(header.version()) == atrest::luks::luks2);
+    CHECK(GOT(header.format()) == atrest::luks::luks2);
     CHECK(GOT(header.uuid()) == "12340000-0000-0000-0000-000000000000");
     CHECK(GOT(header.label()) == "a label of some length" && GOT(header.subsystem()) == "a subsystem");
     CHECK(GOT(header.epoch()) > 0 && GOT(header.metadata_size()) == 16384 && !GOT(header.needs_repair()));
@@ -845,7 +845,7 @@ void several_vaults()
     atrest::vault_directory directory = GOT(atrest::vault_directory::of_files());
     GOT(directory.add(any, {true, true, "north", "contoso"}));
     FAILS(ATREST_ERR_RESOURCE_EXISTS, directory.add(any, {true, true, "north", "contoso"}));
-    CHECK(GOT(directory.list()).size() == 1);
+    CHECK(GOT(directory.ids()).size() == 1);
 }
 
 // What machines have encrypted for themselves. Without the features of the library, it says which one is missing.
@@ -869,9 +869,9 @@ void guest()
         CHECK(GOT(GOT(volume.dek()).algorithm()) == atrest::dek_algorithm::aes_128_xts);
         FAILS(ATREST_ERR_DEVICE_NOT_BLANK, atrest::volume::format_bitlocker(device, password));
         volume = GOT(atrest::volume::open(device, atrest::credential::recovery_password(recovery)));
-        CHECK(!GOT(volume.is_read_only()) && GOT(volume.weakness()).empty());
+        CHECK(!GOT(volume.is_read_only()) && GOT(volume.cipher_weakness()).empty());
         const atrest::header header = GOT(atrest::header::load(device));
-        CHECK(GOT(header.version()) == atrest::luks::bitlocker && GOT(header.label()) == "D:");
+        CHECK(GOT(header.format()) == atrest::luks::bitlocker && GOT(header.label()) == "D:");
         std::vector<std::string> kinds;
         GOT(header.keyslots([&](const atrest_keyslot_info &info) { kinds.push_back(info.kind); }));
         CHECK(kinds == std::vector<std::string>{"password", "recovery password"});
@@ -909,7 +909,7 @@ void guest()
     {
         atrest::volume volume = GOT(atrest::volume::hazmat_open_plain(disk, key, plain));
         CHECK(GOT(volume.size()) == 65536 && GOT(volume.data_offset()) == 4096 && GOT(volume.usage()) == 7);
-        CHECK(GOT(volume.weakness()).find("flip chosen bits") != std::string::npos);
+        CHECK(GOT(volume.cipher_weakness()).find("flip chosen bits") != std::string::npos);
         GOT(volume.write_at(0, data));
     }
     const auto look = atrest::plain_options(plain).read_only();

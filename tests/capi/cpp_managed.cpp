@@ -184,7 +184,7 @@ void make_set(const atrest::disk_service &service, atrest::vault &contoso, const
     const auto set = atrest::new_set(name).region("north").subscription("one").tenant("contoso").key_url(key(1));
     GOT(service.create_set(set));
     using atrest::operations;
-    GOT(contoso.grant(GOT(service.describe_set(name)).identity,
+    GOT(contoso.grant(GOT(service.encryption_set(name)).identity,
                       operations::get | operations::wrap_key | operations::unwrap_key));
 }
 
@@ -223,7 +223,7 @@ void clocks()
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault_directory::from(nullptr));
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk_backend::from(nullptr));
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::clock().now());
-    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault_directory().list());
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault_directory().ids());
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk_service().maintain());
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk_service().rotate_set("set"));
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk().size());
@@ -237,12 +237,12 @@ void files()
     atrest::vault contoso = make_vault("contoso.vault", CONTOSO, clock);
     const atrest::vault platform = make_vault("platform.vault", "https://platform.vault.example", clock);
     atrest::vault_directory vaults = GOT(atrest::vault_directory::of_files());
-    GOT(vaults.add(GOT(contoso.clone())));
-    FAILS(ATREST_ERR_RESOURCE_EXISTS, vaults.add(contoso));
-    CHECK(GOT(vaults.list()) == names{CONTOSO});
+    GOT(vaults.add_file(GOT(contoso.clone())));
+    FAILS(ATREST_ERR_RESOURCE_EXISTS, vaults.add_file(contoso));
+    CHECK(GOT(vaults.ids()) == names{CONTOSO});
     GOT(vaults.remove(CONTOSO));
-    CHECK(GOT(vaults.list()).empty());
-    GOT(vaults.add(contoso));
+    CHECK(GOT(vaults.ids()).empty());
+    GOT(vaults.add_file(contoso));
 
     const atrest::disk_backend backend = GOT(atrest::disk_backend::folder(folder));
     const auto options = atrest::disk_service_options(backend, platform, "disks").vaults(vaults).time(clock)
@@ -256,18 +256,18 @@ void files()
     make_set(service, contoso, "set");
     make_set(service, contoso, "other");
     CHECK(GOT(service.encryption_sets()) == names{"other", "set"});
-    const atrest_set_info set = GOT(service.describe_set("set"));
+    const atrest_set_info set = GOT(service.encryption_set("set"));
     CHECK(set.active_key == key(1) && set.encryption_type == ATREST_CUSTOMER_KEY && set.created == 1800000000);
-    CHECK(GOT(service.describe_set_json("set")).find(key(1)) != std::string::npos);
-    FAILS(ATREST_ERR_NO_SUCH_RESOURCE, service.describe_set("none"));
+    CHECK(GOT(service.encryption_set_json("set")).find(key(1)) != std::string::npos);
+    FAILS(ATREST_ERR_NO_SUCH_RESOURCE, service.encryption_set("none"));
 
     GOT(service.create_disk(small("plain")));
     GOT(service.create_disk(small("secret").set("set").sector_size(4096)));
     FAILS(ATREST_ERR_RESOURCE_EXISTS, service.create_disk(small("plain")));
-    CHECK(GOT(service.describe(resource::disk, "secret")).sector_size == 4096);
-    CHECK(std::string_view(GOT(service.describe(resource::disk, "secret")).set) == "set");
-    CHECK(GOT(service.describe_json(resource::disk, "secret")).find("\"secret\"") != std::string::npos);
-    CHECK(GOT(service.list(resource::disk)) == names{"plain", "secret"});
+    CHECK(GOT(service.resource(resource::disk, "secret")).sector_size == 4096);
+    CHECK(std::string_view(GOT(service.resource(resource::disk, "secret")).set) == "set");
+    CHECK(GOT(service.resource_json(resource::disk, "secret")).find("\"secret\"") != std::string::npos);
+    CHECK(GOT(service.names(resource::disk)) == names{"plain", "secret"});
 
     std::array<unsigned char, 4096> plain, sectors{};
     plain.fill(0x5a);
@@ -322,9 +322,9 @@ void files()
     const auto image = atrest::new_image("image").disk("secret").disk("plain").region("north").set("set").set(nullptr);
     GOT(service.create_image(image, count));
     CHECK(told > 0);
-    CHECK(GOT(service.list_image("image")) == names{"image/north/0", "image/north/1"});
-    CHECK(std::string_view(GOT(service.describe(resource::image, "image/north/0")).set) == "set");
-    CHECK(GOT(service.describe(resource::image, "image/north/1")).set[0] == 0);
+    CHECK(GOT(service.image("image")) == names{"image/north/0", "image/north/1"});
+    CHECK(std::string_view(GOT(service.resource(resource::image, "image/north/0")).set) == "set");
+    CHECK(GOT(service.resource(resource::image, "image/north/1")).set[0] == 0);
 
     std::vector<std::pair<resource, std::string>> members;
     GOT(service.members("set", [&](resource kind, const char *name) { members.emplace_back(kind, name); }));
@@ -342,7 +342,7 @@ void files()
     } catch (int seven) {
         thrown = seven == 7;
     }
-    CHECK(thrown && GOT(service.list(resource::snapshot)) == (names{"first", "third", "whole"}));
+    CHECK(thrown && GOT(service.names(resource::snapshot)) == (names{"first", "third", "whole"}));
     GOT(service.delete_resource(resource::snapshot, "third"));
 #endif
 
@@ -350,7 +350,7 @@ void files()
     GOT(contoso.rotate_key("disks"));
     told = 0;
     CHECK(GOT(service.rotate_set("set", count)) == 4 && told > 0);
-    CHECK(GOT(service.describe_set("set")).active_key == key(2));
+    CHECK(GOT(service.encryption_set("set")).active_key == key(2));
     CHECK(GOT(service.change_key("other", key(2))) == 1);
     CHECK(GOT(service.rotate_set("set")) == 0);
     CHECK(GOT(service.rotate_platform(count)) == 0);
@@ -371,7 +371,7 @@ void files()
     GOT(contoso.rotate_key("disks"));
     GOT(clock.advance(20));
     GOT(service.auto_rotate([&](const atrest_rotated &) { return false; }));
-    CHECK(GOT(service.describe_set("set")).active_key == key(4));
+    CHECK(GOT(service.encryption_set("set")).active_key == key(4));
     GOT(service.clear_rotation_error("set"));
     GOT(contoso.set_version(key(4), atrest::version_change().expires(1800001000)));
     std::string expiring;
@@ -404,7 +404,7 @@ void files()
     GOT(service.put_into_set(resource::disk, "plain", "other"));
     GOT(service.create_disk(small("guest")));
     GOT(service.mark_guest_encrypted("guest"));
-    CHECK(GOT(service.describe(resource::disk, "guest")).guest_encrypted == 1);
+    CHECK(GOT(service.resource(resource::disk, "guest")).guest_encrypted == 1);
     FAILS(ATREST_ERR_NOT_ALLOWED, service.put_into_set(resource::disk, "guest", "set"));
     CHECK(atrest::last_rule() == ATREST_RULE_ENCRYPTED_IN_GUEST);
     GOT(service.move_to_subscription(resource::disk, "guest", "two"));
@@ -450,7 +450,7 @@ void files()
         CHECK(GOT(atrest::check_store_file(in_folder("backup"), copied)).empty());
         CHECK(copied.changes == found.changes && copied.resources == found.resources);
         FAILS(ATREST_ERR_BUSY, atrest::check_store_file(in_folder("store"), found));
-        const atrest_resource_info info = GOT(service.describe(resource::disk, "secret"));
+        const atrest_resource_info info = GOT(service.resource(resource::disk, "secret"));
         atrest::rebuild_sources sources;
         sources.device("north", info.id).device("north", "none").store(in_folder("backup")).subscription("one");
         std::string restored, unproven;
@@ -486,7 +486,7 @@ void objects()
         const auto vaults = GOT(atrest::vault_directory::from(std::make_unique<one_vault>(GOT(contoso.clone()))));
         const auto backend = GOT(atrest::disk_backend::from(std::make_unique<memory_pool>()));
         CHECK(alive == 3);
-        FAILS(ATREST_ERR_UNSUPPORTED, vaults.list());
+        FAILS(ATREST_ERR_UNSUPPORTED, vaults.ids());
         const auto options = atrest::disk_service_options(backend, platform, "disks").vaults(vaults).time(clock);
         const auto service = GOT(atrest::disk_service::open(in_folder("store2"), options));
         make_set(service, contoso, "set");
@@ -517,7 +517,7 @@ void objects()
         GOT(GOT(service.open_disk("imported")).read_at(4096, sectors));
         CHECK(sectors == decltype(sectors){});
         GOT(service.delete_resource(resource::disk, "imported"));
-        CHECK(GOT(service.list(resource::disk)) == names{"disk"});
+        CHECK(GOT(service.names(resource::disk)) == names{"disk"});
         GOT(atrest::disk_backend::from_url("file:/tmp"));
         FAILS(ATREST_ERR_INVALID_OPTION, atrest::disk_backend::from_url("gopher:"));
         GOT(service.resize_disk("disk", 1 << 20));
@@ -560,10 +560,10 @@ void fleets()
     const auto platform = make_vault("fleet platform", "https://fleet.vault.example", clock);
     const auto options = atrest::disk_service_options(backend, platform, "disks");
     const auto host = atrest::host_options("one").lease_ms(60000).renews_by_hand();
-    FAILS(ATREST_ERR_INVALID_OPTION, atrest::fleet_store::open_url("postgres://root:secret@host/x"));
-    const auto store = GOT(atrest::fleet_store::open_url("file:" + in_folder("fleet1"), 5000));
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::fleet_store::from_url("postgres://root:secret@host/x"));
+    const auto store = GOT(atrest::fleet_store::from_url("file:" + in_folder("fleet1"), 5000));
     const auto other =
-        GOT(atrest::fleet_store::open_url("file:" + in_folder("fleet2"), std::make_unique<no_password>()));
+        GOT(atrest::fleet_store::from_url("file:" + in_folder("fleet2"), std::make_unique<no_password>()));
     CHECK(alive == 0);
     CHECK(!GOT(store.is_shared()));
     atrest_store_check found;
@@ -581,13 +581,13 @@ void fleets()
     FAILS(ATREST_ERR_INVALID_OPTION, store.attachments([](const atrest_attachment &) {}));
     FAILS(ATREST_ERR_INVALID_OPTION, store.attachments_after("a", [](const atrest_attachment &) {}, 10));
     CHECK(GOT(store.check(found)).empty() && found.resources == 1);
-    CHECK(GOT(store.copy_to(GOT(atrest::fleet_store::open_url("file:" + in_folder("fleet3"))))) >= 2);
+    CHECK(GOT(store.copy_to(GOT(atrest::fleet_store::from_url("file:" + in_folder("fleet3"))))) >= 2);
     FAILS(ATREST_ERR_IO, store.open_service(host, options));
     GOT(store.reopen_moved());
-    CHECK(GOT(GOT(store.open_service(host, options)).list(resource::disk)) == names{"web"});
+    CHECK(GOT(GOT(store.open_service(host, options)).names(resource::disk)) == names{"web"});
     CHECK(GOT(store.copy_to(other)) >= 2);
     const auto service = GOT(other.open_service(host, options));
-    CHECK(GOT(service.list(resource::disk)) == names{"web"});
+    CHECK(GOT(service.names(resource::disk)) == names{"web"});
 }
 
 } // namespace

@@ -312,10 +312,10 @@ static void arguments(const atrest_ade_vault *handle, atrest_device *device)
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_ade_generate_passphrase(bytes, 171, &len));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_ade_generate_passphrase(bytes, 172, NULL));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT,
-             atrest_ade_seal_passphrase(NULL, 3, NULL, 0, vaults, count, bytes, sizeof bytes, &len));
+             atrest_ade_seal(NULL, 3, NULL, 0, vaults, count, bytes, sizeof bytes, &len));
     NO_BYTES(ATREST_ERR_BAD_ENUM,
-             atrest_ade_seal_passphrase("abc", 3, KEK, 99, vaults, count, bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_ade_seal_passphrase("abc", 3, NULL, 0, vaults, count, NULL, 10, &len));
+             atrest_ade_seal("abc", 3, KEK, 99, vaults, count, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_ade_seal("abc", 3, NULL, 0, vaults, count, NULL, 10, &len));
     atrest_vault_free(file);
 }
 
@@ -335,7 +335,7 @@ static void without_ade(atrest_device *device)
     IS(ATREST_ERR_UNSUPPORTED, atrest_ade_replace_token(&disk, NULL, 0, NULL, NULL));
     IS(ATREST_ERR_UNSUPPORTED, atrest_ade_replace_secret(&disk, NULL, 0, NULL, NULL, url, sizeof url));
     NO_BYTES(ATREST_ERR_UNSUPPORTED, atrest_ade_generate_passphrase(bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_UNSUPPORTED, atrest_ade_seal_passphrase("x", 1, NULL, 0, NULL, 0, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_UNSUPPORTED, atrest_ade_seal("x", 1, NULL, 0, NULL, 0, bytes, sizeof bytes, &len));
     atrest_vault_free(file);
 }
 
@@ -387,7 +387,7 @@ static void secrets(const atrest_ade_vault *handle, int wrapped)
     CHECK(sealed_len == ATREST_ADE_PASSPHRASE_LEN && passphrase[171] == '=');
     atrest_device *device = new_disk(passphrase, NULL);
     memset(&vault, 0, sizeof vault);
-    OK(atrest_ade_seal_passphrase(passphrase, sizeof passphrase, wrapped ? KEK : NULL, ATREST_WRAP_RSA_OAEP_256, vaults, 1,
+    OK(atrest_ade_seal(passphrase, sizeof passphrase, wrapped ? KEK : NULL, ATREST_WRAP_RSA_OAEP_256, vaults, 1,
                                   sealed, sizeof sealed, &sealed_len));
     CHECK(sealed_len == (wrapped ? 231u : 232u)); // 173 bytes in base64url without padding, or 172 in base64
     add_secret(sealed, sealed_len, tags);
@@ -421,7 +421,7 @@ static void secrets(const atrest_ade_vault *handle, int wrapped)
         vault.lies = 9;
         OPENS(ATREST_ERR_VAULT, vaults, 1, NULL);
         for (vault.lies = 6; vault.lies <= 8; vault.lies++)
-            NO_BYTES(ATREST_ERR_VAULT, atrest_ade_seal_passphrase(passphrase, sizeof passphrase, KEK, 0, vaults, 1, bytes,
+            NO_BYTES(ATREST_ERR_VAULT, atrest_ade_seal(passphrase, sizeof passphrase, KEK, 0, vaults, 1, bytes,
                                                                   sizeof bytes, &len));
         vault.lies = 0;
         // Another algorithm than the tags say, and another vault's key.

@@ -116,7 +116,7 @@ static void disks(void)
     OK(atrest_disk_service_create_disk(service, &disk));
     IS(ATREST_ERR_RESOURCE_EXISTS, atrest_disk_service_create_disk(service, &disk));
 
-#define DESCRIBE(kind, name, info) atrest_disk_service_describe(service, kind, name, info)
+#define DESCRIBE(kind, name, info) atrest_disk_service_resource(service, kind, name, info)
     IS(ATREST_ERR_BAD_ENUM, DESCRIBE(0, "a", &info));
     IS(ATREST_ERR_BAD_ENUM, DESCRIBE(4, "a", &info));
     IS(ATREST_ERR_BAD_ENUM, DESCRIBE(256 + ATREST_RESOURCE_DISK, "a", &info));
@@ -131,7 +131,7 @@ static void disks(void)
     CHECK(info.size == 64 << 10 && info.sector_size == 512 && info.encryption_type == ATREST_PLATFORM_KEY);
     CHECK(!info.joining && !info.guest_encrypted && !info.incremental && !info.set[0]);
 
-#define JSON(kind, cap) atrest_disk_service_describe_json(service, kind, "a", TEXT, cap, &len)
+#define JSON(kind, cap) atrest_disk_service_resource_json(service, kind, "a", TEXT, cap, &len)
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, JSON(ATREST_RESOURCE_DISK, 100));
     NO_BYTES(ATREST_ERR_BAD_ENUM, JSON(9, sizeof bytes));
     NO_BYTES(ATREST_ERR_NO_SUCH_RESOURCE, JSON(ATREST_RESOURCE_IMAGE, sizeof bytes));
@@ -192,10 +192,10 @@ static void disks(void)
     IS(ATREST_ERR_BUSY, atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "a"));
     atrest_disk_free(other);
 
-    IS(ATREST_ERR_BAD_ENUM, atrest_disk_service_list(service, 0, add_name, names));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list(service, ATREST_RESOURCE_DISK, NULL, names));
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_list(service, ATREST_RESOURCE_DISK, stop, &calls));
-    OK(atrest_disk_service_list(service, ATREST_RESOURCE_DISK, add_name, names));
+    IS(ATREST_ERR_BAD_ENUM, atrest_disk_service_names(service, 0, add_name, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_names(service, ATREST_RESOURCE_DISK, NULL, names));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_names(service, ATREST_RESOURCE_DISK, stop, &calls));
+    OK(atrest_disk_service_names(service, ATREST_RESOURCE_DISK, add_name, names));
     CHECK(calls == 1 && strcmp(names, "a;") == 0);
 }
 
@@ -238,7 +238,7 @@ static void membership(void)
     IS(ATREST_ERR_NO_SUCH_RESOURCE, MOVE("z", "two"));
     FORBIDDEN("47", MOVE("a", "two"));
     OK(MOVE("guest", "two"));
-    OK(atrest_disk_service_describe_json(service, ATREST_RESOURCE_DISK, "guest", TEXT, sizeof bytes, NULL));
+    OK(atrest_disk_service_resource_json(service, ATREST_RESOURCE_DISK, "guest", TEXT, sizeof bytes, NULL));
     CHECK(strstr(TEXT, "\"subscription\": \"two\"") != NULL);
     OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "guest"));
     IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "guest"));
@@ -347,7 +347,7 @@ static void images(void)
     FORBIDDEN("50", atrest_disk_service_create_image(service, &bad, NULL, NULL));
     FORBIDDEN("18", IMAGE(regions, regions + 1));
     CHECK(calls == 0);
-    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_list_image(service, "image", add_name, names));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_image(service, "image", add_name, names));
     OK(atrest_disk_service_create_image(service, &image, count, &calls));
     CHECK(calls > 0);
     IS(ATREST_ERR_RESOURCE_EXISTS, atrest_disk_service_create_image(service, &image, NULL, NULL));
@@ -360,11 +360,11 @@ static void images(void)
     bad.sets_count = 0;
     OK(atrest_disk_service_create_image(service, &bad, NULL, NULL));
 
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list_image(service, NULL, add_name, names));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list_image(service, "image", NULL, names));
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_list_image(service, "image", stop, &calls));
-    OK(atrest_disk_service_list_image(service, "image", add_name, names));
-    OK(atrest_disk_service_list_image(service, "platform-image", add_name, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_image(service, NULL, add_name, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_image(service, "image", NULL, names));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_image(service, "image", stop, &calls));
+    OK(atrest_disk_service_image(service, "image", add_name, names));
+    OK(atrest_disk_service_image(service, "platform-image", add_name, names));
     CHECK(strcmp(names, "image/north/0;image/north/1;platform-image/north/0;platform-image/north-2/0;") == 0);
     CHECK(strcmp(described(ATREST_RESOURCE_IMAGE, "image/north/0").set, "s") == 0);
     CHECK(described(ATREST_RESOURCE_IMAGE, "image/north/1").encryption_type == ATREST_PLATFORM_KEY);
@@ -447,7 +447,7 @@ static void rotation(void)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_auto_rotate(service, NULL, NULL, NULL));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_auto_rotate(NULL, NULL, see_rotated, NULL));
     OK(atrest_vault_rotate_key(contoso, "disks", NULL, 0));
-    OK(atrest_vault_revoke(contoso, described_set("s").identity, ATREST_OPERATION_GET));
+    OK(atrest_vault_revoke_operations(contoso, described_set("s").identity, ATREST_OPERATION_GET));
     OK(AUTO_ROTATE);
     CHECK(seen == ATREST_ERR_ACCESS_DENIED && described_set("s").rotation_error[0] == 0);
     OK(atrest_vault_grant(contoso, described_set("s").identity, ATREST_OPERATION_GET));
@@ -626,7 +626,7 @@ static void revocation_and_order(void)
     atrest_disk *disk;
     uint32_t suspended = 77;
     OK(atrest_disk_service_open_disk(service, "a", &disk));
-    OK(atrest_vault_revoke(contoso, described_set("s").identity, ALL_OPERATIONS));
+    OK(atrest_vault_revoke_operations(contoso, described_set("s").identity, ALL_OPERATIONS));
     OK(atrest_disk_read_at(disk, 4096, bytes, 4096));
     OK(atrest_clock_advance(the_clock, 900));
     OK(atrest_disk_service_maintain(service));
@@ -677,7 +677,7 @@ static void revocation_and_order(void)
 int main(int argc, char **argv)
 {
     begin(argc, argv);
-    OK(atrest_vault_directory_add(vaults, contoso));
+    OK(atrest_vault_directory_add_file(vaults, contoso));
     add_vault("unprotected", "https://unprotected", "north", 0);
     atrest_disk_service_options options = setup();
     OK(atrest_disk_service_open(in_folder("store"), &options, &service));

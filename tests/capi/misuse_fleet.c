@@ -68,7 +68,7 @@ static atrest_fleet_store *file_named(const char *name)
     char url[4200];
     atrest_fleet_store *store;
     snprintf(url, sizeof url, "file:%s/%s", folder, name);
-    OK(atrest_fleet_store_open_url(url, NULL, &store));
+    OK(atrest_fleet_store_from_url(url, NULL, &store));
     return store;
 }
 
@@ -89,7 +89,7 @@ static void urls(void)
                                       "etcd://a,,b/s3cret",
                                       "etcd+http://far.example/s3cret",
                                       "etcd://host?s3cret=1"};
-#define OPENS(wanted, url, options) NO_HANDLE(atrest_fleet_store, wanted, atrest_fleet_store_open_url(url, options, &out))
+#define OPENS(wanted, url, options) NO_HANDLE(atrest_fleet_store, wanted, atrest_fleet_store_from_url(url, options, &out))
     options.user = &released;
     options.release = release;
     options.secret = no_secret;
@@ -101,12 +101,12 @@ static void urls(void)
     }
     OPENS(ATREST_ERR_NULL_ARGUMENT, NULL, NULL);
     OPENS(ATREST_ERR_NOT_UTF8, BAD_UTF8, NULL);
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_open_url("file:x", NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_from_url("file:x", NULL, NULL));
     options.struct_size++;
     OPENS(ATREST_ERR_STRUCT_SIZE, "file:x", &options);
     options.struct_size--;
     CHECK(released == 0);
-    OK(atrest_fleet_store_open_url("file:x", &options, &store));
+    OK(atrest_fleet_store_from_url("file:x", &options, &store));
     // No secret of it is needed any more.
     CHECK(released == 1);
     atrest_fleet_store_free(store);
@@ -175,9 +175,9 @@ static void any_store(atrest_fleet_store *store, uint32_t shared)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_check(store, NULL, NULL, NULL));
     store_is.struct_size++;
     IS(ATREST_ERR_STRUCT_SIZE, atrest_fleet_store_check(store, NULL, NULL, &store_is));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy(NULL, store, &records));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy(store, NULL, &records));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy(store, store, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy_to(NULL, store, &records));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy_to(store, NULL, &records));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_copy_to(store, store, NULL));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_fleet_store_reopen_moved(NULL));
     CHECK(records == 77);
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_renew_host_lease(NULL));
@@ -196,7 +196,7 @@ static void on_a_file(void)
     forget(0);
     any_store(store, 0);
     IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_check(store, NULL, NULL, &store_is));
-    IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_copy(store, copied, &records));
+    IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_copy_to(store, copied, &records));
     IS(ATREST_ERR_NOT_FOUND, atrest_fleet_store_reopen_moved(store));
     OK(atrest_fleet_store_open_service(store, NULL, &options, &service));
     atrest_new_disk disk = new_disk("web", NULL);
@@ -207,16 +207,16 @@ static void on_a_file(void)
     IS(ATREST_ERR_INVALID_OPTION, atrest_fleet_store_attachments(store, NULL, 10, tell_attachment, &told));
     NO_HANDLE(atrest_disk_service, ATREST_ERR_BUSY, atrest_fleet_store_open_service(store, NULL, &options, &out));
     IS(ATREST_ERR_BUSY, atrest_fleet_store_check(store, NULL, NULL, &store_is));
-    IS(ATREST_ERR_BUSY, atrest_fleet_store_copy(store, copied, &records));
+    IS(ATREST_ERR_BUSY, atrest_fleet_store_copy_to(store, copied, &records));
     CHECK(records == 77);
     IS(ATREST_ERR_BUSY, atrest_fleet_store_reopen_moved(store));
     atrest_disk_service_free(service);
     OK(atrest_fleet_store_check(store, stop, &defects, &store_is));
     CHECK(store_is.resources == 1 && store_is.defects == 0 && defects == 0);
-    OK(atrest_fleet_store_copy(store, copied, &records));
+    OK(atrest_fleet_store_copy_to(store, copied, &records));
     CHECK(records >= 2 && records < 10);
     // It was moved. Nobody has used the other one yet, so it is taken back, and moved again.
-    IS(ATREST_ERR_IO, atrest_fleet_store_copy(store, copied, &records));
+    IS(ATREST_ERR_IO, atrest_fleet_store_copy_to(store, copied, &records));
     NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, atrest_fleet_store_open_service(store, NULL, &options, &out));
     OK(atrest_fleet_store_reopen_moved(store));
     OK(atrest_fleet_store_reopen_moved(store));
@@ -224,7 +224,7 @@ static void on_a_file(void)
     described(ATREST_RESOURCE_DISK, "web");
     atrest_disk_service_free(service);
     atrest_fleet_store *again = file_named("again.redb");
-    OK(atrest_fleet_store_copy(store, again, &records));
+    OK(atrest_fleet_store_copy_to(store, again, &records));
     atrest_fleet_store_free(again);
     OK(atrest_fleet_store_open_service(copied, NULL, &options, &service));
     described(ATREST_RESOURCE_DISK, "web");
@@ -249,7 +249,7 @@ static void on_an_engine(const char *url)
     // The hosts' leases are on the clock of the system.
     options.clock = NULL;
     forget(0);
-    OK(atrest_fleet_store_open_url(url, NULL, &store));
+    OK(atrest_fleet_store_from_url(url, NULL, &store));
     any_store(store, 1);
     two.renews_by_hand = 1;
     OK(atrest_fleet_store_hosts(store, tell_host, &told));
@@ -284,7 +284,7 @@ static void on_an_engine(const char *url)
     forget(0);
     NO_HANDLE(atrest_disk, ATREST_ERR_BUSY, atrest_disk_service_open_disk(second, "web", &out));
     CHECK(strstr(atrest_last_error_message(), "\"one\"") != NULL);
-    IS(ATREST_ERR_BUSY, atrest_fleet_store_copy(store, file, &records));
+    IS(ATREST_ERR_BUSY, atrest_fleet_store_copy_to(store, file, &records));
 
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_hand_over(first, NULL, "two"));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_hand_over(first, "web", NULL));
@@ -310,10 +310,10 @@ static void on_an_engine(const char *url)
     atrest_store_check store_is = ATREST_STORE_CHECK_INIT;
     OK(atrest_fleet_store_check(store, NULL, NULL, &store_is));
     CHECK(store_is.resources == 1 && store_is.defects == 0);
-    OK(atrest_fleet_store_copy(store, file, &records));
+    OK(atrest_fleet_store_copy_to(store, file, &records));
     OK(atrest_fleet_store_open_service(file, NULL, &options, &service));
     atrest_resource_info info = ATREST_RESOURCE_INFO_INIT;
-    OK(atrest_disk_service_describe(service, ATREST_RESOURCE_DISK, "web", &info));
+    OK(atrest_disk_service_resource(service, ATREST_RESOURCE_DISK, "web", &info));
     CHECK(info.size == wanted.size && strlen(info.id) == strlen(id));
     atrest_disk_service_free(service);
     atrest_fleet_store_free(file);

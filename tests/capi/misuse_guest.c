@@ -275,7 +275,7 @@ static void bitlocker(atrest_device *device)
     // What its header says.
     atrest_header *header;
     OK(atrest_header_load(device, &header));
-    OK(atrest_header_version(header, &number));
+    OK(atrest_header_format(header, &number));
     CHECK(number == ATREST_BITLOCKER);
     OK(atrest_header_label(header, TEXT, sizeof bytes, &len));
     CHECK(strcmp(TEXT, options.description) == 0);
@@ -528,9 +528,9 @@ static void plain(int legacy)
     CHECK(number == 8192);
     OK(atrest_volume_data_offset(volume, &number));
     CHECK(number == 1024);
-    OK(atrest_volume_weakness(volume, TEXT, sizeof bytes, &len));
+    OK(atrest_volume_cipher_weakness(volume, TEXT, sizeof bytes, &len));
     CHECK(len == 0);
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_weakness(NULL, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_cipher_weakness(NULL, TEXT, sizeof bytes, &len));
     OK(atrest_volume_write_at(volume, 0, data, sizeof data));
     OK(atrest_volume_sync(volume));
     uint32_t id = 99;
@@ -571,7 +571,7 @@ static void plain(int legacy)
         OK(atrest_hazmat_dek_from_bytes_for(weak[i].algorithm, KEY_4, sizeof KEY_4, &key));
         options.cipher = weak[i].cipher;
         OK(atrest_hazmat_volume_open_plain(device, key, &options, &volume));
-        OK(atrest_volume_weakness(volume, TEXT, sizeof bytes, &len));
+        OK(atrest_volume_cipher_weakness(volume, TEXT, sizeof bytes, &len));
         CHECK(strstr(TEXT, weak[i].says) != NULL && len == strlen(TEXT));
         OK(atrest_volume_is_read_only(volume, &id));
         CHECK(id == weak[i].read_only);

@@ -247,7 +247,7 @@ static void questions(atrest_header *header, atrest_device *device)
         CHECK(number == 77);                                                                        \
         OK(ask(header, &number));                                                                   \
     } while (0)
-    NUMBER(atrest_header_version, small);
+    NUMBER(atrest_header_format, small);
     CHECK(small == ATREST_LUKS2);
     NUMBER(atrest_header_needs_repair, small);
     CHECK(small == 0);
@@ -447,7 +447,7 @@ static void luks1(const atrest_vault *vault)
 
     NO_HANDLE(atrest_header, ATREST_ERR_NOT_LUKS, atrest_header_load(device, &out));
     OK(atrest_header_load(detached, &header));
-    OK(atrest_header_version(header, &version));
+    OK(atrest_header_format(header, &version));
     CHECK(version == ATREST_LUKS1);
     IS(ATREST_ERR_UNSUPPORTED, atrest_header_epoch(header, &number));
     CHECK(number == 77);
@@ -461,7 +461,7 @@ static void luks1(const atrest_vault *vault)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_convert_to_luks2(NULL));
     OK(atrest_header_convert_to_luks2(header));
     OK(atrest_header_convert_to_luks2(header));
-    OK(atrest_header_version(header, &version));
+    OK(atrest_header_format(header, &version));
     CHECK(version == ATREST_LUKS2);
     OK(atrest_header_set_label(header, "one", "two"));
     OK(atrest_header_erase(header));

@@ -54,26 +54,26 @@ static void directories(void)
     int calls = 0;
     char names[200] = "";
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_new(NULL));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_add(NULL, contoso));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_add(vaults, NULL));
-    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add(PASSED_AS(atrest_vault_directory, contoso), contoso));
-    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add(vaults, PASSED_AS(atrest_vault, vaults)));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_add_file(NULL, contoso));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_add_file(vaults, NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add_file(PASSED_AS(atrest_vault_directory, contoso), contoso));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add_file(vaults, PASSED_AS(atrest_vault, vaults)));
     OK(atrest_vault_as_identity(contoso, "set-1", &identity));
-    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add(vaults, identity));
-    OK(atrest_vault_directory_add(vaults, contoso));
-    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add(vaults, contoso));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_list(vaults, NULL, NULL));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_list(NULL, stop, &calls));
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_directory_list(vaults, stop, &calls));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add_file(vaults, identity));
+    OK(atrest_vault_directory_add_file(vaults, contoso));
+    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add_file(vaults, contoso));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_ids(vaults, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_ids(NULL, stop, &calls));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_directory_ids(vaults, stop, &calls));
     CHECK(calls == 1);
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_remove(vaults, NULL));
     IS(ATREST_ERR_NOT_UTF8, atrest_vault_directory_remove(vaults, BAD_UTF8));
     IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_vault_directory_remove(vaults, "https://nobody"));
     OK(atrest_vault_directory_remove(vaults, CONTOSO));
-    OK(atrest_vault_directory_list(vaults, add_name, names));
+    OK(atrest_vault_directory_ids(vaults, add_name, names));
     CHECK(names[0] == 0);
 #define DESCRIBED(directory, vault, region, tenant, kept)                                            \
-    atrest_vault_directory_add_described(directory, vault, region, tenant, kept, 1)
+    atrest_vault_directory_add(directory, vault, region, tenant, kept, 1)
     IS(ATREST_ERR_NULL_ARGUMENT, DESCRIBED(NULL, identity, "north", "contoso", 1));
     IS(ATREST_ERR_NULL_ARGUMENT, DESCRIBED(vaults, NULL, "north", "contoso", 1));
     IS(ATREST_ERR_NULL_ARGUMENT, DESCRIBED(vaults, identity, NULL, "contoso", 1));
@@ -82,12 +82,12 @@ static void directories(void)
     IS(ATREST_ERR_INVALID_HANDLE, DESCRIBED(vaults, PASSED_AS(atrest_vault, vaults), "north", "contoso", 1));
     OK(DESCRIBED(vaults, identity, "north", "contoso", 1));
     IS(ATREST_ERR_RESOURCE_EXISTS, DESCRIBED(vaults, identity, "north", "contoso", 1));
-    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add(vaults, contoso));
+    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add_file(vaults, contoso));
     OK(atrest_vault_directory_remove(vaults, CONTOSO));
     atrest_vault_free(identity);
 #undef DESCRIBED
-    OK(atrest_vault_directory_add(vaults, contoso));
-    OK(atrest_vault_directory_list(vaults, add_name, names));
+    OK(atrest_vault_directory_add_file(vaults, contoso));
+    OK(atrest_vault_directory_ids(vaults, add_name, names));
     CHECK(strcmp(names, CONTOSO ";") == 0);
     NO_HANDLE(atrest_disk_backend, ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_folder(NULL, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_folder(folder, NULL));
@@ -204,34 +204,34 @@ static void sets(void)
     FORBIDDEN("43", CREATE_SET(tenant, "fabrikam"));
     FORBIDDEN("16", CREATE_SET(key_url, "https://unprotected/keys/disks/1"));
     FORBIDDEN("18", CREATE_SET(key_url, "https://nowhere/keys/disks/1"));
-    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_describe_set(service, "s", &info));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_encryption_set(service, "s", &info));
     CHECK(info.created == 0 && info.identity[0] == 0);
     OK(atrest_disk_service_create_set(service, &set));
     IS(ATREST_ERR_RESOURCE_EXISTS, atrest_disk_service_create_set(service, &set));
 
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set(service, "s", NULL));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set(service, NULL, &info));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set(NULL, "s", &info));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_encryption_set(service, "s", NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_encryption_set(service, NULL, &info));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_encryption_set(NULL, "s", &info));
     info.struct_size++;
-    IS(ATREST_ERR_STRUCT_SIZE, atrest_disk_service_describe_set(service, "s", &info));
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_disk_service_encryption_set(service, "s", &info));
     CHECK(info.created == 0);
     info = described_set("s");
     CHECK(info.encryption_type == ATREST_CUSTOMER_KEY && info.auto_rotation == 0 && info.created == 1800000000);
     CHECK(info.last_key_rotation_timestamp == 0 && info.previous_keys == 0 && info.rotation_error[0] == 0);
     CHECK(strcmp(info.active_key, KEY("1")) == 0 && strncmp(info.identity, "des-s-", 6) == 0);
 
-#define SET_JSON(cap) atrest_disk_service_describe_set_json(service, "s", TEXT, cap, &len)
+#define SET_JSON(cap) atrest_disk_service_encryption_set_json(service, "s", TEXT, cap, &len)
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, SET_JSON(10));
     size_t needed = len;
-    IS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_describe_set_json(service, "s", NULL, 0, &len));
+    IS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_encryption_set_json(service, "s", NULL, 0, &len));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, SET_JSON(needed));
     CHECK(len == needed);
     OK(SET_JSON(needed + 1));
     CHECK(len == needed && strlen(TEXT) == needed && strstr(TEXT, "\"name\": \"s\"") != NULL);
     CHECK(strstr(TEXT, info.identity) && strstr(TEXT, "\"encryption_type\": \"customer-key\""));
-    NO_BYTES(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_describe_set_json(service, "t", TEXT, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set_json(service, NULL, TEXT, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set_json(service, "s", NULL, 1, &len));
+    NO_BYTES(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_encryption_set_json(service, "t", TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_encryption_set_json(service, NULL, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_encryption_set_json(service, "s", NULL, 1, &len));
 
     // The longest name: its identity has room.
     memset(two_names, 'x', 127);
@@ -316,7 +316,7 @@ static void care_of_a_store(void)
     disk.subscription = "one";
     disk.size = 65536;
     OK(atrest_disk_service_create_disk(service, &disk));
-    OK(atrest_disk_service_describe(service, ATREST_RESOURCE_DISK, "d", &info));
+    OK(atrest_disk_service_resource(service, ATREST_RESOURCE_DISK, "d", &info));
 
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_backup(NULL, backup));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_backup(service, NULL));
@@ -333,12 +333,12 @@ static void care_of_a_store(void)
     OK(atrest_disk_service_check(service, count_defects, &calls, &check));
     CHECK(calls == 0 && check.defects == 0 && check.resources == 1 && check.sets == 0 && check.changes > 2);
     changes = check.changes;
-    IS(ATREST_ERR_BUSY, atrest_store_check_file(store, NULL, NULL, &check));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_file(NULL, NULL, NULL, &check));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_file(backup, NULL, NULL, NULL));
-    IS(ATREST_ERR_STRUCT_SIZE, atrest_store_check_file(backup, NULL, NULL, &bad_check));
-    IS(ATREST_ERR_NOT_FOUND, atrest_store_check_file(in_folder("none"), NULL, NULL, &check));
-    OK(atrest_store_check_file(backup, NULL, NULL, &check));
+    IS(ATREST_ERR_BUSY, atrest_store_check_of_file(store, NULL, NULL, &check));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_of_file(NULL, NULL, NULL, &check));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_of_file(backup, NULL, NULL, NULL));
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_store_check_of_file(backup, NULL, NULL, &bad_check));
+    IS(ATREST_ERR_NOT_FOUND, atrest_store_check_of_file(in_folder("none"), NULL, NULL, &check));
+    OK(atrest_store_check_of_file(backup, NULL, NULL, &check));
     CHECK(check.defects == 0 && check.changes == changes && check.resources == 1);
 
     const char *ids[] = {info.id, "no uuid"}, *regions[] = {"north", "north"}, *stores[] = {backup};
@@ -374,19 +374,19 @@ static void care_of_a_store(void)
     CHECK(fopen(rebuilt, "r") == NULL);
     OK(REBUILD(&from));
     CHECK(outcomes[ATREST_REBUILT_RESTORED] == 1 && outcomes[ATREST_REBUILT_UNPROVEN] == 1);
-    OK(atrest_store_check_file(rebuilt, NULL, NULL, &check));
+    OK(atrest_store_check_of_file(rebuilt, NULL, NULL, &check));
     CHECK(check.defects == 0 && check.changes > changes && check.resources == 1);
     remove(rebuilt);
     // The store is made, for every answer of a callback about the list.
     calls = 0;
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_store_rebuild(rebuilt, &options, &from, stop_rebuilt, &calls));
-    OK(atrest_store_check_file(rebuilt, NULL, NULL, &check));
+    OK(atrest_store_check_of_file(rebuilt, NULL, NULL, &check));
     CHECK(calls == 1 && check.resources == 1);
 
     file = fopen(rebuilt, "r+");
     CHECK(file != NULL && fwrite("redc", 1, 4, file) == 4 && fclose(file) == 0);
     calls = 0;
-    OK(atrest_store_check_file(rebuilt, count_defects, &calls, &check));
+    OK(atrest_store_check_of_file(rebuilt, count_defects, &calls, &check));
     CHECK(calls > 0 && check.defects == (uint64_t)calls && check.resources == 1);
     OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "d"));
 }

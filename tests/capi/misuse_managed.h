@@ -89,7 +89,7 @@ static inline atrest_new_disk new_copy(const char *name, const char *set)
 static inline atrest_resource_info described(uint32_t kind, const char *name)
 {
     atrest_resource_info info = ATREST_RESOURCE_INFO_INIT;
-    OK(atrest_disk_service_describe(service, kind, name, &info));
+    OK(atrest_disk_service_resource(service, kind, name, &info));
     CHECK(info.kind == kind && strlen(info.id) == ATREST_ID_SIZE - 1 && info.created >= 1800000000);
     return info;
 }
@@ -97,7 +97,7 @@ static inline atrest_resource_info described(uint32_t kind, const char *name)
 static inline atrest_set_info described_set(const char *name)
 {
     atrest_set_info info = ATREST_SET_INFO_INIT;
-    OK(atrest_disk_service_describe_set(service, name, &info));
+    OK(atrest_disk_service_encryption_set(service, name, &info));
     CHECK(info.struct_size == sizeof info);
     return info;
 }
@@ -158,7 +158,7 @@ static inline void begin(int argc, char **argv)
 static inline void add_vault(const char *name, const char *id, const char *region, uint32_t protect)
 {
     atrest_vault *vault = make_vault(name, id, region, protect);
-    OK(atrest_vault_directory_add(vaults, vault));
+    OK(atrest_vault_directory_add_file(vaults, vault));
     atrest_vault_free(vault);
 }
 

@@ -361,14 +361,14 @@ static void make_all(void)
     CHECK(vault_list.released == 0);
     OK(atrest_vault_directory_from_callbacks(&list, &vaults));
     contoso = key_client(CONTOSO);
-    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add(vaults, contoso));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add_file(vaults, contoso));
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_remove(vaults, CONTOSO));
-    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_list(vaults, stop, &calls));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_ids(vaults, stop, &calls));
     NO_HANDLE(atrest_vault, ATREST_ERR_UNSUPPORTED, atrest_vault_with_clock(contoso, the_clock, &out));
 
     atrest_vault_directory *files;
     OK(atrest_vault_directory_new(&files));
-    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add(files, contoso));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add_file(files, contoso));
     atrest_vault_directory_free(files);
 
     platform = make_vault("platform", "https://platform.vault.example", NULL, 0);

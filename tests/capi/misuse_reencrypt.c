@@ -183,9 +183,9 @@ int main(int argc, char **argv)
     OK(atrest_volume_format(device, &by, &options, &volume));
     OK(atrest_volume_write_at(volume, 0, written, sizeof written));
     IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_volume_begin_decryption(volume, ATREST_RESILIENCE_CHECKSUM));
-    IS(ATREST_ERR_INVALID_OPTION, atrest_volume_hazmat_resume_unprotected(volume, ATREST_RESILIENCE_CHECKSUM));
-    IS(ATREST_ERR_BAD_ENUM, atrest_volume_hazmat_resume_unprotected(volume, 7));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_hazmat_resume_unprotected(NULL, ATREST_RESILIENCE_CHECKSUM));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_hazmat_volume_resume_unprotected(volume, ATREST_RESILIENCE_CHECKSUM));
+    IS(ATREST_ERR_BAD_ENUM, atrest_hazmat_volume_resume_unprotected(volume, 7));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_volume_resume_unprotected(NULL, ATREST_RESILIENCE_CHECKSUM));
     reencrypting(volume);
     resizing(volume);
     atrest_volume_free(volume);

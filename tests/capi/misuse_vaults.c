@@ -97,22 +97,22 @@ static void options(void)
     OK(atrest_vault_create_file_with(in_folder("n"), &unlock, NULL, &vault));
     atrest_vault_free(vault);
 
-#define OPEN_OR_CREATE(name, options) atrest_vault_open_or_create(in_folder(name), &unlock, options, &out)
-    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create(NULL, &unlock, &options, &out));
-    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create(in_folder("p"), NULL, &options, &out));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create(in_folder("p"), &unlock, &options, NULL));
+#define OPEN_OR_CREATE(name, options) atrest_vault_open_or_create_file(in_folder(name), &unlock, options, &out)
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create_file(NULL, &unlock, &options, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create_file(in_folder("p"), NULL, &options, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create_file(in_folder("p"), &unlock, &options, NULL));
     NO_HANDLE(atrest_vault, ATREST_ERR_BAD_ENUM, OPEN_OR_CREATE("p", &bad));
     NO_HANDLE(atrest_vault, ATREST_ERR_NOT_FOUND, OPEN_OR_CREATE("none/p", &options));
     CHECK(fopen(in_folder("p"), "r") == NULL);
-    OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
+    OK(atrest_vault_open_or_create_file(in_folder("p"), &unlock, &options, &vault));
     atrest_vault_free(vault);
     // The id in the options is for a new vault only.
     options.id = "https://another.vault.example";
-    OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
+    OK(atrest_vault_open_or_create_file(in_folder("p"), &unlock, &options, &vault));
     OK(atrest_vault_id(vault, TEXT, sizeof bytes, NULL));
     CHECK(strcmp(TEXT, "https://contoso.vault.example") == 0);
     atrest_vault_free(vault);
-    OK(atrest_vault_open_or_create(in_folder("q"), &unlock, NULL, &vault));
+    OK(atrest_vault_open_or_create_file(in_folder("q"), &unlock, NULL, &vault));
     atrest_vault_free(vault);
     unlock = with_passphrase("wrong");
     NO_HANDLE(atrest_vault, ATREST_ERR_WRONG_PASSPHRASE, OPEN_OR_CREATE("p", &options));
@@ -256,15 +256,15 @@ static void copies(atrest_vault *owner, atrest_vault *identity)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_backup(owner, NULL));
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_backup(identity, copy));
     IS(ATREST_ERR_NOT_FOUND, atrest_vault_backup(owner, in_folder("none/copy")));
-    IS(ATREST_ERR_NOT_FOUND, atrest_vault_peek(copy, see_properties, NULL));
+    IS(ATREST_ERR_NOT_FOUND, atrest_vault_peek_file(copy, see_properties, NULL));
     OK(atrest_vault_backup(owner, copy));
     IS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_backup(owner, copy));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_peek(NULL, see_properties, NULL));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_peek(copy, NULL, NULL));
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_peek(copy, refuse_properties, NULL));
-    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_peek(in_folder("copy.audit"), see_properties, said));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_peek_file(NULL, see_properties, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_peek_file(copy, NULL, NULL));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_peek_file(copy, refuse_properties, NULL));
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_peek_file(in_folder("copy.audit"), see_properties, said));
     CHECK(said[0] == 0);
-    OK(atrest_vault_peek(copy, see_properties, said));
+    OK(atrest_vault_peek_file(copy, see_properties, said));
     OK(atrest_vault_id(owner, id, sizeof id, &len));
     snprintf(expected, sizeof expected, "%s ", id);
     CHECK(strncmp(said, expected, strlen(expected)) == 0);
@@ -282,7 +282,7 @@ static void access_and_audit(const atrest_dek *dek)
     IS(ATREST_ERR_INVALID_NAME, atrest_vault_grant(owner, "two words", ATREST_OPERATION_GET));
     IS(ATREST_ERR_BAD_ENUM, atrest_vault_grant(owner, "set-1", 8));
     IS(ATREST_ERR_INVALID_OPTION, atrest_vault_grant(owner, "set-1", 0));
-    IS(ATREST_ERR_BAD_ENUM, atrest_vault_revoke(owner, "set-1", 8));
+    IS(ATREST_ERR_BAD_ENUM, atrest_vault_revoke_operations(owner, "set-1", 8));
     NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_as_identity(owner, NULL, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_as_identity(owner, "set-1", NULL));
     OK(atrest_vault_as_identity(owner, "set-1", &vault));
@@ -292,7 +292,7 @@ static void access_and_audit(const atrest_dek *dek)
     OK(atrest_vault_grant(owner, "set-1", ATREST_OPERATION_GET | ATREST_OPERATION_WRAP_KEY | ATREST_OPERATION_UNWRAP_KEY));
     OK(WRAP);
     OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
-    OK(atrest_vault_revoke(owner, "set-1", ATREST_OPERATION_UNWRAP_KEY));
+    OK(atrest_vault_revoke_operations(owner, "set-1", ATREST_OPERATION_UNWRAP_KEY));
     NO_HANDLE(atrest_dek, ATREST_ERR_ACCESS_DENIED, atrest_envelope_unseal(vault, bytes, len, "c", 1, &out));
     OK(atrest_vault_grants(owner, see_grant, &granted));
     CHECK(granted == (ATREST_OPERATION_GET | ATREST_OPERATION_WRAP_KEY));

@@ -44,6 +44,14 @@ fn the_header_declares_every_symbol() {
     }
 }
 
+/// So that one search finds all functions that can lose data or give a key away.
+#[test]
+fn the_word_hazmat_stands_first_in_a_name() {
+    let listed = fs::read_to_string(root().join("include/symbols.txt")).unwrap();
+    let risky: Vec<&str> = listed.lines().filter(|symbol| symbol.contains("hazmat")).collect();
+    assert!(risky.len() > 5 && risky.iter().all(|symbol| symbol.starts_with("atrest_hazmat_")), "{risky:?}");
+}
+
 /// `failure::run` turns a panic into a status. A panic outside of it would abort the program.
 #[test]
 fn no_function_does_anything_where_a_panic_is_not_caught() {

@@ -8,7 +8,7 @@ use atrest::{BlockDevice, Error, KeyRefusal, OpenOptions, Result, Volume};
 use crate::credential::{self, DiskCredential};
 use crate::find::{self, Vaults};
 use crate::object_url::SecretUrl;
-use crate::passphrase::{generate, seal, wrap};
+use crate::passphrase::{generate_passphrase, seal, wrap};
 use crate::store::{SecretStore, StoredSecret};
 use crate::tags::{FILE, FILE_NAME, Tags, of_startup_key};
 use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
@@ -19,9 +19,9 @@ const VOLUME: &str = "VolumeUUID";
 /// Gives an open volume its first passphrase of Azure Disk Encryption, or its startup key if it is BitLocker, as a secret of a vault, and
 /// a keyslot or protector for it. Returns the URL with the secret's version, for the settings of the virtual machine.
 ///
-/// `url` names the secret, without a version. The passphrase ([`generate`](crate::generate)) or startup key is made here, and
-/// wrapped by the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`. Without a file name, a
-/// passphrase gets [`FILE_NAME`](crate::FILE_NAME). The file name of a startup key begins with the protector's identifier, so
+/// `url` names the secret, without a version. The passphrase ([`generate_passphrase`](crate::generate_passphrase)) or startup key
+/// is made here, and wrapped by the key of `tags` if there is one. The secret gets these tags, and the tag `VolumeUUID`. Without a
+/// file name, a passphrase gets [`FILE_NAME`](crate::FILE_NAME). The file name of a startup key begins with the protector's identifier, so
 /// `tags` must have none. The other ways into the volume stay.
 ///
 /// The secret is in the vault before the volume has a keyslot for it, and the keyslot is proven by the value read back from the
@@ -143,7 +143,7 @@ pub fn add_token<D: BlockDevice>(
             return if opens(volume, &find::in_token(&token, vaults)?)? { Ok(()) } else { Err(has_one()) };
         }
         None => {
-            let token = like.with(TokenPassphrase::Wrapped(wrap(&generate()?, &kek, vaults.keks)?));
+            let token = like.with(TokenPassphrase::Wrapped(wrap(&generate_passphrase()?, &kek, vaults.keks)?));
             (volume.header().import_token(token.to_json_of(NEXT_TOKEN))?, token)
         }
     };

@@ -46,7 +46,7 @@ impl DiskCredential {
     /// [`Error::UnsupportedHeader`] for a format of neither system; [`Error::Random`].
     pub(crate) fn generate(format: HeaderFormat) -> Result<Self> {
         match format {
-            HeaderFormat::Luks(_) => passphrase::generate().map(DiskCredential::Passphrase),
+            HeaderFormat::Luks(_) => passphrase::generate_passphrase().map(DiskCredential::Passphrase),
             HeaderFormat::BitLocker => Ok(DiskCredential::StartupKey(StartupKey::generate()?.bytes())),
             other => Err(unsupported(other)),
         }

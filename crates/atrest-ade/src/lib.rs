@@ -19,7 +19,7 @@ pub use credential::DiskCredential;
 pub use disk::Disk;
 pub use find::{Source, Vaults, credential, open};
 pub use object_url::SecretUrl;
-pub use passphrase::{generate, seal};
+pub use passphrase::{generate_passphrase, seal};
 pub use replace::{ReplaceOptions, replace_secret, replace_token};
 pub use store::{KeyEncryptionKeys, SecretStore, StoredSecret};
 pub use tags::{FILE_NAME, Kek, Tags};

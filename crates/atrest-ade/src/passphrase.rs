@@ -16,7 +16,7 @@ const LEN: usize = 127;
 ///
 /// # Errors
 /// [`Error::Random`] or another of [`Secret::random`].
-pub fn generate() -> Result<Secret> {
+pub fn generate_passphrase() -> Result<Secret> {
     let text = Zeroizing::new(base64(Secret::random(LEN)?.expose()));
     Ok(Secret::copy_from(text.as_bytes()))
 }

@@ -10,7 +10,7 @@ use crate::credential::{self, DiskCredential};
 use crate::disk::Disk;
 use crate::find::{self, Source, Vaults};
 use crate::object_url::SecretUrl;
-use crate::passphrase::{generate, seal, wrap};
+use crate::passphrase::{generate_passphrase, seal, wrap};
 use crate::tags::{FILE, Kek, Tags};
 use crate::token::{BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase, tokens};
 
@@ -107,10 +107,10 @@ pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) 
         let none = || Error::NoSuchProtector("there is no token of Azure Disk Encryption".into());
         let (_, mut token) = like.into_iter().next().ok_or_else(none)?;
         token.passphrase = match &token.passphrase {
-            TokenPassphrase::Plain(_) => TokenPassphrase::Plain(generate()?),
+            TokenPassphrase::Plain(_) => TokenPassphrase::Plain(generate_passphrase()?),
             TokenPassphrase::Wrapped(_) => {
                 let kek = Kek { algorithm: WrapAlgorithm::RsaOaep256, ..token.kek()? };
-                TokenPassphrase::Wrapped(wrap(&generate()?, &kek, vaults.keks)?)
+                TokenPassphrase::Wrapped(wrap(&generate_passphrase()?, &kek, vaults.keks)?)
             }
         };
         let id = volume.header().import_token(token.to_json_of(NEXT_TOKEN))?;

@@ -318,7 +318,7 @@ pub unsafe extern "C" fn atrest_ade_generate_passphrase(
 /// Errors: those of this section; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; ATREST_ERR_BAD_ENUM;
 /// ATREST_ERR_INVALID_NAME.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_ade_seal_passphrase(
+pub unsafe extern "C" fn atrest_ade_seal(
     passphrase: *const c_void,
     passphrase_len: usize,
     kek_url: *const c_char,

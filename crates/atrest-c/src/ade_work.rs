@@ -100,7 +100,7 @@ pub(crate) fn add_token(
 }
 
 pub(crate) fn generate() -> Result<Secret> {
-    Ok(atrest_ade::generate()?)
+    Ok(atrest_ade::generate_passphrase()?)
 }
 
 pub(crate) fn seal(passphrase: &[u8], kek: Option<(&str, &str)>, vaults: &[&AdeVault]) -> Result<Secret> {

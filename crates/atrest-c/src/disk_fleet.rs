@@ -135,7 +135,7 @@ pub(crate) struct Opened {
 /// Errors: ATREST_ERR_INVALID_OPTION for another URL, for one whose feature the library was built without, and for a password in
 /// it; ATREST_ERR_IO if the engine doesn't answer, refuses the user, or isn't safe; for a file that the URL names, too.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_fleet_store_open_url(
+pub unsafe extern "C" fn atrest_fleet_store_from_url(
     url: *const c_char,
     options: *const atrest_vault_url_options,
     out: *mut *mut atrest_fleet_store,
@@ -202,7 +202,7 @@ pub unsafe extern "C" fn atrest_fleet_store_open_service(
         };
         // SAFETY: by the header's contract (STRUCTS, HANDLES, TEXT) its members are what this function demands.
         let options = unsafe { service_options(&c) }?;
-        out.handle(store.store.service(&host, options)?);
+        out.handle(store.store.open_service(&host, options)?);
         Ok(())
     })
 }
@@ -320,10 +320,10 @@ pub unsafe extern "C" fn atrest_fleet_store_attachments(
     })
 }
 
-/// Checks a whole store. A file is checked as by atrest_store_check_file, and no service may have it open. A store that hosts share
+/// Checks a whole store. A file is checked as by atrest_store_check_of_file, and no service may have it open. A store that hosts share
 /// is checked while they use it, each record by itself, without a number of changes. Otherwise as atrest_disk_service_check.
 ///
-/// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_file.
+/// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; those of atrest_store_check_of_file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_fleet_store_check(
     store: *const atrest_fleet_store,
@@ -344,7 +344,7 @@ pub unsafe extern "C" fn atrest_fleet_store_check(
 /// Errors: ATREST_ERR_BUSY while a service has one of them open; ATREST_ERR_NOT_FOUND for a file to copy from that isn't there;
 /// ATREST_ERR_INVALID_OPTION if `to` has other records; ATREST_ERR_IO.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_fleet_store_copy(
+pub unsafe extern "C" fn atrest_fleet_store_copy_to(
     from: *const atrest_fleet_store,
     to: *const atrest_fleet_store,
     records: *mut u64,
@@ -356,9 +356,9 @@ pub unsafe extern "C" fn atrest_fleet_store_copy(
     })
 }
 
-/// Makes a store usable again after atrest_fleet_store_copy has moved its records to another one: removes the mark that keeps
+/// Makes a store usable again after atrest_fleet_store_copy_to has moved its records to another one: removes the mark that keeps
 /// services from opening it. NOT after a service has used the other store: services of both would write the same disks, and data is
-/// lost. Once the other one was used, the way back is atrest_fleet_store_copy from it to an empty store. Nothing happens to a store
+/// lost. Once the other one was used, the way back is atrest_fleet_store_copy_to from it to an empty store. Nothing happens to a store
 /// that wasn't moved.
 ///
 /// Errors: ATREST_ERR_NOT_FOUND for a file that isn't there; ATREST_ERR_BUSY while a service has it open; ATREST_ERR_IO.

@@ -175,7 +175,7 @@ pub unsafe extern "C" fn atrest_disk_service_reencryption(
 }
 
 /// Calls `each` with the name of every disk for which a re-encryption was ordered that is not finished, in order. Otherwise as
-/// atrest_disk_service_list.
+/// atrest_disk_service_names.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_reencrypting(
     service: *const atrest_disk_service,

@@ -259,7 +259,7 @@ pub unsafe extern "C" fn atrest_disk_service_create_image(
 /// Writes the fields of a disk, snapshot, or copy of an image's disk into `out`, which starts from
 /// ATREST_RESOURCE_INFO_INIT.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_describe(
+pub unsafe extern "C" fn atrest_disk_service_resource(
     service: *const atrest_disk_service,
     kind: u32,
     name: *const c_char,
@@ -274,7 +274,7 @@ pub unsafe extern "C" fn atrest_disk_service_describe(
 
 /// The whole record of a disk, snapshot, or copy of an image's disk, in JSON.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_describe_json(
+pub unsafe extern "C" fn atrest_disk_service_resource_json(
     service: *const atrest_disk_service,
     kind: u32,
     name: *const c_char,
@@ -292,7 +292,7 @@ pub unsafe extern "C" fn atrest_disk_service_describe_json(
 /// the callback only. `each` returns ATREST_OK to continue; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_list(
+pub unsafe extern "C" fn atrest_disk_service_names(
     service: *const atrest_disk_service,
     kind: u32,
     each: Option<unsafe extern "C" fn(user: *mut c_void, name: *const c_char) -> atrest_status>,
@@ -307,9 +307,9 @@ pub unsafe extern "C" fn atrest_disk_service_list(
 }
 
 /// Calls `each` with the name of every copy of an image, ordered by regions and numbers. The copies have the kind
-/// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
+/// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_names.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_list_image(
+pub unsafe extern "C" fn atrest_disk_service_image(
     service: *const atrest_disk_service,
     image: *const c_char,
     each: Option<unsafe extern "C" fn(user: *mut c_void, name: *const c_char) -> atrest_status>,

@@ -106,7 +106,7 @@ pub unsafe extern "C" fn atrest_disk_service_create_set(
 
 /// Writes a set's fields for programs into `out`, which starts from ATREST_SET_INFO_INIT.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_describe_set(
+pub unsafe extern "C" fn atrest_disk_service_encryption_set(
     service: *const atrest_disk_service,
     set: *const c_char,
     out: *mut atrest_set_info,
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn atrest_disk_service_describe_set(
 
 /// The whole record of a set, in JSON.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_describe_set_json(
+pub unsafe extern "C" fn atrest_disk_service_encryption_set_json(
     service: *const atrest_disk_service,
     set: *const c_char,
     json: *mut c_char,

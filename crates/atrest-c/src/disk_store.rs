@@ -134,7 +134,7 @@ pub unsafe extern "C" fn atrest_disk_service_check(
 /// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_NOT_FOUND; ATREST_ERR_IO if it can't be read at all. A defect is
 /// not an error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_store_check_file(
+pub unsafe extern "C" fn atrest_store_check_of_file(
     path: *const c_char,
     each: Option<unsafe extern "C" fn(user: *mut c_void, defect: *const c_char) -> atrest_status>,
     user: *mut c_void,
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn atrest_store_rebuild(
 
 /// Calls `each` with the id of every device that the backend of a service has made in a region, in order, but for those of this
 /// service. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
-/// atrest_disk_service_list.
+/// atrest_disk_service_names.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION for a backend that can't tell.
 #[unsafe(no_mangle)]

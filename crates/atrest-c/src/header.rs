@@ -46,7 +46,7 @@ pub unsafe extern "C" fn atrest_header_free(header: *mut atrest_header) {
 
 /// ATREST_LUKS1, ATREST_LUKS2 or ATREST_BITLOCKER.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_header_version(header: *const atrest_header, out: *mut u32) -> atrest_status {
+pub unsafe extern "C" fn atrest_header_format(header: *const atrest_header, out: *mut u32) -> atrest_status {
     run(|| {
         let (header, out) = (handle!(header).snapshot(), out!(out));
         out.set(match header.format {

@@ -161,7 +161,7 @@ pub unsafe extern "C" fn atrest_volume_begin_decryption_beside(
 /// Errors: ATREST_ERR_INVALID_OPTION if there is no such re-encryption; ATREST_ERR_NO_ROOM; ATREST_ERR_READ_ONLY;
 /// ATREST_ERR_BUSY if another program has changed the header; the device's errors.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_volume_hazmat_resume_unprotected(
+pub unsafe extern "C" fn atrest_hazmat_volume_resume_unprotected(
     volume: *mut atrest_volume,
     resilience: u32,
 ) -> atrest_status {

@@ -76,7 +76,7 @@ pub unsafe extern "C" fn atrest_vault_grant(
 ///
 /// Errors: ATREST_ERR_BAD_ENUM.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_revoke(
+pub unsafe extern "C" fn atrest_vault_revoke_operations(
     vault: *mut atrest_vault,
     identity: *const c_char,
     operations: u32,

@@ -13,7 +13,7 @@ use crate::failure::{CallbackFailed, Failure, run};
 use crate::status::atrest_status;
 use crate::vault::atrest_vault;
 
-/// The properties of a vault file, as atrest_vault_peek reads them. It and its texts are valid during the callback only.
+/// The properties of a vault file, as atrest_vault_peek_file reads them. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_vault_properties {
     /// The size of this struct in the running library.
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn atrest_vault_backup(vault: *const atrest_vault, path: *
 /// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_DAMAGED_VAULT, also for a file that is no vault; ATREST_ERR_IO;
 /// ATREST_ERR_CALLBACK_FAILED if `tell` doesn't return ATREST_OK.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_peek(
+pub unsafe extern "C" fn atrest_vault_peek_file(
     path: *const c_char,
     tell: Option<unsafe extern "C" fn(user: *mut c_void, properties: *const atrest_vault_properties) -> atrest_status>,
     user: *mut c_void,

@@ -90,7 +90,7 @@ pub unsafe extern "C" fn atrest_vault_directory_new(out: *mut *mut atrest_vault_
 /// Errors: ATREST_ERR_RESOURCE_EXISTS if there is one with this id; ATREST_ERR_UNSUPPORTED for a vault that isn't the
 /// owner's handle of a vault file, and for a directory of callbacks.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_directory_add(
+pub unsafe extern "C" fn atrest_vault_directory_add_file(
     directory: *mut atrest_vault_directory,
     vault: *const atrest_vault,
 ) -> atrest_status {
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn atrest_vault_directory_add(
 /// is one with this id; ATREST_ERR_INVALID_OPTION for another number; ATREST_ERR_UNSUPPORTED for a directory of
 /// callbacks.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_directory_add_described(
+pub unsafe extern "C" fn atrest_vault_directory_add(
     directory: *mut atrest_vault_directory,
     vault: *const atrest_vault,
     region: *const c_char,
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn atrest_vault_directory_remove(
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a directory of callbacks.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_directory_list(
+pub unsafe extern "C" fn atrest_vault_directory_ids(
     directory: *const atrest_vault_directory,
     each: Option<unsafe extern "C" fn(user: *mut c_void, vault_id: *const c_char) -> atrest_status>,
     user: *mut c_void,

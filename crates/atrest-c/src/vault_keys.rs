@@ -149,7 +149,7 @@ pub unsafe extern "C" fn atrest_vault_create_file_with(
 /// Errors: those of atrest_vault_open_file and atrest_vault_create_file_with. ATREST_ERR_ALREADY_EXISTS only means that
 /// remains of another vault lie next to `path`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_open_or_create(
+pub unsafe extern "C" fn atrest_vault_open_or_create_file(
     path: *const c_char,
     unlock: *const atrest_unlock,
     options: *const atrest_vault_options,

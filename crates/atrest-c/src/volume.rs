@@ -274,7 +274,7 @@ pub unsafe extern "C" fn atrest_volume_cipher(
 /// The attack that the volume's cipher allows and AES-XTS with 64-bit sector numbers prevents, as a text; empty if there is
 /// none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_volume_weakness(
+pub unsafe extern "C" fn atrest_volume_cipher_weakness(
     volume: *const atrest_volume,
     weakness: *mut c_char,
     weakness_cap: usize,

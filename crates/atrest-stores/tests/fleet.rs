@@ -156,7 +156,7 @@ fn records_move_between_all_engines_and_back() {
     let (first, last) = (file("first.redb"), file("last.redb"));
     let in_database = open(address.clone());
     let in_cluster = open(format!("etcd+http://127.0.0.1:{}/fleets/north", cluster.port));
-    let service = first.service(&host, options()).unwrap();
+    let service = first.open_service(&host, options()).unwrap();
     for n in 0..70 {
         let disk = NewDisk::new(format!("d{n}"), 64 << 10).region("north").subscription("one");
         service.create_disk(&disk).unwrap();
@@ -166,7 +166,7 @@ fn records_move_between_all_engines_and_back() {
     let count = first.copy_to(&in_database).unwrap();
     assert!(count >= 140, "{count}");
     assert!(matches!(first.copy_to(&in_database), Err(Error::Io { .. })), "it was moved");
-    let service = in_database.service(&host, options()).unwrap();
+    let service = in_database.open_service(&host, options()).unwrap();
     assert_eq!(told(&service), before);
     let view = FleetView::new(in_database.records().unwrap());
     assert_eq!(view.hosts().unwrap()[0].name, "one");
@@ -176,12 +176,12 @@ fn records_move_between_all_engines_and_back() {
     drop((held, service));
     assert!(in_database.check().unwrap().is_sound());
     in_database.copy_to(&in_cluster).unwrap();
-    let service = in_cluster.service(&host, options()).unwrap();
+    let service = in_cluster.open_service(&host, options()).unwrap();
     assert_eq!(told(&service), before);
     drop(service);
     in_cluster.copy_to(&last).unwrap();
     assert!(last.check().unwrap().is_sound());
-    let service = last.service(&host, options()).unwrap();
+    let service = last.open_service(&host, options()).unwrap();
     assert_eq!(told(&service), before);
 
     // By a file with the password, by a wrong one, and by none. The process has none.

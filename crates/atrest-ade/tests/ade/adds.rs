@@ -6,7 +6,7 @@ use atrest::volume::{Header, KeyslotOptions};
 use atrest::{Credential, Error, FileDevice, OpenOptions, Secret, Volume};
 use atrest_ade::{
     AdeToken, Disk, FILE_NAME, Kek, SecretStore, SecretUrl, Source, TOKEN, Tags, TokenPassphrase, Vaults, add_secret,
-    add_token, generate, open, replace_secret,
+    add_token, generate_passphrase, open, replace_secret,
 };
 
 use crate::device::{TestDevice, crash_images};
@@ -92,7 +92,7 @@ fn a_secret_that_no_keyslot_has_yet_is_taken_up() {
     let device = small(&Secret::copy_from(OWN), &[]);
     let mut all = tags.to_map();
     all.insert("VolumeUUID".into(), Header::load(&*device).unwrap().uuid().into());
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     secrets.set("disk-1", &atrest_ade::seal(&passphrase, None, &[]).unwrap(), &all).unwrap();
     let made = add_secret(&volume(&device), &url(), &tags, vaults, &cheap()).unwrap();
     // The name of the file is that of the extension, unless another is given.
@@ -136,7 +136,7 @@ fn a_secret_of_another_disk_and_a_volume_that_takes_none_are_refused_and_nothing
     assert!(matches!(add(format!("{ID}/secrets/disk-1")), Err(Error::Vault(_))));
     secrets.is_down.store(false, std::sync::atomic::Ordering::Relaxed);
     // Two machines' disks with one name for their secrets.
-    let value = atrest_ade::seal(&generate().unwrap(), None, &[]).unwrap();
+    let value = atrest_ade::seal(&generate_passphrase().unwrap(), None, &[]).unwrap();
     for of_other in [tags.to_map(), Tags::new(None, FILE_NAME, "vm-2").to_map()] {
         secrets.set("disk-1", &value, &of_other).unwrap();
         let refused = add(format!("{ID}/secrets/disk-1")).unwrap_err();

@@ -7,7 +7,7 @@ use atrest::{Error, FileDevice, KeyVault, OpenOptions};
 use atrest_ade::{
     Disk, FILE_NAME, Kek, KeyEncryptionKeys, SecretStore, Source, Tags, TakeOverOptions, TokenPassphrase,
 };
-use atrest_ade::{Vaults, generate, open, seal, take_over};
+use atrest_ade::{Vaults, generate_passphrase, open, seal, take_over};
 use atrest_kms::AzureSecrets;
 
 use crate::opens::source;
@@ -27,7 +27,7 @@ fn a_disk_moves_from_a_secret_in_key_vault_to_a_key_there() {
     let (secrets, keys) = (AzureSecrets::new(&options(fake.port)).unwrap(), fake.vault());
     let vaults = Vaults { secrets: &[&secrets], keks: &[&keys] };
     let id = keys.describe("disks", None).unwrap().unwrap().id;
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     for algorithm in ["RSA-OAEP", "RSA-OAEP-256", "RSA1_5"] {
         let kek = kek(&id, algorithm);
         let value = seal(&passphrase, Some(&kek), vaults.keks).unwrap();
@@ -70,7 +70,7 @@ fn a_disk_of_cryptsetup_with_an_imported_token_is_taken_over_by_key_vault() {
     let (Some(_), Some(fake)) = (peers::cryptsetup(), Fake::start()) else { return };
     let keys = fake.vault();
     let id = keys.describe("disks", None).unwrap().unwrap().id;
-    let (kek, passphrase) = (kek(&id, "RSA-OAEP-256"), generate().unwrap());
+    let (kek, passphrase) = (kek(&id, "RSA-OAEP-256"), generate_passphrase().unwrap());
     let folder = tempfile::tempdir().unwrap();
     luks_format(folder.path(), &passphrase, "luks2", false);
     let (path, file) = (folder.path().join("disk"), folder.path().join("token.json"));

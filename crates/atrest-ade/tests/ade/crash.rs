@@ -5,7 +5,7 @@ use std::sync::Arc;
 use atrest::key::MAX_WRAPPED;
 use atrest::{Credential, OpenOptions, Volume};
 use atrest_ade::{Disk, Kek, KeyEncryptionKeys, SecretStore, Source, TakeOverOptions, TokenPassphrase, Vaults};
-use atrest_ade::{generate, open, seal, take_over};
+use atrest_ade::{generate_passphrase, open, seal, take_over};
 
 use crate::device::{TestDevice, crash_images};
 use crate::memory::{MemoryKek, MemorySecrets};
@@ -16,7 +16,8 @@ use crate::volumes::{KEK, holds_content, is_tried, small, token};
 /// After a kill the old way opens the disk, or the vault does, and another call finishes.
 #[test]
 fn a_killed_take_over_leaves_a_way_in_and_is_finished_by_another() {
-    let (secrets, passphrase, vault) = (MemorySecrets::default(), generate().unwrap(), MemoryVault::new("memory:one"));
+    let (secrets, passphrase, vault) =
+        (MemorySecrets::default(), generate_passphrase().unwrap(), MemoryVault::new("memory:one"));
     secrets.set("disk-1", &seal(&passphrase, None, &[]).unwrap(), &Default::default()).unwrap();
     let kek = Kek::new(KEK, "RSA-OAEP-256").unwrap();
     let wrapped = MemoryKek.wrap(&kek.id, kek.algorithm, &passphrase).unwrap();

@@ -5,7 +5,7 @@ use atrest::volume::Header;
 use atrest::{Credential, Error, OpenOptions, Volume};
 use atrest_ade::{
     Disk, FILE_NAME, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, Source, Tags, TakeOverOptions, Vaults,
-    generate, open, replace_secret, seal, take_over,
+    generate_passphrase, open, replace_secret, seal, take_over,
 };
 
 use crate::memory::ID;
@@ -25,7 +25,7 @@ fn a_disk_opens_by_a_secret_of_a_vault_file_gets_another_and_comes_under_a_key_o
     let folder = tempfile::tempdir().unwrap();
     let vault = vault(folder.path());
     let vaults = Vaults { secrets: &[&vault], keks: &[&vault] };
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     let tags = Tags::new(None, FILE_NAME, "vm-1").to_map();
     let version = SecretStore::set(&vault, "disk-1", &seal(&passphrase, None, &[]).unwrap(), &tags).unwrap();
     assert_eq!(SecretStore::get(&vault, "disk-1", None).unwrap().tags, tags);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use atrest::volume::StartupKey;
 use atrest::{Error, OpenOptions, Secret};
 use atrest_ade::{AdeToken, Disk, Kek, KeyEncryptionKeys, SecretStore, Source, Tags, TokenPassphrase, Vaults};
-use atrest_ade::{generate, open, seal};
+use atrest_ade::{generate_passphrase, open, seal};
 use serde_json::{Value, json};
 
 use crate::memory::{MemoryKek, MemorySecrets};
@@ -59,7 +59,7 @@ fn tokens_that_are_not_sound_are_refused_and_not_repeated() {
 
 #[test]
 fn hostile_tokens_beside_a_sound_one_cost_little_and_hide_nothing() {
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     let kek = Kek::new(KEK, "RSA-OAEP-256").unwrap();
     let wrapped = MemoryKek.wrap(&kek.id, kek.algorithm, &passphrase).unwrap();
     let mut elsewhere = token(TokenPassphrase::Wrapped(wrapped.clone()));
@@ -82,7 +82,7 @@ fn hostile_tokens_beside_a_sound_one_cost_little_and_hide_nothing() {
 
 #[test]
 fn hostile_secrets_and_tags_are_refused_and_not_repeated() {
-    let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
+    let (secrets, passphrase) = (MemorySecrets::default(), generate_passphrase().unwrap());
     let disk = Disk::new(small(&passphrase, &[]));
     let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };
     let kek = Kek::new(KEK, "RSA-OAEP").unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use atrest::volume::Header;
 use atrest::{Error, FileDevice, OpenOptions, Secret};
 use atrest_ade::{
-    Disk, FILE_NAME, Kek, KeyEncryptionKeys, Source, Tags, TokenPassphrase, Vaults, generate, open, seal,
+    Disk, FILE_NAME, Kek, KeyEncryptionKeys, Source, Tags, TokenPassphrase, Vaults, generate_passphrase, open, seal,
 };
 use atrest_ade::{SecretStore, TOKEN};
 
@@ -24,7 +24,7 @@ pub fn source(version: Option<&str>, kek: Option<Kek>) -> Source {
 
 #[test]
 fn passphrases_are_127_random_bytes_in_base64() {
-    let (one, two) = (generate().unwrap(), generate().unwrap());
+    let (one, two) = (generate_passphrase().unwrap(), generate_passphrase().unwrap());
     assert!(one.len() == 172 && one.expose() != two.expose());
     assert_eq!(atrest_http::base64_decode(std::str::from_utf8(one.expose()).unwrap()).unwrap().len(), 127);
 }
@@ -32,7 +32,7 @@ fn passphrases_are_127_random_bytes_in_base64() {
 #[test]
 fn a_disk_opens_by_its_secret_however_that_is_wrapped() {
     // Behaviours 66, 67
-    let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
+    let (secrets, passphrase) = (MemorySecrets::default(), generate_passphrase().unwrap());
     let disk = Disk::new(small(&passphrase, &[]));
     let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };
     let opens = |source: &Source| open(&disk, source, vaults, &OpenOptions::new()).map(|volume| holds_content(&volume));
@@ -55,7 +55,7 @@ fn a_disk_opens_by_its_secret_however_that_is_wrapped() {
     secrets.set("disk-1", &passphrase, &BTreeMap::new()).unwrap();
     assert!(opens(&source(None, None)).unwrap());
     // Another passphrase, a version that isn't there, a vault that isn't named, and one that is away.
-    secrets.set("disk-1", &generate().unwrap(), &BTreeMap::new()).unwrap();
+    secrets.set("disk-1", &generate_passphrase().unwrap(), &BTreeMap::new()).unwrap();
     assert!(matches!(opens(&source(None, None)), Err(Error::WrongPassphrase)));
     assert!(matches!(opens(&source(Some("9"), None)), Err(Error::KeyRefused { .. })));
     let others = Vaults { secrets: &[], keks: &[&MemoryKek] };
@@ -67,7 +67,7 @@ fn a_disk_opens_by_its_secret_however_that_is_wrapped() {
 
 #[test]
 fn a_disk_opens_by_its_token() {
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     let none = Vaults { secrets: &[], keks: &[] };
     let vaults = Vaults { secrets: &[], keks: &[&MemoryKek] };
     for algorithm in ["RSA-OAEP-256", "RSA-OAEP"] {
@@ -88,7 +88,7 @@ fn a_disk_opens_by_its_token() {
 #[test]
 fn disks_of_cryptsetup_open_attached_and_detached_and_it_takes_the_tokens() {
     let Some(_) = peers::cryptsetup() else { return };
-    let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
+    let (secrets, passphrase) = (MemorySecrets::default(), generate_passphrase().unwrap());
     let value = seal(&passphrase, None, &[]).unwrap();
     secrets.set("disk-1", &value, &Tags::new(None, FILE_NAME, "vm-1").to_map()).unwrap();
     let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };

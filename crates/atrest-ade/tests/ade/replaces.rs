@@ -7,7 +7,9 @@ use atrest::{Error, OpenOptions};
 use atrest_ade::{
     AdeToken, BACKUP_TOKEN, Disk, FILE_NAME, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, SecretUrl,
 };
-use atrest_ade::{Source, TOKEN, Tags, TokenPassphrase, Vaults, generate, open, replace_secret, replace_token, seal};
+use atrest_ade::{
+    Source, TOKEN, Tags, TokenPassphrase, Vaults, generate_passphrase, open, replace_secret, replace_token, seal,
+};
 
 use crate::device::{TestDevice, crash_images};
 use crate::memory::{ID, MemoryKek, MemorySecrets};
@@ -28,7 +30,7 @@ fn opens(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> bool {
 #[test]
 fn a_secret_is_replaced_and_a_killed_call_is_finished_by_another() {
     for algorithm in [None, Some("RSA-OAEP")] {
-        let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
+        let (secrets, passphrase) = (MemorySecrets::default(), generate_passphrase().unwrap());
         let kek = algorithm.map(|algorithm| Kek::new(KEK, algorithm).unwrap());
         let tags = Tags::new(kek.clone(), FILE_NAME, "vm-1").to_map();
         let value = seal(&passphrase, kek.as_ref(), &[&MemoryKek]).unwrap();
@@ -66,7 +68,7 @@ fn a_secret_is_replaced_and_a_killed_call_is_finished_by_another() {
 
 #[test]
 fn the_tags_of_a_replaced_secret_name_the_key_that_wraps_it() {
-    let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
+    let (secrets, passphrase) = (MemorySecrets::default(), generate_passphrase().unwrap());
     let kek = Kek::new(KEK, "RSA-OAEP-256").unwrap();
     let other = Kek::new(&KEK.replace("/keys/", "/keys/former-"), "RSA-OAEP").unwrap();
     let value = seal(&passphrase, Some(&kek), &[&MemoryKek]).unwrap();
@@ -87,8 +89,8 @@ fn the_tags_of_a_replaced_secret_name_the_key_that_wraps_it() {
 
 #[test]
 fn no_secret_is_made_for_a_disk_that_it_does_not_open() {
-    let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
-    let value = seal(&generate().unwrap(), None, &[]).unwrap();
+    let (secrets, passphrase) = (MemorySecrets::default(), generate_passphrase().unwrap());
+    let value = seal(&generate_passphrase().unwrap(), None, &[]).unwrap();
     let version = secrets.set("disk-1", &value, &Default::default()).unwrap();
     let vaults = Vaults { secrets: &[&secrets], keks: &[] };
     let disk = Disk::new(small(&passphrase, &[]));
@@ -115,7 +117,7 @@ fn extension_opens(device: &Arc<TestDevice>, vaults: Vaults<'_>) -> bool {
 fn a_token_is_replaced_and_the_extension_finds_one_that_opens_at_any_time() {
     let vaults = Vaults { secrets: &[], keks: &[&MemoryKek] };
     let kek = Kek::new(KEK, "RSA-OAEP-256").unwrap();
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     let wrapped = MemoryKek.wrap(&kek.id, kek.algorithm, &passphrase).unwrap();
     let first = token(TokenPassphrase::Wrapped(wrapped));
     let device = small(&passphrase, &[first.to_json()]);

@@ -8,7 +8,7 @@ use atrest::{Credential, Error, FileDevice, OpenOptions, Protector, Volume};
 use atrest_ade::{
     Disk, FILE_NAME, Kek, KeyEncryptionKeys, SecretStore, Source, Tags, TakeOverOptions, TokenPassphrase,
 };
-use atrest_ade::{Vaults, generate, open, seal, take_over};
+use atrest_ade::{Vaults, generate_passphrase, open, seal, take_over};
 
 use crate::memory::{MemoryKek, MemorySecrets};
 use crate::opens::source;
@@ -18,7 +18,8 @@ use crate::volumes::{KEK, cheap, holds_content, luks_format, small, token};
 
 #[test]
 fn the_vault_opens_a_disk_afterwards_and_the_old_ways_are_gone() {
-    let (secrets, passphrase, vault) = (MemorySecrets::default(), generate().unwrap(), MemoryVault::new("memory:one"));
+    let (secrets, passphrase, vault) =
+        (MemorySecrets::default(), generate_passphrase().unwrap(), MemoryVault::new("memory:one"));
     let value = seal(&passphrase, None, &[]).unwrap();
     secrets.set("disk-1", &value, &Tags::new(None, FILE_NAME, "vm-1").to_map()).unwrap();
     let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };
@@ -49,7 +50,8 @@ fn the_vault_opens_a_disk_afterwards_and_the_old_ways_are_gone() {
 
 #[test]
 fn keyslots_of_others_stay_unless_the_disk_is_reencrypted() {
-    let (secrets, passphrase, vault) = (MemorySecrets::default(), generate().unwrap(), MemoryVault::new("memory:one"));
+    let (secrets, passphrase, vault) =
+        (MemorySecrets::default(), generate_passphrase().unwrap(), MemoryVault::new("memory:one"));
     secrets.set("disk-1", &seal(&passphrase, None, &[]).unwrap(), &Default::default()).unwrap();
     let vaults = Vaults { secrets: &[&secrets], keks: &[] };
     for reencrypt in [false, true] {
@@ -66,7 +68,8 @@ fn keyslots_of_others_stay_unless_the_disk_is_reencrypted() {
 
 #[test]
 fn what_fails_leaves_the_old_ways() {
-    let (secrets, passphrase, vault) = (MemorySecrets::default(), generate().unwrap(), MemoryVault::new("memory:one"));
+    let (secrets, passphrase, vault) =
+        (MemorySecrets::default(), generate_passphrase().unwrap(), MemoryVault::new("memory:one"));
     secrets.set("disk-1", &seal(&passphrase, None, &[]).unwrap(), &Default::default()).unwrap();
     let vaults = Vaults { secrets: &[&secrets], keks: &[] };
     let device = small(&passphrase, &[]);
@@ -92,7 +95,8 @@ fn what_fails_leaves_the_old_ways() {
 fn disks_of_cryptsetup_are_taken_over_attached_and_detached() {
     // Behaviour 66
     let Some(cryptsetup) = peers::cryptsetup() else { return };
-    let (secrets, passphrase, vault) = (MemorySecrets::default(), generate().unwrap(), MemoryVault::new("memory:one"));
+    let (secrets, passphrase, vault) =
+        (MemorySecrets::default(), generate_passphrase().unwrap(), MemoryVault::new("memory:one"));
     secrets.set("disk-1", &seal(&passphrase, None, &[]).unwrap(), &Default::default()).unwrap();
     let vaults = Vaults { secrets: &[&secrets], keks: &[] };
     for (kind, is_detached) in [("luks2", false), ("luks2", true), ("luks1", true)] {

@@ -8,8 +8,8 @@ use atrest::volume::{BitLockerOptions, Header, KeyslotOptions, StartupKey};
 use atrest::{BlockDevice, Credential, Error, FileDevice, KeyVault, OpenOptions, Protector, Secret, Volume};
 use atrest_ade::{
     Disk, DiskCredential, FILE_NAME, Kek, KeyEncryptionKeys, ReplaceOptions, SecretStore, SecretUrl, Source, Tags,
-    TakeOverOptions, TokenPassphrase, Vaults, add_secret, add_token, credential, generate, open, replace_secret, seal,
-    take_over,
+    TakeOverOptions, TokenPassphrase, Vaults, add_secret, add_token, credential, generate_passphrase, open,
+    replace_secret, seal, take_over,
 };
 use atrest_kms::AzureSecrets;
 
@@ -108,7 +108,7 @@ fn a_disk_opens_by_its_startup_key_however_that_is_wrapped() {
 
 #[test]
 fn secrets_of_linux_and_of_windows_and_of_other_volumes_are_told_apart() {
-    let (secrets, (file, name), passphrase) = (MemorySecrets::default(), key(), generate().unwrap());
+    let (secrets, (file, name), passphrase) = (MemorySecrets::default(), key(), generate_passphrase().unwrap());
     let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };
     let (windows, linux) = (Disk::new(small_bitlocker(&file)), Disk::new(small(&passphrase, &[])));
     let (other, other_name) = key();
@@ -291,7 +291,7 @@ fn what_takes_no_startup_key_is_refused_and_nothing_is_made() {
     // Its file is named for the key.
     let named = add(&Tags::new(None, FILE_NAME, "vm-1"));
     assert!(matches!(&named, Error::InvalidOption(text) if text.contains("name none")), "{named}");
-    let passphrase = generate().unwrap();
+    let passphrase = generate_passphrase().unwrap();
     let linux = Volume::open(small(&passphrase, &[]), Credential::Passphrase(passphrase.expose()), &OpenOptions::new());
     let bek = Tags::new(None, "B4B3E070-836C-4AF5-AC5B-66F6FDE6A971.BEK", "vm-1");
     let refused = add_secret(&linux.unwrap(), &url(), &bek, vaults, &KeyslotOptions::new()).unwrap_err();
@@ -304,7 +304,7 @@ fn what_takes_no_startup_key_is_refused_and_nothing_is_made() {
     assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
     assert!(matches!(secrets.get("disk-1", None), Err(Error::KeyRefused { .. })));
     // A secret of a disk of Linux, or of another volume, is there already.
-    let value = seal(&generate().unwrap(), None, &[]).unwrap();
+    let value = seal(&generate_passphrase().unwrap(), None, &[]).unwrap();
     for there in [Tags::new(None, FILE_NAME, "vm-1").to_map(), with_file(&tags(None), "x.BEK")] {
         secrets.set("disk-1", &value, &there).unwrap();
         assert!(matches!(add(&tags(None)), Error::ResourceExists(_)));

@@ -118,7 +118,7 @@ impl FleetStore {
     ///
     /// # Errors
     /// As [`DiskService::open`] and [`DiskService::open_shared`].
-    pub fn service(&self, host: &HostOptions, options: ServiceOptions) -> Result<DiskService> {
+    pub fn open_service(&self, host: &HostOptions, options: ServiceOptions) -> Result<DiskService> {
         match self {
             FleetStore::File(path) => DiskService::open(path, options),
             FleetStore::Shared(store) => DiskService::open_shared(store.clone(), host, options),

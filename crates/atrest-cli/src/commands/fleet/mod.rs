@@ -179,7 +179,7 @@ impl Place {
             let text = "there is no store here; check --store. `atrest fleet set create` and `disk create` make one";
             return Err(Failure::new(Code::NotFound, text).about(path.display()));
         }
-        let service = store.service(&self.host()?, options);
+        let service = store.open_service(&self.host()?, options);
         match store {
             FleetStore::File(path) => service.about(path.display()),
             FleetStore::Shared(_) => Ok(service?),
