@@ -80,7 +80,7 @@ impl KeyVault for Vault {
         self.call("wrap", || {
             let mut bytes = vec![0; dek.len() + 8];
             wrap::aes_kw_wrap(&Self::kek(key), dek.expose(), &mut bytes)?;
-            Ok(WrappedDek { kek: key.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
+            Ok(WrappedDek::new(key.clone(), WrapAlgorithm::Aes256Kw, bytes))
         })
     }
 

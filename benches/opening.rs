@@ -20,7 +20,7 @@ impl KeyVault for Vault {
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
         let mut bytes = vec![0; dek.len() + 8];
         wrap::aes_kw_wrap(&KEK, dek.expose(), &mut bytes)?;
-        Ok(WrappedDek { kek: KeyId::new(self.id(), key, "1")?, algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek::new(KeyId::new(self.id(), key, "1")?, WrapAlgorithm::Aes256Kw, bytes))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

@@ -28,7 +28,7 @@ impl KeyVault for Platform {
     fn wrap(&self, _: &str, dek: &Secret) -> Result<WrappedDek> {
         let mut bytes = vec![0; dek.len() + 8];
         wrap::aes_kw_wrap(&[1; 32], dek.expose(), &mut bytes)?;
-        Ok(WrappedDek { kek: "platform/keys/disks/1".parse()?, algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek::new("platform/keys/disks/1".parse()?, WrapAlgorithm::Aes256Kw, bytes))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

@@ -71,13 +71,11 @@ impl How {
     }
 
     fn options(&self) -> OpenOptions {
-        let limits = KdfLimits {
-            max_memory_kib: 256,
-            max_pbkdf2_iterations: MAX_ITERATIONS,
-            max_argon2_kib_passes: 512,
-            max_lanes: 4,
-            ..KdfLimits::default()
-        };
+        let limits = KdfLimits::new()
+            .max_memory_kib(256)
+            .max_pbkdf2_iterations(MAX_ITERATIONS)
+            .max_argon2_kib_passes(512)
+            .max_lanes(4);
         let options = OpenOptions::new()
             .kdf_limits(limits)
             .hazmat_allow_truncated(self.flags & 1 != 0)

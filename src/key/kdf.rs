@@ -56,7 +56,18 @@ pub enum KdfKind {
 
 /// The limits for the costs of reading a header. Without limits, anybody who can write to the disk could ask for a
 /// derivation that never ends: a denial of service.
+///
+/// ```
+/// use core::time::Duration;
+/// use atrest::OpenOptions;
+/// use atrest::key::KdfLimits;
+///
+/// let limits = KdfLimits::new().max_memory_kib(1 << 20).max_total(Duration::from_secs(2));
+/// let options = OpenOptions::new().kdf_limits(limits);
+/// # let _ = options;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KdfLimits {
     /// The most memory of Argon2, in KiB.
     pub max_memory_kib: u32,
@@ -82,6 +93,43 @@ impl Default for KdfLimits {
             max_lanes: 16,
             max_total: Duration::from_secs(10),
         }
+    }
+}
+
+impl KdfLimits {
+    /// The default limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the most memory of Argon2, in KiB.
+    pub fn max_memory_kib(mut self, kib: u32) -> Self {
+        self.max_memory_kib = kib;
+        self
+    }
+
+    /// Sets the most iterations of PBKDF2.
+    pub fn max_pbkdf2_iterations(mut self, iterations: u32) -> Self {
+        self.max_pbkdf2_iterations = iterations;
+        self
+    }
+
+    /// Sets the most work of Argon2: its memory in KiB times its passes.
+    pub fn max_argon2_kib_passes(mut self, kib_passes: u64) -> Self {
+        self.max_argon2_kib_passes = kib_passes;
+        self
+    }
+
+    /// Sets the most lanes of Argon2.
+    pub fn max_lanes(mut self, lanes: u32) -> Self {
+        self.max_lanes = lanes;
+        self
+    }
+
+    /// Sets the most time for all keyslots tried with one passphrase.
+    pub fn max_total(mut self, total: Duration) -> Self {
+        self.max_total = total;
+        self
     }
 }
 

@@ -66,6 +66,7 @@ pub trait KeyVault: Send + Sync {
 
 /// A DEK wrapped by a vault, with everything needed to unwrap it there again.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WrappedDek {
     /// The key and version that wrapped it.
     pub kek: KeyId,
@@ -76,6 +77,11 @@ pub struct WrappedDek {
 }
 
 impl WrappedDek {
+    /// A DEK that the version `kek` has wrapped by `algorithm`, as [`KeyVault::wrap`] returns it.
+    pub fn new(kek: KeyId, algorithm: WrapAlgorithm, bytes: Vec<u8>) -> Self {
+        WrappedDek { kek, algorithm, bytes }
+    }
+
     /// Asks `vault` to wrap a DEK, then to unwrap it as a check: a wrapped key that can't be unwrapped is lost data.
     pub(crate) fn wrap(vault: &dyn KeyVault, key: &str, dek: &Dek) -> Result<Self> {
         KeyId::check_name("key", key)?;

@@ -20,6 +20,7 @@ use crate::{Error, KeyRefusal, KeyVault, Result};
 
 /// The progress of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct RotationProgress {
     /// Disks, snapshots and images that are under the new key.
     pub done: usize,

@@ -37,6 +37,7 @@ pub enum Unlock<'a> {
 
 /// The cost of Argon2id (RFC 9106). The default is the RFC's second recommendation: 64 MiB, 3 passes, 4 lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct KdfCost {
     /// Memory in KiB: 8 times `lanes` to 1,048,576 (1 GiB).
     pub memory_kib: u32,
@@ -53,6 +54,11 @@ impl Default for KdfCost {
 }
 
 impl KdfCost {
+    /// `memory_kib` KiB of memory, so many passes over it, in so many lanes. The vault refuses a cost that is out of bounds.
+    pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Self {
+        KdfCost { memory_kib, passes, lanes }
+    }
+
     fn check(self) -> Result<Self> {
         let KdfCost { memory_kib, passes, lanes } = self;
         if !(1..=16).contains(&lanes) || !(1..=64).contains(&passes) || !(8 * lanes..=1 << 20).contains(&memory_kib) {

@@ -9,11 +9,19 @@ use crate::{Error, Result};
 
 /// A run of bytes of a volume, all of them alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VolumeExtent {
     /// Its range in the volume, in bytes.
     pub range: Range<u64>,
     /// Whether it was written. Otherwise it reads as zeros.
     pub is_written: bool,
+}
+
+impl VolumeExtent {
+    /// The bytes of `range`, all written or all not.
+    pub fn new(range: Range<u64>, is_written: bool) -> Self {
+        VolumeExtent { range, is_written }
+    }
 }
 
 impl<D: BlockDevice> Volume<D> {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 /// The progress of a re-encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReencryptionProgress {
     /// The number of bytes that are done.
     pub done: u64,

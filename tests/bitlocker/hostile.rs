@@ -315,7 +315,7 @@ fn many_protectors_take_no_longer_than_is_allowed() {
     model.protectors = vec![model::password(0); 300];
     let image = model.image(&model::plain(), |_| true);
     let opened = Volume::open(MemoryDevice::from_bytes(image), Credential::Passphrase(b"wrong"), &{
-        let limits = atrest::key::KdfLimits { max_total: core::time::Duration::from_secs(1), ..Default::default() };
+        let limits = atrest::key::KdfLimits::new().max_total(core::time::Duration::from_secs(1));
         OpenOptions::new().kdf_limits(limits)
     });
     let text = opened.unwrap_err().to_string();

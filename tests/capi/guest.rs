@@ -51,7 +51,7 @@ fn secrets_of_a_vault_file() {
     let tags = |pairs: [(&str, &str); 2]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     for program in built_and_sanitized("tests/capi/exchange_secrets.c") {
         let path = program.folder().join("vault");
-        let options = VaultOptions::new().kdf(KdfCost { memory_kib: 64, passes: 1, lanes: 1 }.into());
+        let options = VaultOptions::new().kdf(KdfCost::new(64, 1, 1).into());
         let vault = FileVault::create_with(&path, Unlock::Passphrase(b"passphrase"), &options).unwrap();
         let value: Vec<u8> = (0..MAX_SECRET).map(|i| (i * i / 7) as u8).collect();
         let backwards: Vec<u8> = value.iter().rev().copied().collect();

@@ -45,7 +45,7 @@ pub fn wraps_and_unwraps_after(vault: &dyn KeyVault, key: &str, name: usize) {
     }
     let wrapped = vault.wrap(key, &dek()).unwrap();
     let another = KeyId::new("https://another.example", key, wrapped.kek.version()).unwrap();
-    assert!(vault.unwrap(&WrappedDek { kek: another, ..wrapped.clone() }).unwrap().is_none());
+    assert!(vault.unwrap(&WrappedDek::new(another, wrapped.algorithm, wrapped.bytes.clone())).unwrap().is_none());
     refuses_altered(vault, &wrapped, name);
     envelopes_are_bound(vault, key);
 }
@@ -53,7 +53,7 @@ pub fn wraps_and_unwraps_after(vault: &dyn KeyVault, key: &str, name: usize) {
 /// Each byte from `first` on altered, bytes cut off and added, and nothing at all: none may unwrap, and none may look like an outage.
 pub fn refuses_altered(vault: &dyn KeyVault, wrapped: &WrappedDek, first: usize) {
     let altered = |bytes: Vec<u8>| {
-        let found = vault.unwrap(&WrappedDek { bytes: bytes.clone(), ..wrapped.clone() });
+        let found = vault.unwrap(&WrappedDek::new(wrapped.kek.clone(), wrapped.algorithm, bytes.clone()));
         assert!(matches!(found, Err(Error::UnwrapFailed)), "{bytes:x?}: {found:?}");
     };
     for (at, bit) in (first..wrapped.bytes.len()).zip([0, 1, 7, 4].into_iter().cycle()) {
@@ -71,7 +71,7 @@ pub fn refuses_altered(vault: &dyn KeyVault, wrapped: &WrappedDek, first: usize)
     altered([&wrapped.bytes[..first], &vec![b'A'; atrest::key::MAX_WRAPPED - first]].concat());
     let other =
         if wrapped.algorithm == WrapAlgorithm::Aes256Kw { WrapAlgorithm::Opaque } else { WrapAlgorithm::Aes256Kw };
-    let found = vault.unwrap(&WrappedDek { algorithm: other, ..wrapped.clone() });
+    let found = vault.unwrap(&WrappedDek::new(wrapped.kek.clone(), other, wrapped.bytes.clone()));
     assert!(matches!(found, Err(Error::UnwrapFailed | Error::UnsupportedAlgorithm(_))), "{found:?}");
 }
 
@@ -104,7 +104,7 @@ pub fn rotates(vault: &dyn KeyVault, key: &str, rotate: &dyn Fn()) {
         assert_eq!(described.id, new.kek);
     }
     // A version that isn't the one that wrapped doesn't unwrap.
-    let mixed = vault.unwrap(&WrappedDek { kek: new.kek.clone(), ..old.clone() });
+    let mixed = vault.unwrap(&WrappedDek::new(new.kek.clone(), old.algorithm, old.bytes.clone()));
     assert!(matches!(mixed, Err(Error::UnwrapFailed | Error::KeyRefused { .. })), "{mixed:?}");
 }
 

@@ -15,7 +15,7 @@ use atrest::{Error, FileVault};
 /// Runs two hosts. `open` opens a client of an empty store.
 pub fn two_hosts(open: impl Fn() -> Arc<dyn Store>) {
     let folder = tempfile::tempdir().unwrap();
-    let cheap = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cheap = KdfCost::new(64, 1, 1);
     let vault = FileVault::create_with_cost(folder.path().join("vault"), Unlock::Passphrase(b"p"), cheap).unwrap();
     vault.create_key("platform").unwrap();
     let vault = Arc::new(vault);

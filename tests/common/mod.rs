@@ -45,7 +45,7 @@ pub const PASSPHRASE: &[u8] = b"correct horse battery staple";
 /// A vault with one key named `disks`, its passphrase stretched as little as the format allows.
 #[cfg(feature = "std")]
 pub fn vault_at(path: &Path) -> FileVault {
-    let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cost = KdfCost::new(64, 1, 1);
     let vault = FileVault::create_with_cost(path, Unlock::Passphrase(PASSPHRASE), cost).unwrap();
     vault.create_key("disks").unwrap();
     vault

@@ -58,7 +58,7 @@ impl KeyVault for MemoryVault {
             .ok_or_else(|| Error::KeyRefused { key: id.to_string(), reason: KeyRefusal::Missing })?;
         let mut bytes = vec![0; dek.len() + 8];
         KwAes256::new(&kek.into()).wrap_key(dek.expose(), &mut bytes).unwrap();
-        Ok(WrappedDek { kek: id.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek::new(id.clone(), WrapAlgorithm::Aes256Kw, bytes))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

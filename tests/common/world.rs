@@ -411,6 +411,11 @@ pub fn snapshot_of(disk: &str, name: &str, incremental: bool) -> NewSnapshot {
 
 pub fn quiet(_: RotationProgress) {}
 
+/// How many are done, of how many.
+pub fn counts(progress: RotationProgress) -> (usize, usize) {
+    (progress.done, progress.total)
+}
+
 pub fn still(_: CopyProgress) {}
 
 pub fn rule<T: core::fmt::Debug>(result: Result<T>) -> &'static str {

@@ -66,7 +66,7 @@ fn what_a_digest_costs_is_not_blamed_on_keyslots() {
     for options in [OpenOptions::new(), OpenOptions::new().keyslot(0)] {
         says(&open(bytes.clone(), &options), &["digest", "4000000000"], &["name it", "keyslot"]);
     }
-    let limits = KdfLimits { max_pbkdf2_iterations: 1000, ..KdfLimits::default() };
+    let limits = KdfLimits::new().max_pbkdf2_iterations(1000);
     bytes[164..168].copy_from_slice(&9_000u32.to_be_bytes());
     says(
         &open(bytes, &OpenOptions::new().kdf_limits(limits)),
@@ -88,7 +88,7 @@ fn all_keyslots_together_have_a_ceiling_that_is_named() {
     let open = |passphrase: &[u8], options: &OpenOptions| {
         Volume::open(MemoryDevice::from_bytes(bytes.clone()), Credential::Passphrase(passphrase), options).map(drop)
     };
-    let within = |ms| KdfLimits { max_total: Duration::from_millis(ms), ..KdfLimits::default() };
+    let within = |ms| KdfLimits::new().max_total(Duration::from_millis(ms));
     // For two of them there is enough.
     let two = OpenOptions::new().kdf_limits(within(3));
     open(b"0", &two).unwrap();

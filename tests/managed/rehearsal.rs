@@ -110,7 +110,7 @@ fn life() -> Site {
     for part in ["store", "vaults", "disks"] {
         fs::create_dir(site.at(part)).unwrap();
     }
-    let cheap = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cheap = KdfCost::new(64, 1, 1);
     for name in ["contoso", "platform"] {
         let options =
             VaultOptions::new().id(&format!("https://{name}.vault.example")).region("north").tenant("contoso");

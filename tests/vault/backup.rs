@@ -7,7 +7,7 @@ use atrest::key::KeyVault;
 use atrest::vault::{FileVault, KdfCost, Unlock, VaultOptions};
 use atrest::{Error, Secret};
 
-const CHEAP: KdfCost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+const CHEAP: KdfCost = KdfCost::new(64, 1, 1);
 
 #[test]
 fn a_backup_opens_and_its_log_is_whole() {

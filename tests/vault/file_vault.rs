@@ -7,7 +7,7 @@ use atrest::key::KeyId;
 use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock};
 use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyRefusal, KeyVault, Secret};
 
-const CHEAP: KdfCost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+const CHEAP: KdfCost = KdfCost::new(64, 1, 1);
 
 fn open(path: &Path) -> atrest::Result<FileVault> {
     FileVault::open(path, Unlock::Passphrase(PASSPHRASE))

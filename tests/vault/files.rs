@@ -188,7 +188,7 @@ fn the_child() {
         "full" => {
             FileVault::generate_key_file(&key).unwrap_err();
             assert!(!key.exists());
-            let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+            let cost = KdfCost::new(64, 1, 1);
             FileVault::create_with_cost(&path, Unlock::Passphrase(PASSPHRASE), cost).unwrap_err();
             let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert_eq!(left, ["keys.vault.lock"]);

@@ -115,7 +115,7 @@ mod with_rsa {
                 [(WrapAlgorithm::RsaOaep256, &OAEP_SHA256[..]), (WrapAlgorithm::RsaOaep, &OAEP_SHA1)]
             {
                 let bytes = pkeyutl("-encrypt", options, dek().expose());
-                let mut wrapped = WrappedDek { kek: id.clone(), algorithm, bytes };
+                let mut wrapped = WrappedDek::new(id.clone(), algorithm, bytes);
                 assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap().expose(), dek().expose());
                 // Neither a flipped bit, nor another length, nor another hash.
                 wrapped.bytes[bits / 16] ^= 1;
@@ -125,10 +125,10 @@ mod with_rsa {
                     WrapAlgorithm::RsaOaep => WrapAlgorithm::RsaOaep256,
                     _ => WrapAlgorithm::RsaOaep,
                 };
-                let by_other = WrappedDek { algorithm: other, ..wrapped.clone() };
+                let by_other = WrappedDek::new(wrapped.kek.clone(), other, wrapped.bytes.clone());
                 assert!(matches!(vault.unwrap(&by_other), Err(Error::UnwrapFailed)));
                 for algorithm in [WrapAlgorithm::Rsa15, WrapAlgorithm::Aes256Kw, WrapAlgorithm::Opaque] {
-                    let by_other = WrappedDek { algorithm, ..wrapped.clone() };
+                    let by_other = WrappedDek::new(wrapped.kek.clone(), algorithm, wrapped.bytes.clone());
                     assert!(matches!(vault.unwrap(&by_other), Err(Error::UnsupportedAlgorithm(_))));
                 }
                 wrapped.bytes.pop();
@@ -201,7 +201,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
         assert_eq!(again.unwrap(&wrapped).unwrap().unwrap().expose(), dek().expose());
 
         // Refuses a key wrapped without a MAC under any algorithm name, and one whose MAC was removed.
-        let as_algorithm = |bytes: &[u8], algorithm| WrappedDek { kek: id.clone(), algorithm, bytes: bytes.to_vec() };
+        let as_algorithm = |bytes: &[u8], algorithm| WrappedDek::new(id.clone(), algorithm, bytes.to_vec());
         for algorithm in [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep] {
             for bytes in [&plain.bytes[..], &wrapped.bytes[..256], &wrapped.bytes] {
                 let error = again.unwrap(&as_algorithm(bytes, algorithm)).unwrap_err();
@@ -237,7 +237,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
         assert_eq!(vault.rotate_key("rsa").unwrap().version(), "2");
         let second = vault.wrap("rsa", &dek()).unwrap();
         assert_eq!(second.algorithm, WrapAlgorithm::RsaOaep256Hs256);
-        let moved = WrappedDek { kek: second.kek.clone(), ..wrapped.clone() };
+        let moved = WrappedDek::new(second.kek.clone(), wrapped.algorithm, wrapped.bytes.clone());
         assert!(matches!(vault.unwrap(&moved), Err(Error::UnwrapFailed)));
         let aes = vault.import_version("rsa", &Secret::copy_from(&[1; 32])).unwrap();
         assert!(vault.describe("rsa", None).unwrap().unwrap().authenticated);
@@ -253,7 +253,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
         assert_eq!(vault.wrap_version(&id, &dek()).unwrap().algorithm, WrapAlgorithm::RsaOaep256);
         // A key that never had it reads none.
         let other = vault.create_key_of("other", KeyKind::Rsa2048).unwrap();
-        let moved = WrappedDek { kek: other, ..wrapped };
+        let moved = WrappedDek::new(other, wrapped.algorithm, wrapped.bytes);
         assert!(matches!(vault.unwrap(&moved), Err(Error::UnsupportedAlgorithm(_))));
     }
 
@@ -270,7 +270,10 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
         let wrapped = vault.wrap_version(&first, &dek()).unwrap();
         assert_eq!(vault.wrap("rsa", &dek()).unwrap().algorithm, WrapAlgorithm::RsaOaep256Hs256);
         assert!(vault.unwrap(&wrapped).unwrap().is_some());
-        assert!(matches!(vault.unwrap(&WrappedDek { kek: second, ..wrapped }), Err(Error::UnwrapFailed)));
+        assert!(matches!(
+            vault.unwrap(&WrappedDek::new(second, wrapped.algorithm, wrapped.bytes)),
+            Err(Error::UnwrapFailed)
+        ));
     }
 
     #[test]
@@ -306,7 +309,7 @@ sys.stdout.buffer.write(again + mac(again))
         let wrapped = vault.wrap("rsa", &dek()).unwrap();
         let made = pipe(&python, &["-c", SCRIPT, text(&path), text(&root), &id.to_string()], &wrapped.bytes);
         assert_ne!(made, wrapped.bytes);
-        let made = WrappedDek { bytes: made, ..wrapped };
+        let made = WrappedDek::new(wrapped.kek, wrapped.algorithm, made);
         assert_eq!(vault.unwrap(&made).unwrap().unwrap().expose(), dek().expose());
     }
 
@@ -331,7 +334,7 @@ sys.stdout.buffer.write(again + mac(again))
                 bytes.extend([0x5a; 32]);
             }
             self.wrapped.lock().unwrap().push((bytes.clone(), dek.clone()));
-            Ok(WrappedDek { kek: self.kek.clone(), algorithm: self.algorithm, bytes })
+            Ok(WrappedDek::new(self.kek.clone(), self.algorithm, bytes))
         }
 
         fn unwrap(&self, wrapped: &WrappedDek) -> atrest::Result<Option<Secret>> {
@@ -443,7 +446,7 @@ sys.stdout.buffer.write(again + mac(again))
                 let key = format!("{name:?}-{number}").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
                 let id = vault.import_rsa_key(&key, &group.pkcs8).unwrap();
                 for test in group.tests {
-                    let wrapped = WrappedDek { kek: id.clone(), algorithm, bytes: test.ct.to_vec() };
+                    let wrapped = WrappedDek::new(id.clone(), algorithm, test.ct.to_vec());
                     // Vaults use no label.
                     let valid = test.result != TestResult::Invalid && test.label.is_empty() && !foreign;
                     match vault.unwrap(&wrapped) {

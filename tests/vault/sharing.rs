@@ -142,7 +142,7 @@ fn a_version_that_another_handle_destroyed_unwraps_no_more() {
 #[test]
 fn many_who_open_or_create_a_vault_at_once_get_the_same() {
     const PATH: &str = "ATREST_TEST_OPEN_OR_CREATE";
-    let options = VaultOptions::new().kdf_cost(KdfCost { memory_kib: 64, passes: 1, lanes: 1 }).region("north");
+    let options = VaultOptions::new().kdf_cost(KdfCost::new(64, 1, 1)).region("north");
     let id = |path: &Path| {
         let vault = FileVault::open_or_create(path, Unlock::Passphrase(PASSPHRASE), &options).unwrap();
         vault.id().to_owned()
@@ -182,7 +182,7 @@ fn many_who_open_or_create_a_vault_at_once_get_the_same() {
 fn open_or_create_makes_no_vault_in_place_of_one_that_does_not_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.vault");
-    let options = VaultOptions::new().kdf_cost(KdfCost { memory_kib: 64, passes: 1, lanes: 1 });
+    let options = VaultOptions::new().kdf_cost(KdfCost::new(64, 1, 1));
     let open = |passphrase| FileVault::open_or_create(&path, Unlock::Passphrase(passphrase), &options);
     let first = open(PASSPHRASE).unwrap();
     first.create_key("disks").unwrap();

@@ -21,7 +21,7 @@ impl Fixture {
     fn new(options: VaultOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
-        let options = options.kdf_cost(KdfCost { memory_kib: 64, passes: 1, lanes: 1 });
+        let options = options.kdf_cost(KdfCost::new(64, 1, 1));
         let path = folder.path().join("keys.vault");
         let vault = FileVault::create_with(path, Unlock::Passphrase(PASSPHRASE), &options).unwrap();
         let vault = vault.with_clock(clock.clone());

@@ -185,7 +185,7 @@ fn a_volume_without_a_map_counts_as_written() {
     let options = FormatOptions::new().data_offset(MIB as u64);
     let volume = Volume::format(noisy(SIZE), Protector::Vault(&vault, "disks"), &options).unwrap();
     let all: Vec<_> = volume.extents(512, 4096).unwrap().collect();
-    assert_eq!(all, [VolumeExtent { range: 512..4608, is_written: true }]);
+    assert_eq!(all, [VolumeExtent::new(512..4608, true)]);
     assert_eq!(volume.extents(512, 0).unwrap().count(), 0);
     assert!(matches!(volume.extents(512, SIZE as u64).map(drop), Err(Error::OutOfBounds { .. })));
     assert_eq!(volume.written_chunk_size(), None);

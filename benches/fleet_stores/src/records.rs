@@ -34,7 +34,7 @@ impl KeyVault for Vault {
     fn wrap_version(&self, key: &KeyId, dek: &Secret) -> atrest::Result<WrappedDek> {
         let mut bytes = vec![0; dek.len() + 8];
         wrap::aes_kw_wrap(&[7; 32], dek.expose(), &mut bytes)?;
-        Ok(WrappedDek { kek: key.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek::new(key.clone(), WrapAlgorithm::Aes256Kw, bytes))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> atrest::Result<Option<Secret>> {

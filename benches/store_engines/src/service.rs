@@ -30,7 +30,7 @@ impl KeyVault for Vault {
     fn wrap_version(&self, key: &KeyId, dek: &Secret) -> Result<WrappedDek> {
         let bytes = Secret::random(40)?.expose().to_vec();
         self.0.lock().unwrap().insert(bytes.clone(), Secret::copy_from(dek.expose()));
-        Ok(WrappedDek { kek: key.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek::new(key.clone(), WrapAlgorithm::Aes256Kw, bytes))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

@@ -31,6 +31,8 @@ pub enum Source {
 }
 
 /// The vaults to ask. No request goes to another one, whatever a token or a tag names.
+///
+/// It is made by its members, so that the slices may be written in place; a disk has no third kind of secret.
 #[derive(Clone, Copy)]
 pub struct Vaults<'v> {
     /// Those with passphrases and startup keys.

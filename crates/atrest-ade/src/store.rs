@@ -13,6 +13,7 @@ const PLAIN: &str = "BEK";
 
 /// A version of a secret. `Debug` leaves the value out.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct StoredSecret {
     /// Its version.
     pub version: String,
@@ -20,6 +21,13 @@ pub struct StoredSecret {
     pub value: Secret,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+impl StoredSecret {
+    /// The version of a secret, its value and its tags.
+    pub fn new(version: impl Into<String>, value: Secret, tags: BTreeMap<String, String>) -> Self {
+        StoredSecret { version: version.into(), value, tags }
+    }
 }
 
 /// A vault that keeps secrets in immutable versions.
@@ -106,7 +114,7 @@ impl KeyEncryptionKeys for AzureKeyVault {
     }
 
     fn unwrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret> {
-        let wrapped = WrappedDek { kek: kek.clone(), algorithm, bytes: wrapped.to_vec() };
+        let wrapped = WrappedDek::new(kek.clone(), algorithm, wrapped.to_vec());
         let missing = || Error::KeyRefused { key: kek.to_string(), reason: KeyRefusal::Missing };
         self.unwrap_foreign(&wrapped)?.ok_or_else(missing)
     }
@@ -127,7 +135,7 @@ impl KeyEncryptionKeys for FileVault {
         if !matches!(algorithm, WrapAlgorithm::RsaOaep | WrapAlgorithm::RsaOaep256) {
             return Err(unsupported(algorithm));
         }
-        let wrapped = WrappedDek { kek: kek.clone(), algorithm, bytes: wrapped.to_vec() };
+        let wrapped = WrappedDek::new(kek.clone(), algorithm, wrapped.to_vec());
         KeyVault::unwrap(self, &wrapped)?.ok_or_else(|| Error::NotThisVault { wanted: kek.to_string() })
     }
 }

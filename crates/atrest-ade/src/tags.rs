@@ -19,6 +19,7 @@ pub const FILE_NAME: &str = "LinuxPassPhraseFileName";
 
 /// The key that wraps a passphrase or a startup key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Kek {
     /// The key's version.
     pub id: KeyId,

@@ -53,6 +53,7 @@ pub struct AdeToken {
 }
 
 /// The passphrase in a token.
+#[non_exhaustive]
 pub enum TokenPassphrase {
     /// Wrapped under the KEK by `RSA-OAEP-256`.
     Wrapped(Vec<u8>),

@@ -8,6 +8,7 @@ use crate::Credential;
 
 /// How a blob is held while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lease {
     /// A lease of this many seconds, 15 to 60, that a thread renews. After a crash the blob can be opened again when they are over.
     Renewed(u32),

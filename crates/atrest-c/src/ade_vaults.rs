@@ -310,7 +310,7 @@ mod callbacks {
                 bytes.ok_or_else(|| Callbacks::wrong("its get callback answered with more than `value_cap`"))?;
             let tags =
                 tags_of(&said.tags).ok_or_else(|| Callbacks::wrong("its get callback answered with unsound tags"))?;
-            Ok(StoredSecret { version: found, value: Secret::copy_from(bytes), tags })
+            Ok(StoredSecret::new(found, Secret::copy_from(bytes), tags))
         }
 
         fn set(&self, name: &str, value: &Secret, tags: &Tags) -> Result<String> {

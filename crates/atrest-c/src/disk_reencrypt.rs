@@ -166,9 +166,10 @@ pub unsafe extern "C" fn atrest_disk_service_reencryption(
     run(|| {
         let (service, disk, out) = (handle!(service), text!(disk), struct_out!(progress));
         let last = service.resource(&ResourceName::disk(disk))?.reencryption;
-        let mut told =
-            described(last.as_ref().map(|of| ReencryptionProgress { done: of.done, total: of.total, rate: None }));
-        told.under_way = last.is_some_and(|of| !of.is_finished()).into();
+        let mut told = described(None);
+        if let Some(last) = last {
+            (told.under_way, told.done, told.total) = ((!last.is_finished()).into(), last.done, last.total);
+        }
         out.set(told);
         Ok(())
     })

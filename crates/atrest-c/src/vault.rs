@@ -376,7 +376,7 @@ pub(crate) fn vault_kdf(unlock: &atrest_unlock) -> Result<Option<Kdf>> {
     match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes, unlock.kdf.is_null()) {
         (0, 0, 0, true) => Ok(None),
         (0, 0, 0, false) => kdf(&structure!(unlock.kdf)).map(Some),
-        (memory_kib, passes, lanes, true) => Ok(Some(KdfCost { memory_kib, passes, lanes }.into())),
+        (memory_kib, passes, lanes, true) => Ok(Some(KdfCost::new(memory_kib, passes, lanes).into())),
         _ => {
             let text = "`unlock` must have either a kdf or the costs of Argon2id";
             Err(Failure::new(ATREST_ERR_INVALID_OPTION, text))

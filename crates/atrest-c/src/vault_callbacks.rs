@@ -281,7 +281,7 @@ impl CallbackVault {
         let algorithm = algorithm.ok_or_else(|| out_of_bounds("an algorithm that is none of ATREST_WRAP_*"))?;
         let bytes = wrapped.bytes.get(..wrapped.bytes_len).filter(|bytes| !bytes.is_empty());
         let bytes = bytes.ok_or_else(|| out_of_bounds("a bytes_len that isn't 1 to ATREST_WRAPPED_MAX"))?;
-        Ok(WrappedDek { kek: version, algorithm, bytes: bytes.to_vec() })
+        Ok(WrappedDek::new(version, algorithm, bytes.to_vec()))
     }
 
     /// The version that a callback named.

@@ -252,15 +252,17 @@ const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
 
 fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };
-    let KdfLimits { max_memory_kib, max_pbkdf2_iterations, max_argon2_kib_passes, max_lanes, max_total } =
-        KdfLimits::default();
-    KdfLimits {
-        max_memory_kib: or(c.kdf_max_memory_kib, max_memory_kib),
-        max_pbkdf2_iterations: or(c.kdf_max_iterations, max_pbkdf2_iterations),
-        max_argon2_kib_passes: if c.kdf_max_kib_passes == 0 { max_argon2_kib_passes } else { c.kdf_max_kib_passes },
-        max_lanes: or(c.kdf_max_lanes, max_lanes),
-        max_total: if c.kdf_max_total_ms == 0 { max_total } else { Duration::from_millis(c.kdf_max_total_ms) },
+    let mut limits = KdfLimits::new();
+    limits.max_memory_kib = or(c.kdf_max_memory_kib, limits.max_memory_kib);
+    limits.max_pbkdf2_iterations = or(c.kdf_max_iterations, limits.max_pbkdf2_iterations);
+    limits.max_lanes = or(c.kdf_max_lanes, limits.max_lanes);
+    if c.kdf_max_kib_passes != 0 {
+        limits.max_argon2_kib_passes = c.kdf_max_kib_passes;
     }
+    if c.kdf_max_total_ms != 0 {
+        limits.max_total = Duration::from_millis(c.kdf_max_total_ms);
+    }
+    limits
 }
 
 // The library's own numbers.

@@ -68,7 +68,7 @@ pub trait Disk: Send + Sync {
     /// As [`read_at`](Self::read_at).
     fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
         let _ = most;
-        Ok(vec![VolumeExtent { range: offset..offset + len, is_written: true }])
+        Ok(vec![VolumeExtent::new(offset..offset + len, true)])
     }
 
     /// Declares `len` bytes from `offset` unused.

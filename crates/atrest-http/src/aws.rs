@@ -38,7 +38,7 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-/// The parts of a request that a signature covers.
+/// The parts of a request that a signature covers: these five, by the signature's definition (version 4).
 pub struct Signing<'r> {
     /// The method.
     pub method: &'r str,

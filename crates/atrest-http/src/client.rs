@@ -31,6 +31,7 @@ pub struct Client {
 }
 
 /// The result of a call.
+#[non_exhaustive]
 pub struct Called {
     /// The last answer, or the reason why there is none.
     pub answer: Result<Response, Failure>,

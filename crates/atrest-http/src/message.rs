@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 /// The methods that stores use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // their names are all there is to say
+#[non_exhaustive]
 pub enum Method {
     Get,
     Head,

@@ -253,10 +253,10 @@ impl Inner {
             let mut bytes = vec![0; dek.len() + 8];
             wrap::aes_kw_wrap(fetched.expose(), dek.expose(), &mut bytes)
                 .map_err(|e| Trouble::Failed(VaultFailure::new("wrapping under the fetched key").caused_by(e)))?;
-            return Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Aes256Kw, bytes });
+            return Ok(WrappedDek::new(kek, WrapAlgorithm::Aes256Kw, bytes));
         }
         let sealed = self.encrypt(&kek, object, dek.expose(), deadline)?;
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes: sealed.bytes() })
+        Ok(WrappedDek::new(kek, WrapAlgorithm::Opaque, sealed.bytes()))
     }
 
     /// AES-GCM at the server. The additional data is the key's URL, so that a DEK unwraps under no other name.

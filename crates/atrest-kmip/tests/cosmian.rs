@@ -93,7 +93,7 @@ fn keys_that_may_not_be_used() {
     let wrapped = vault.wrap("five", &conformance::dek()).unwrap();
     for (key, version) in [("six", &*uid), ("five", "999"), ("five", "c0ffee00-0000-4000-8000-000000000000")] {
         let kek = KeyId::new(vault.id(), key, version).unwrap();
-        let found = vault.unwrap(&WrappedDek { kek: kek.clone(), ..wrapped.clone() });
+        let found = vault.unwrap(&WrappedDek::new(kek.clone(), wrapped.algorithm, wrapped.bytes.clone()));
         assert!(matches!(&found, Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })), "{kek}: {found:?}");
     }
     let missing = vault.wrap("six", &conformance::dek());

@@ -107,7 +107,7 @@ fn keys_that_may_not_be_used() {
     let (uid, wrapped) = new("four");
     for (key, version) in [("five", &*uid), ("four", "999"), ("four", "no-number")] {
         let kek = KeyId::new(vault.id(), key, version).unwrap();
-        let found = vault.unwrap(&WrappedDek { kek: kek.clone(), ..wrapped.clone() });
+        let found = vault.unwrap(&WrappedDek::new(kek.clone(), wrapped.algorithm, wrapped.bytes.clone()));
         assert!(matches!(&found, Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })), "{kek}: {found:?}");
     }
     let missing = vault.wrap("six", &conformance::dek());

@@ -41,7 +41,7 @@ impl Granted {
     }
 }
 
-/// The reason for a missing token.
+/// The reason for a missing token. A caller handles both, and there is no third.
 #[derive(Debug)]
 pub enum TokenError {
     /// The service refuses this identity: it is unknown or disabled, or its secret is wrong. The string names the identity and the reason.

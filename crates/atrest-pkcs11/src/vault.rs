@@ -94,7 +94,7 @@ impl Pkcs11Vault {
             Ok((version.name(), algorithm, bytes))
         })?;
         algorithm.approval().require()?;
-        Ok(WrappedDek { kek: KeyId::new(&self.token.id, key, &version)?, algorithm, bytes })
+        Ok(WrappedDek::new(KeyId::new(&self.token.id, key, &version)?, algorithm, bytes))
     }
 }
 
@@ -129,7 +129,7 @@ impl KeyVault for Pkcs11Vault {
         wrapped.algorithm.approval().require()?;
         let (now, of_call) = (self.token.options.clock.now(), wrapped.clone());
         self.call(wrapped.kek.key(), "unwrapKey", move |call| {
-            let WrappedDek { kek, algorithm, bytes } = &of_call;
+            let WrappedDek { kek, algorithm, bytes, .. } = &of_call;
             let version = allowed(call.version(kek.key(), kek.version())?, kek.key(), Version::unwraps, now)?;
             let url = kek.to_string();
             match call.unwrap(&version, *algorithm, bytes) {

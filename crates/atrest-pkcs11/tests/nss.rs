@@ -108,6 +108,6 @@ fn nss_without_a_database() {
         ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256", "-pkeyopt", "rsa_mgf1_md:sha256"];
     let encrypt = ["pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", &public, "-in", &dek, "-out", &out];
     run(&openssl, &[&encrypt[..], &oaep].concat());
-    let wrapped = WrappedDek { bytes: std::fs::read(&out).unwrap(), ..wrapped };
+    let wrapped = WrappedDek::new(wrapped.kek, wrapped.algorithm, std::fs::read(&out).unwrap());
     assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
 }

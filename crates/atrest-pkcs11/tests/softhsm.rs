@@ -188,7 +188,7 @@ fn rsa() {
     let (public, dek, out) = (at("public.der"), at("dek"), at("wrapped"));
     let encrypt = ["pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", &public, "-in", &dek, "-out", &out];
     run(&openssl, &[&encrypt[..], &oaep].concat());
-    let wrapped = WrappedDek { bytes: std::fs::read(&out).unwrap(), ..wrapped };
+    let wrapped = WrappedDek::new(wrapped.kek, wrapped.algorithm, std::fs::read(&out).unwrap());
     assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
 }
 

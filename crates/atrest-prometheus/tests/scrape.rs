@@ -76,7 +76,7 @@ fn a_scraper_reads_what_happened() {
     assert!(get(address, "/metrics").starts_with("HTTP/1.1 503 "));
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(1_700_000_000));
-    let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cost = KdfCost::new(64, 1, 1);
     let vault = |name: &str| {
         let options = VaultOptions::new().kdf_cost(cost).region("north").tenant("contoso").purge_protection(true);
         let vault = FileVault::create_with(folder.path().join(name), Unlock::Passphrase(b"a test's"), &options);
@@ -184,6 +184,7 @@ fn a_scraper_reads_what_happened() {
         MetricKind::Gauge => "gauge",
         MetricKind::Counter => "counter",
         MetricKind::Histogram => "histogram",
+        other => panic!("{other:?}"),
     };
     let listed: BTreeMap<_, _> = documented.iter().map(|(name, (kind, _))| (name.as_str(), kind.as_str())).collect();
     assert_eq!(listed, METRICS.iter().map(|(name, of, _)| (*name, kind(*of))).collect());

@@ -100,7 +100,7 @@ impl Bundle {
             if bytes.is_empty() || parts.iter().any(|part| part.wrapped.kek.vault() == kek.vault()) {
                 return None;
             }
-            parts.push(Part { wrapped: WrappedDek { kek, algorithm, bytes }, commitment });
+            parts.push(Part { wrapped: WrappedDek::new(kek, algorithm, bytes), commitment });
         }
         Some((Bundle { threshold, salt, parts }, rest))
     }

@@ -129,7 +129,7 @@ impl Quorum {
             );
             return Err(Error::InvalidOption(text));
         }
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes })
+        Ok(WrappedDek::new(kek, WrapAlgorithm::Opaque, bytes))
     }
 
     /// The parts of a bundle, from as many vaults as needed.

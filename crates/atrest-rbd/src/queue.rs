@@ -80,6 +80,7 @@ struct Request<W> {
 
 /// A request that is done.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Done<'b> {
     /// The caller's number of the request.
     pub tag: u64,

@@ -134,7 +134,7 @@ fn records_move_between_all_engines_and_back() {
     let peer = |program: &str| peers::peer(program, &["--version"]).is_some();
     let (Some(database), Some(cluster)) = (servers::postgres(peer), servers::etcd(peer)) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let cheap = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cheap = KdfCost::new(64, 1, 1);
     let vault = FileVault::create_with_cost(folder.path().join("vault"), Unlock::Passphrase(b"p"), cheap).unwrap();
     vault.create_key("platform").unwrap();
     let options = || {

@@ -18,6 +18,7 @@ const LONGEST_AUTH: usize = 32;
 
 /// The source of the keys' authorisation value. It is read at each call, and wiped after it.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub enum TpmAuth {
     /// Keys have no authorisation value.
     #[default]

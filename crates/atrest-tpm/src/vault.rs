@@ -227,7 +227,7 @@ impl Inner {
         let mut bytes = vec![0; dek.len() + 8];
         wrap::aes_kw_wrap(unsealed.expose(), dek.expose(), &mut bytes)?;
         let kek = KeyId::new(&self.options.id, key, &version.number.to_string())?;
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek::new(kek, WrapAlgorithm::Aes256Kw, bytes))
     }
 
     /// The KEK of a version.

@@ -186,7 +186,7 @@ fn keys_that_may_not_be_used() {
     std::fs::remove_file(&path).unwrap();
     for (key, version) in [("disks", "2"), ("disks", "02"), ("disks", "latest"), ("disk", "1")] {
         let kek = KeyId::new(vault.id(), key, version).unwrap();
-        let found = vault.unwrap(&WrappedDek { kek, ..wrapped.clone() });
+        let found = vault.unwrap(&WrappedDek::new(kek, wrapped.algorithm, wrapped.bytes.clone()));
         assert!(matches!(found, Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })), "{found:?}");
     }
     assert!(matches!(

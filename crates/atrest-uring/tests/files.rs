@@ -184,7 +184,7 @@ impl Sectors for Unused {
 fn a_snapshot_waits_for_the_writes_of_a_queue() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let at = |name: &str| folder.path().join(name);
-    let cheap = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cheap = KdfCost::new(64, 1, 1);
     let platform = FileVault::create_with_cost(at("vault"), Unlock::Passphrase(b"p"), cheap).unwrap();
     platform.create_key("disks").unwrap();
     let backend = Arc::new(DiskFolder::new(folder.path()));

@@ -21,7 +21,7 @@ fn a_vault_file_opens_by_a_key_file_or_a_passphrase_of_the_program() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     FileVault::generate_key_file(at("key")).unwrap();
     let by_file = FileVault::create(at("a.vault"), Unlock::KeyFile(at("key").as_ref())).unwrap();
-    let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cost = KdfCost::new(64, 1, 1);
     let by_word = FileVault::create_with_cost(at("b.vault"), Unlock::Passphrase(b"correct horse"), cost).unwrap();
     for vault in [&by_file, &by_word] {
         vault.create_key("disks").unwrap();

@@ -8,6 +8,7 @@ use crate::{Result, zeros};
 
 /// The progress of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CopyProgress {
     /// The bytes that were copied or needed no copy.
     pub done: u64,

@@ -7,6 +7,7 @@ use crate::managed::service::DiskService;
 
 /// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetricKind {
     /// A state, which goes up and down.
     Gauge,

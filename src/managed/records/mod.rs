@@ -150,7 +150,8 @@ impl ResourceKind {
     }
 }
 
-/// The name of a resource: unique among those of its kind. It reads `disk "db-1"`.
+/// The name of a resource: unique among those of its kind. It reads `disk "db-1"`. It is its kind and its name, and
+/// nothing else ever, so programs make it by its members, too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceName {
     /// Its kind.

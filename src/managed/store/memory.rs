@@ -51,6 +51,7 @@ struct State {
 
 /// A call of a [`MemoryStore`] that a fault may befall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Call<'c> {
     /// [`Store::get`], with its keys.
     Get(&'c [&'c str]),
@@ -62,6 +63,7 @@ pub enum Call<'c> {
 
 /// How a call of a [`MemoryStore`] fails. The error is [`Error::Io`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// It fails, and nothing happens: the server wasn't reached.
     Before,

@@ -27,7 +27,7 @@ pub const MAX_PAGE: usize = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
-/// A record as it was read.
+/// A record as it was read. Stores make it: it has all that a store knows of a record, so it gets no more members.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its name.
@@ -45,7 +45,8 @@ impl fmt::Debug for Record {
     }
 }
 
-/// A change of one record in a commit, with the revision that the commit expects.
+/// A change of one record in a commit, with the revision that the commit expects. It gets no more members: a store that
+/// doesn't know of one would commit too much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The record's key. Each key occurs once in a commit.
@@ -56,7 +57,7 @@ pub struct Change {
     pub action: Action,
 }
 
-/// The action of a commit on a record.
+/// The action of a commit on a record. A store matches all of them, so that it ignores none.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Action {
     /// It stays as it is. The commit only demands its revision.
@@ -77,7 +78,7 @@ impl fmt::Debug for Action {
     }
 }
 
-/// How a commit ended.
+/// How a commit ended. A caller handles both, and there is no third: what is uncertain is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// All of it happened, and is durable. The revisions of the records that were put, in the order of the changes.

@@ -8,6 +8,7 @@ use crate::{Dek, SectorSize};
 
 /// How a re-encryption that was killed while it rewrote a zone finds the sectors that were rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Resilience {
     /// By checksums of the old content, SHA-256 for each sector. The device must write a sector as a whole or not at all,
     /// as disks and file systems do with sectors of their own size.

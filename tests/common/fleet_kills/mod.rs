@@ -116,7 +116,7 @@ impl Place {
     fn make(folder: &Path) -> (Self, FileVault) {
         let place = Place(folder.into());
         std::fs::create_dir(place.disks()).unwrap();
-        let cheap = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+        let cheap = KdfCost::new(64, 1, 1);
         let options = VaultOptions::new().region("north").tenant("contoso").purge_protection(true).kdf_cost(cheap);
         let vault = FileVault::create_with(place.0.join("vault"), Unlock::Passphrase(b"p"), &options).unwrap();
         vault.create_key(KEY).unwrap();

@@ -36,7 +36,7 @@ impl SecretStore for MemorySecrets {
         let missing = || Error::KeyRefused { key: format!("{ID}/secrets/{name}"), reason: KeyRefusal::Missing };
         let (i, (_, value, tags)) = found.ok_or_else(missing)?;
         let value = Secret::copy_from(value.expose());
-        Ok(StoredSecret { version: format!("{i:032x}"), value, tags: tags.clone() })
+        Ok(StoredSecret::new(format!("{i:032x}"), value, tags.clone()))
     }
 
     fn set(&self, name: &str, value: &Secret, tags: &BTreeMap<String, String>) -> Result<String> {

@@ -8,6 +8,7 @@ use atrest::{Result, Secret};
 
 /// The write-back cache that is known to hold writes which the disk lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KnownCache {
     /// No note is kept. An older copy of a cache's file is then taken for the last one.
     NotKept,

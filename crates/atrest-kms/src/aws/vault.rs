@@ -238,7 +238,7 @@ impl AwsKms {
             return Err(senseless());
         }
         let kek = KeyId::new(&self.id, key, version).map_err(|_| senseless())?;
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes })
+        Ok(WrappedDek::new(kek, WrapAlgorithm::Opaque, bytes))
     }
 
     fn decrypt(&self, wrapped: &WrappedDek, blob: &str) -> Result<Secret, Trouble> {

@@ -252,7 +252,7 @@ impl AzureKeyVault {
             return Err(senseless());
         }
         let kek = key_id(&found.kid, &self.id, version.id.key())?;
-        Ok(WrappedDek { kek, algorithm, bytes })
+        Ok(WrappedDek::new(kek, algorithm, bytes))
     }
 
     fn decrypt(&self, wrapped: &WrappedDek) -> Result<Secret, Trouble> {

@@ -217,7 +217,7 @@ impl GcpKms {
             return Err(Trouble::failed("the answer of encrypt has no ciphertext"));
         }
         let kek = KeyId::new(&self.id, key, version).map_err(|_| Trouble::failed("the key has no version"))?;
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes })
+        Ok(WrappedDek::new(kek, WrapAlgorithm::Opaque, bytes))
     }
 
     fn decrypt(&self, deadline: Deadline, wrapped: &WrappedDek) -> Result<Secret, Trouble> {

@@ -206,7 +206,7 @@ impl TransitVault {
             version_of(&ciphertext).ok_or_else(|| Trouble::failed("the answer of encrypt is no ciphertext"))?;
         let kek = KeyId::new(&self.id, key, &version.to_string());
         let kek = kek.map_err(|_| Trouble::failed("the answer of encrypt names no version"))?;
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes: ciphertext.into_bytes() })
+        Ok(WrappedDek::new(kek, WrapAlgorithm::Opaque, ciphertext.into_bytes()))
     }
 
     /// The ciphertext, if it belongs to the version that its record names.

@@ -82,12 +82,12 @@ fn what_another_program_wrapped_is_unwrapped() {
         sys.stdout.buffer.write(rsa.RSAPublicNumbers(65537, n).public_key().encrypt(sys.stdin.buffer.read(), p))";
     for algorithm in [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep] {
         let bytes = pipe(&python, &["-c", script, &modulus, algorithm.name()], conformance::DEK);
-        let wrapped = WrappedDek { kek: kek.clone(), algorithm, bytes };
+        let wrapped = WrappedDek::new(kek.clone(), algorithm, bytes);
         assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
     }
     let wrapped = vault.wrap("disks", &dek()).unwrap();
     for algorithm in [WrapAlgorithm::RsaOaep, WrapAlgorithm::Rsa15, WrapAlgorithm::Opaque] {
-        let found = vault.unwrap(&WrappedDek { algorithm, ..wrapped.clone() });
+        let found = vault.unwrap(&WrappedDek::new(wrapped.kek.clone(), algorithm, wrapped.bytes.clone()));
         assert!(matches!(found, Err(Error::UnwrapFailed)), "{found:?}");
     }
 }
@@ -102,7 +102,10 @@ fn names_that_are_no_names_of_azure_are_missing_or_refused() {
         let kek = KeyId::new(ID, key, version).unwrap();
         for (call, error) in [
             ("wrap_version", vault.wrap_version(&kek, &dek()).unwrap_err()),
-            ("unwrap", vault.unwrap(&WrappedDek { kek: kek.clone(), ..wrapped.clone() }).unwrap_err()),
+            (
+                "unwrap",
+                vault.unwrap(&WrappedDek::new(kek.clone(), wrapped.algorithm, wrapped.bytes.clone())).unwrap_err(),
+            ),
             ("describe", vault.describe(key, Some(version)).unwrap_err()),
         ] {
             let Error::KeyRefused { reason, .. } = &error else { panic!("{call}: {error:?}") };

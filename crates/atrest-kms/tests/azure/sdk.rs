@@ -34,6 +34,6 @@ fn the_makers_library_gets_along_with_the_fake_and_with_this_crate() {
     assert_eq!([&lines[0][..], &lines[2]], [conformance::DEK, conformance::DEK]);
     let [rsa, aes] = wrapped;
     assert_eq!([rsa.algorithm, aes.algorithm], [WrapAlgorithm::RsaOaep256, WrapAlgorithm::Aes256Kw]);
-    let found = vault.unwrap(&WrappedDek { bytes: lines[1].clone(), ..rsa }).unwrap().unwrap();
+    let found = vault.unwrap(&WrappedDek::new(rsa.kek, rsa.algorithm, lines[1].clone())).unwrap().unwrap();
     assert_eq!(found.expose(), b"a DEK that another library wraps");
 }

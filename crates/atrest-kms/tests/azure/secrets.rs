@@ -126,7 +126,7 @@ fn what_others_wrapped_by_rsa_is_unwrapped_and_rsa1_5_only_on_demand() {
     }
     assert!(matches!(vault.wrap_foreign(&kek, WrapAlgorithm::Aes256Kw, &secret), Err(Error::InvalidOption(_))));
     let elsewhere = KeyId::new("https://other.vault.azure.net", kek.key(), kek.version()).unwrap();
-    let wrapped = WrappedDek { kek: elsewhere, algorithm: WrapAlgorithm::RsaOaep, bytes: vec![1] };
+    let wrapped = WrappedDek::new(elsewhere, WrapAlgorithm::RsaOaep, vec![1]);
     assert!(vault.unwrap_foreign(&wrapped).unwrap().is_none());
 }
 

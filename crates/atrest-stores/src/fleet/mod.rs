@@ -18,7 +18,7 @@ use atrest::{Error, Result};
 
 pub use self::options::FleetStoreOptions;
 
-/// The place of a disk service's records.
+/// The place of a disk service's records: a file or an engine that hosts share, and there is no third.
 ///
 /// ```
 /// use atrest_stores::{FleetStore, FleetStoreOptions};

@@ -34,7 +34,7 @@ pub struct Keyslot {
     pub kind: KeyslotKind,
 }
 
-/// The order in which keyslots are tried.
+/// The order in which keyslots are tried. LUKS2 has these three and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Priority {
     /// Only if the caller asks for its number.

@@ -146,7 +146,7 @@ fn new_deks_are_wrapped_by_oaep_with_sha_256_and_old_records_unwrap() {
         (WrapAlgorithm::Rsa15, &["rsa_padding_mode:pkcs1"]),
     ] {
         let bytes = pkeyutl(&openssl, "-encrypt", &public, options, DEK);
-        let wrapped = WrappedDek { kek: world.newest("imported"), algorithm, bytes };
+        let wrapped = WrappedDek::new(world.newest("imported"), algorithm, bytes);
         assert_eq!(vault.unwrap_foreign(&wrapped).unwrap().unwrap().expose(), DEK, "{}", algorithm.name());
         let as_a_dek = vault.unwrap(&wrapped).map(|found| found.map(|dek: Secret| dek.expose() == DEK));
         if algorithm == WrapAlgorithm::Rsa15 {
