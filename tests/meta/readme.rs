@@ -1,7 +1,7 @@
 //! The pages for users show files of this repository, and their links work.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::common::markdown::Markdown;
 
@@ -72,15 +72,25 @@ fn links_lead_somewhere() {
                         text.lines().filter(|line| line.starts_with('#')).map(anchor).any(|found| found == heading)
                     });
             assert!(found, "{name} links to {link}, which isn't there");
-            let outside = ["benches/", "fuzz/", "crates/"]
-                .iter()
-                .find(|folder| file.trim_start_matches("../").starts_with(**folder));
+            let of = package(&path);
             assert!(
-                !pages.contains(name) || outside.is_none(),
-                "{name} links to {link}, which the package doesn't have: write it as `{link}`"
+                !target.exists() || !is_published(&of) || package(&target) == of,
+                "{name} links to {link}, which its package doesn't have: write the path in backticks"
             );
         }
     }
+}
+
+/// The folder of the package that a file is in.
+fn package(path: &Path) -> PathBuf {
+    let path = path.canonicalize().unwrap();
+    path.ancestors().find(|folder| folder.join("Cargo.toml").is_file()).unwrap().into()
+}
+
+/// Whether the pages of a package are read outside of the repository, too: on a registry's page. So are those of Python's.
+fn is_published(package: &Path) -> bool {
+    let manifest = fs::read_to_string(package.join("Cargo.toml")).unwrap();
+    !manifest.lines().any(|line| line == "publish = false") || package.join("pyproject.toml").is_file()
 }
 
 #[test]
