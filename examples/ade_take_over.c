@@ -37,7 +37,7 @@ int main(int argc, char **argv)
 {
     if (argc != 5) {
         fprintf(stderr, "usage: %s DISK SECRET-URL azurekv://VAULT|FILE FOLDER\n", argv[0]);
-        return 2;
+        return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
     }
     const char *const source = argv[3];
     atrest_ade_vault *passphrases;

@@ -24,6 +24,10 @@ static atrest_status show(void *user, const atrest_keyslot_info *protector)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     char disk[512], sectors[4096] = "secret plans", recovery[ATREST_RECOVERY_PASSWORD_SIZE];
     snprintf(disk, sizeof disk, "%s/windows.img", argc > 1 ? argv[1] : ".");
 

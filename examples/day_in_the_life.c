@@ -181,6 +181,10 @@ static atrest_status print_name(void *user, const char *name)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     const char *folder = argc > 1 ? argv[1] : ".";
     const char *names[3] = {"web", "payroll", "research"};
     const char *sets[3] = {NULL, "customer", "double"};

@@ -15,6 +15,7 @@ use atrest::managed::{
 };
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{EncryptionType, ManualClock};
+use clap::Parser;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -22,7 +23,13 @@ const MORNING: u64 = 1_700_000_000;
 const REGION: &str = "north";
 const COMPANY: &str = "contoso";
 
+/// Plays a day of a disk service in a temporary folder, and tells of it.
+#[derive(Parser)]
+#[command(after_help = "Example:\n  cargo run --example day_in_the_life")]
+struct Args {}
+
 fn main() -> ExitCode {
+    let Args {} = Args::parse();
     match day() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -50,6 +50,10 @@ static atrest_disk_service *start(const atrest_fleet_store *store, const char *n
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     const char *folder = argc > 1 ? argv[1] : ".", *url = getenv("ATREST_FLEET_URL");
     char path[512], sectors[4096] = "secret plans";
     uint32_t shared;

@@ -316,7 +316,11 @@ int main(int argc, char **argv)
 {
     if (argc != 2 && !(argc == 4 && strcmp(argv[2], "--header") == 0)) {
         fprintf(stderr, "usage: luks_dump DEVICE [--header FILE]\n");
-        return 1;
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0) {
+        puts("usage: luks_dump DEVICE [--header FILE]");
+        return 0;
     }
     const char *path = argv[argc - 1];
     atrest_device *device;

@@ -58,6 +58,10 @@ static void print_keyslots(atrest_device *device)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     char disk[512], sector[512] = "secret plans";
     snprintf(disk, sizeof disk, "%s/keyslots.img", argc > 1 ? argv[1] : ".");
 

@@ -19,6 +19,10 @@ static void check(atrest_status status, const char *what)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     const char *folder = argc > 1 ? argv[1] : ".", *passphrase = "correct horse";
     char old[512], new_disk[512];
     static unsigned char data[SIZE];

@@ -19,7 +19,12 @@ fn encrypt_and_read_back() -> Result<()> {
 }
 
 fn main() {
+    if let Some(argument) = std::env::args_os().nth(1) {
+        eprintln!("usage: quickstart, in an empty folder: it makes keys.vault and disk.img there");
+        std::process::exit((argument != "--help").into());
+    }
     if let Err(error) = encrypt_and_read_back() {
         eprintln!("{error:#}");
+        std::process::exit(1);
     }
 }

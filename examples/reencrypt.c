@@ -46,6 +46,10 @@ static void *write_on(void *rounds)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     char vault_file[4096], disk_file[4096];
     snprintf(vault_file, sizeof vault_file, "%s/reencrypt.vault", argc > 1 ? argv[1] : ".");
     snprintf(disk_file, sizeof disk_file, "%s/reencrypt.img", argc > 1 ? argv[1] : ".");

@@ -72,6 +72,10 @@ static void *work(void *argument)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     char disk[512], text[32], first;
     snprintf(disk, sizeof disk, "%s/rootless.img", argc > 1 ? argv[1] : ".");
 

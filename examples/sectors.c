@@ -55,6 +55,10 @@ static atrest_sector_cipher *open_disk(const atrest_vault *vault, const unsigned
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     static unsigned char plain[COUNT * SECTOR], disk[COUNT * SECTOR], again[COUNT * SECTOR];
     unsigned char envelope[ATREST_ENVELOPE_MAX];
     char keys[512], key_file[512];

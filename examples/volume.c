@@ -16,6 +16,10 @@ static void check(atrest_status status, const char *what)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: %s [FOLDER]\n", argv[0]);
+        return argc > 2 || strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     char keys[512], disk[512], sectors[4096] = "secret plans", url[ATREST_KEY_URL_SIZE];
     snprintf(keys, sizeof keys, "%s/keys.vault", argc > 1 ? argv[1] : ".");
     snprintf(disk, sizeof disk, "%s/disk.img", argc > 1 ? argv[1] : ".");

@@ -38,6 +38,10 @@ static int life_of_a_volume(const std::string &folder)
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        std::cerr << "usage: " << argv[0] << " [FOLDER]\n";
+        return argc > 2 || std::strcmp(argv[1], "--help") != 0 ? 2 : 0;
+    }
     try {
         return life_of_a_volume(argc > 1 ? argv[1] : ".");
     } catch (const atrest::error &error) {

@@ -293,6 +293,7 @@ fn help_says_what_a_program_does_and_takes() {
         ("encrypt_disk", &["Encrypts a disk image", "[IMAGE]", "--dir <DIR>", "--example encrypt_disk -- "] as &[_]),
         ("luks_dump", &["LUKS header", "<DEVICE>", "--header <FILE>", "--example luks_dump -- "]),
         ("volume", &["Makes a volume", "[FOLDER]", "--example volume -- "]),
+        ("day_in_the_life", &["a day of a disk service", "--example day_in_the_life"]),
     ] {
         let help = run(text(&example(name)), &["--help"]);
         assert!(parts.iter().all(|part| help.contains(part)), "{help}");
@@ -300,6 +301,31 @@ fn help_says_what_a_program_does_and_takes() {
         assert_eq!(done.status.code(), Some(2));
         assert!(said(&done).contains("--help"), "{}", said(&done));
     }
+}
+
+/// The program of the README: what it prints, and its status.
+#[test]
+fn the_quickstart_takes_no_argument_and_tells_a_failure_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let quickstart = |arguments: &[&str]| {
+        let done = Command::new(example("quickstart")).current_dir(folder.path()).args(arguments).output().unwrap();
+        (done.status.code(), said(&done))
+    };
+    let usage = "usage: quickstart, in an empty folder: it makes keys.vault and disk.img there\n";
+    assert_eq!(quickstart(&["--help"]), (Some(0), usage.into()));
+    assert_eq!(quickstart(&["--no-such-option"]), (Some(1), usage.into()));
+    assert_eq!(contents(folder.path()).len(), 0);
+    fs::create_dir(folder.path().join("disk.img")).unwrap();
+    let (status, told) = quickstart(&[]);
+    assert_eq!((status, told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.contains("disk.img") && told.contains("exists"), "{told}");
+    for name in ["keys.vault", "keys.vault.bak", "keys.vault.audit"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    fs::remove_dir(folder.path().join("disk.img")).unwrap();
+    assert_eq!(quickstart(&[]), (Some(0), String::new()));
+    let (status, told) = quickstart(&[]);
+    assert_eq!((status, told.contains("keys.vault") && told.contains("exists")), (Some(1), true), "{told}");
 }
 
 #[test]

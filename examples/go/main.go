@@ -9,8 +9,16 @@ import (
 )
 
 func main() {
+	log.SetFlags(0)
+	if len(os.Args) > 2 || (len(os.Args) == 2 && strings.HasPrefix(os.Args[1], "-")) {
+		fmt.Fprintln(os.Stderr, "usage: go run . [FOLDER], with what examples/volume.c made there")
+		if len(os.Args) == 2 && os.Args[1] == "--help" {
+			return
+		}
+		os.Exit(2)
+	}
 	folder := "."
-	if len(os.Args) > 1 {
+	if len(os.Args) == 2 {
 		folder = os.Args[1]
 	}
 	volume, err := Open(folder+"/disk.img", folder+"/keys.vault", "correct horse battery staple")

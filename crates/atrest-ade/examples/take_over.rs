@@ -10,6 +10,8 @@
 //! identity. It may be called again after it was killed.
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,19 +40,22 @@ const HELP: &str = "usage: take_over --disk DEVICE [--header FILE] (--secret URL
 struct Arguments {
     values: Vec<(String, String)>,
     flags: Vec<String>,
+    help: bool,
 }
 
 impl Arguments {
     fn read() -> Result<Self, Box<dyn Error>> {
-        let (mut found, mut rest) = (Arguments::default(), std::env::args().skip(1));
-        while let Some(name) = rest.next() {
+        let (mut found, mut rest) = (Arguments::default(), std::env::args_os().skip(1));
+        let text = |given: OsString| given.into_string().map_err(|given| format!("{given:?} isn't UTF-8"));
+        while let Some(name) = rest.next().map(text).transpose()? {
             match name.as_str() {
                 "--token" | "--convert" | "--reencrypt" | "--check" | "--managed" => found.flags.push(name),
                 "--disk" | "--header" | "--secret" | "--kek" | "--algorithm" | "--kek-vault" | "--vault" | "--key" => {
-                    let value = rest.next().ok_or_else(|| format!("{name} needs a value\n{HELP}"))?;
-                    found.values.push((name, value));
+                    let value = rest.next().ok_or_else(|| format!("{name} needs a value; see --help"))?;
+                    found.values.push((name, text(value)?));
                 }
-                _ => return Err(HELP.into()),
+                "--help" => found.help = true,
+                _ => return Err(format!("{name} is no argument; see --help").into()),
             }
         }
         Ok(found)
@@ -61,7 +66,7 @@ impl Arguments {
     }
 
     fn need(&self, name: &str) -> Result<&str, String> {
-        self.get(name).ok_or_else(|| format!("{name} is missing\n{HELP}"))
+        self.get(name).ok_or_else(|| format!("{name} is missing; see --help"))
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -73,7 +78,10 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("{e}");
+            // The reader of the pipe closed it, as `head` does. It wants no more output.
+            if e.downcast_ref::<io::Error>().is_none_or(|e| e.kind() != ErrorKind::BrokenPipe) {
+                eprintln!("error: {e:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -81,6 +89,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::read()?;
+    let mut out = io::stdout();
+    if arguments.help {
+        return Ok(writeln!(out, "{HELP}")?);
+    }
     let identity =
         if arguments.has("--managed") { AzureIdentity::managed(None) } else { AzureIdentity::from_environment()? };
     let azure = |vault: &str| AzureOptions::new(vault, identity.clone());
@@ -93,7 +105,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             (Source::Secret { url, kek: kek.transpose()? }, Some(secrets))
         }
         None if arguments.has("--token") => (Source::Token, None),
-        None => return Err(HELP.into()),
+        None => return Err("--secret or --token says where the passphrase is; see --help".into()),
     };
     let kek_vault = arguments.get("--kek-vault").or(secrets.as_ref().map(AzureSecrets::id));
     let keks = kek_vault.map(|vault| AzureKeyVault::new(&azure(vault))).transpose()?;
@@ -102,16 +114,17 @@ fn run() -> Result<(), Box<dyn Error>> {
     let vaults = Vaults { secrets: &secrets, keks: &keks };
 
     let path = arguments.need("--disk")?;
-    let device = if arguments.has("--check") { FileDevice::open_read_only(path)? } else { FileDevice::open(path)? };
-    let mut disk = Disk::new(Arc::new(device));
+    let device = |path: &str| {
+        let opened = if arguments.has("--check") { FileDevice::open_read_only(path) } else { FileDevice::open(path) };
+        opened.map(Arc::new)
+    };
+    let mut disk = Disk::new(device(path)?);
     if let Some(path) = arguments.get("--header") {
-        let header = if arguments.has("--check") { FileDevice::open_read_only(path)? } else { FileDevice::open(path)? };
-        disk = disk.header(Arc::new(header));
+        disk = disk.header(device(path)?);
     }
     if arguments.has("--check") {
         let volume = open(&disk, &source, vaults, &OpenOptions::new().read_only(true))?;
-        println!("the secret or token opens the disk, of {} bytes", volume.size());
-        return Ok(());
+        return Ok(writeln!(out, "the secret or token opens the disk, of {} bytes", volume.size())?);
     }
     if arguments.has("--convert") {
         disk.convert_to_luks2()?;
@@ -120,11 +133,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     let options = TakeOverOptions::new().reencrypt(arguments.has("--reencrypt"));
     let taken = take_over(&disk, &source, vaults, &*vault, arguments.need("--key")?, &options)?;
     for id in &taken.removed {
-        println!("removed {id}");
+        writeln!(out, "removed {id}")?;
     }
     for id in &taken.left {
-        println!("left {id}, which isn't of Azure Disk Encryption: whoever has its passphrase opens the disk");
+        writeln!(out, "left {id}, which isn't of Azure Disk Encryption: anyone with its passphrase opens the disk")?;
     }
-    println!("the vault opens the disk");
-    Ok(())
+    Ok(writeln!(out, "the vault opens the disk")?)
 }

@@ -24,7 +24,20 @@ const COMPANY: &str = "contoso";
 const MIB: u64 = 1 << 20;
 const SECRET: &[u8; 32] = b"what only the machine may read\r\n";
 
+const HELP: &str = "usage: day_of_a_host
+
+Plays a day of a host in a temporary folder, and tells of it. It takes no arguments.";
+
 fn main() -> ExitCode {
+    if let Some(argument) = std::env::args_os().nth(1) {
+        if argument == "--help" {
+            // It is fine if nobody reads it.
+            let _ = writeln!(io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {} is no argument; see --help", argument.display());
+        return ExitCode::from(2);
+    }
     match day() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p atrest-prometheus --example scraped -- 127.0.0.1:9464`, and then `curl http://127.0.0.1:9464/metrics`.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -16,9 +17,10 @@ const HELP: &str = "scraped [ADDRESS]
 Serves the metrics of a disk service at http://ADDRESS/metrics, until it is stopped. ADDRESS is 127.0.0.1:9464 by default.";
 
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
+    let argument = std::env::args_os().nth(1).map(|given| given.to_string_lossy().into_owned());
     if argument.as_deref().is_some_and(|argument| argument.starts_with('-')) {
-        println!("{HELP}");
+        // It is fine if nobody reads it.
+        let _ = writeln!(io::stdout(), "{HELP}");
         return if argument.as_deref() == Some("--help") { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }
     match serve(&argument.unwrap_or_else(|| "127.0.0.1:9464".into())) {
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 
 fn serve(address: &str) -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = Endpoint::bind(address)?;
-    println!("http://{}/metrics", endpoint.address());
+    writeln!(io::stdout(), "http://{}/metrics", endpoint.address())?;
 
     let folder = tempfile::tempdir()?;
     let vault = |name: &str| {
