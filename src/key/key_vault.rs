@@ -10,6 +10,52 @@ use crate::{Dek, DekAlgorithm, Error, Result, Secret};
 ///
 /// Implement it for a cloud's key service, an HSM or any other key store. [`FileVault`](crate::FileVault) is this
 /// crate's own implementation. A method may take long (a call over a network); no lock is held while it runs.
+///
+/// A vault with one key in one version, which a real one would keep in an HSM:
+///
+/// ```
+/// use atrest::key::{KeyId, WrapAlgorithm, WrappedDek, wrap};
+/// use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyRefusal, KeyVault, Result, Secret};
+///
+/// struct OneKey {
+///     kek: Secret,
+/// }
+///
+/// impl KeyVault for OneKey {
+///     fn id(&self) -> &str {
+///         "example:one-key"
+///     }
+///
+///     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+///         let kek = KeyId::new(self.id(), key, "1")?;
+///         if key != "disks" {
+///             return Err(Error::KeyRefused { key: kek.to_string(), reason: KeyRefusal::Missing });
+///         }
+///         let mut bytes = vec![0; dek.len() + 8];
+///         wrap::aes_kw_wrap(self.kek.expose(), dek.expose(), &mut bytes)?;
+///         Ok(WrappedDek::new(kek, WrapAlgorithm::Aes256Kw, bytes))
+///     }
+///
+///     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+///         if wrapped.kek.vault() != self.id() {
+///             return Ok(None); // another vault wrapped it
+///         }
+///         if wrapped.algorithm != WrapAlgorithm::Aes256Kw {
+///             return Err(Error::UnwrapFailed);
+///         }
+///         let mut dek = Secret::zeroed(wrapped.bytes.len().saturating_sub(8));
+///         wrap::aes_kw_unwrap(self.kek.expose(), &wrapped.bytes, dek.expose_mut()).map_err(|_| Error::UnwrapFailed)?;
+///         Ok(Some(dek))
+///     }
+/// }
+///
+/// let vault = OneKey { kek: Secret::random(32)? };
+/// let dek = Dek::generate(DekAlgorithm::Aes256Xts)?;
+/// let envelope = Envelope::seal(&dek, &vault, "disks", b"disk-17")?;
+/// assert!(envelope.unseal(&vault, b"disk-17")? == dek);
+/// assert!(Envelope::seal(&dek, &vault, "tapes", b"disk-17").is_err());
+/// # Ok::<(), Error>(())
+/// ```
 pub trait KeyVault: Send + Sync {
     /// The vault's name, the first part of every key URL, such as `https://contoso.vault.example`: 1 to 512 visible
     /// ASCII characters. It must stay the same as long as anything is wrapped under the vault's keys.

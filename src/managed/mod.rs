@@ -7,6 +7,40 @@
 //! key can be rotated while its disks are in use, without touching their data.
 //!
 //! Numbers in brackets are those of `docs/behaviours.md`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, ServiceOptions};
+//! use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let at = |name: &str| folder.path().join(name);
+//! # std::fs::create_dir(at("disks")).unwrap();
+//! let root = at("root.key");
+//! FileVault::generate_key_file(&root)?;
+//! let platform = FileVault::create(at("platform.vault"), Unlock::KeyFile(&root))?;
+//! platform.create_key("floor")?;
+//! let options = VaultOptions::new().region("north").tenant("contoso").purge_protection(true);
+//! let contoso = FileVault::create_with(at("contoso.vault"), Unlock::KeyFile(&root), &options)?;
+//! let key = contoso.create_key("disks")?;
+//! let vaults = KnownVaults::new();
+//! vaults.add_file(contoso.clone())?;
+//! let backend = Arc::new(DiskFolder::new(at("disks")));
+//! let options = ServiceOptions::new(backend, Arc::new(vaults), Arc::new(platform), "floor");
+//! let service = DiskService::open(at("fleet.redb"), options)?;
+//!
+//! // A set names the customer's key, and the customer grants the set's identity access.
+//! let set = NewSet::new("payroll", key.clone()).region("north").subscription("one").tenant("contoso");
+//! contoso.grant(&service.create_set(&set)?.identity, &KeyOperation::ALL)?;
+//! let new = NewDisk::new("db", 1 << 20).region("north").subscription("one").encryption_set("payroll");
+//! service.create_disk(&new)?;
+//! service.open_disk("db")?.write_at(0, &[7; 4096])?;
+//!
+//! // The customer takes the key away: the disk no longer opens.
+//! contoso.set_version(&key, VersionChange::new().enabled(false))?;
+//! assert!(service.open_disk("db").is_err());
+//! # Ok::<(), atrest::Error>(())
+//! ```
 
 // The foundation. From here down, each group of modules imports only those above it.
 mod backend;

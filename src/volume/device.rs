@@ -12,6 +12,50 @@ use super::scratch::{CHUNK, with_scratch};
 /// Methods take `&self` and may be called from many threads at once. The library reads and writes the header in multiples
 /// of 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size, at offsets that are
 /// such multiples too; and all of it in multiples of [`alignment`](Self::alignment).
+///
+/// A volume on a device of one's own, which keeps count of what is written:
+///
+/// ```
+/// use std::io;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use atrest::{BlockDevice, FormatOptions, MemoryDevice, Protector, Volume};
+/// # use atrest::key::Kdf;
+/// # use atrest::volume::KeyslotOptions;
+///
+/// struct Counted {
+///     device: MemoryDevice, // or a connection to where the bytes lie
+///     written: AtomicU64,
+/// }
+///
+/// impl BlockDevice for Counted {
+///     fn size(&self) -> io::Result<u64> {
+///         self.device.size()
+///     }
+///
+///     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+///         self.device.read_at(offset, bytes)
+///     }
+///
+///     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+///         self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+///         self.device.write_at(offset, bytes)
+///     }
+///
+///     fn sync(&self) -> io::Result<()> {
+///         self.device.sync()
+///     }
+/// }
+///
+/// let device = Counted { device: MemoryDevice::new(32 << 20), written: AtomicU64::new(0) };
+/// let options = FormatOptions::new();
+/// # let kdf = Kdf::Pbkdf2 { hash: atrest::key::HashAlgorithm::Sha256, iterations: 1000 };
+/// # let options = options.keyslot(KeyslotOptions::new().kdf(kdf));
+/// let volume = Volume::format(device, Protector::Passphrase(b"correct horse battery staple"), &options)?;
+/// let before = volume.device().written.load(Ordering::Relaxed);
+/// volume.write_at(0, &[0x5a; 8192])?;
+/// assert_eq!(volume.device().written.load(Ordering::Relaxed), before + 8192);
+/// # Ok::<(), atrest::Error>(())
+/// ```
 pub trait BlockDevice: Send + Sync {
     /// The size in bytes.
     ///
