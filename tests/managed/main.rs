@@ -20,6 +20,7 @@ mod platform;
 mod proofs;
 mod rebuild;
 mod regressions;
+mod regressions_copies;
 mod rehearsal;
 mod rekey;
 mod report;

@@ -7,6 +7,7 @@ mod migrate;
 #[cfg(feature = "std")]
 mod promises;
 mod readme;
+mod source;
 
 #[path = "../common/mod.rs"]
 mod common;

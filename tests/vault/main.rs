@@ -5,6 +5,7 @@
 mod access;
 mod audit;
 mod audit_edges;
+mod audit_kills;
 #[cfg(unix)]
 mod audit_rotation;
 mod backup;

@@ -20,6 +20,7 @@ mod plain;
 mod planted;
 mod reencrypt;
 mod reencrypt_crash;
+mod reencrypt_ends;
 mod reencrypt_faults;
 mod reencrypt_hostile;
 mod reencrypt_io;
