@@ -16,6 +16,7 @@ mod nbd;
 mod queue;
 mod serve;
 mod socket;
+mod sync;
 mod temporary;
 #[cfg(feature = "ublk")]
 mod ublk;

@@ -13,13 +13,14 @@ use atrest::managed::WriteBack;
 
 use super::error::CacheError;
 use super::format::BLOCK;
-use super::inner::{Inner, PIECE, lock};
+use super::inner::{Inner, PIECE};
 use super::keeper::KnownCache;
 use super::keys::Keys;
 use super::options::CacheMode;
 use super::write_back::Failed;
 use crate::buffer::Buffer;
 use crate::disk::io;
+use crate::sync::lock;
 
 /// The most blocks that are written to the disk before the journal's tail moves on.
 const MOST: usize = 1024;

@@ -19,6 +19,7 @@ use super::keys::{Keyring, Keys, Place, TAG};
 use super::options::CacheMode;
 use crate::Disk;
 use crate::disk::io;
+use crate::sync::lock;
 
 /// The most blocks that are encrypted, or read from the disk to be kept, at once.
 pub(super) const PIECE: usize = 64;
@@ -345,10 +346,6 @@ impl Drop for Scratch<'_> {
             pool.push(std::mem::take(&mut self.buffer));
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The blocks that a range of bytes touches.

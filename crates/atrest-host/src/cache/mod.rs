@@ -78,10 +78,11 @@ pub use keeper::{CacheKeeper, KnownCache};
 pub use options::{CacheMode, CacheOptions, CachePlace};
 
 use self::attach::Attaching;
-use self::inner::{Inner, lock};
+use self::inner::Inner;
 use self::write_back::Failed;
 use crate::Disk;
 use crate::disk::io;
+use crate::sync::lock;
 
 /// A disk with a cache on the host: see the [module](self).
 ///

@@ -12,9 +12,10 @@ use atrest::{Error, Result};
 use zeroize::Zeroizing;
 
 use super::format::{BLOCK, ENTRIES, Layout, Mark, SECTOR, Written, record};
-use super::inner::{Inner, PIECE, Pending, State, check, lock, touched};
+use super::inner::{Inner, PIECE, Pending, State, check, touched};
 use super::keys::{Keys, Place};
 use crate::disk::io;
+use crate::sync::lock;
 
 /// Why something didn't go into the cache.
 pub(super) enum Failed {

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::requests::Requests;
 use crate::Disk;
 use crate::buffer::Buffer;
 use crate::socket::is_gone;
+use crate::sync::lock;
 
 /// The most bytes read or written at once. Longer requests are served in pieces.
 const PIECE: usize = 1 << 20;
@@ -347,11 +348,6 @@ fn pieces(len: u32) -> impl Iterator<Item = (u64, usize)> {
 /// Reads data and drops it.
 fn discard(stream: &mut Requests<impl Read>, len: u32, buffer: &mut Buffer) -> io::Result<()> {
     pieces(len).try_for_each(|(_, len)| stream.read_exact(buffer.of(len)))
-}
-
-/// The scope reports a thread that panicked. The locked data is no longer used then: the connection ends.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn invalid(what: &'static str) -> io::Error {
