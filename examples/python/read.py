@@ -2,11 +2,12 @@
 
 import sys
 
-from atrest import Error, Volume
-
 if len(sys.argv) > 2 or sys.argv[1:] and sys.argv[1].startswith("-"):
     print("usage: python3 read.py [FOLDER], with what examples/volume.c made there", file=sys.stderr)
     sys.exit(0 if sys.argv[1:] == ["--help"] else 2)
+
+from atrest import Error, Volume  # noqa: E402, since --help needs no library
+
 folder = sys.argv[1] if len(sys.argv) > 1 else "."
 try:
     with Volume(f"{folder}/disk.img", f"{folder}/keys.vault", "correct horse battery staple") as volume:
