@@ -21,7 +21,6 @@ use crate::keyslots::{atrest_credential, credential as credential_of};
 use crate::reencrypt::{atrest_reencryption_progress, described};
 use crate::status::atrest_status;
 use atrest::managed::{AdoptOptions, ResourceName};
-use atrest::volume::ReencryptionProgress;
 
 /// Orders a new DEK for a disk, and begins to re-encrypt its data under it. A rotation only wraps the DEK under another key; after
 /// this, a copy of the old DEK no longer decrypts the data. On a disk with two layers, the layer under the customer's key gets the
