@@ -14,7 +14,7 @@ fn no_request_asks_for_an_algorithm_that_is_not_approved() {
     approved_only();
     let refused = |result: Result<()>| assert!(matches!(result, Err(Error::NotApproved { .. })), "{result:?}");
     for algorithm in [WrapAlgorithm::RsaOaep, WrapAlgorithm::Rsa15] {
-        let wrapped = WrappedDek { kek: kek.clone(), algorithm, bytes: vec![1; 256] };
+        let wrapped = WrappedDek::new(kek.clone(), algorithm, vec![1; 256]);
         refused(vault.wrap_foreign(&kek, algorithm, &Secret::zeroed(32)).map(drop));
         refused(vault.unwrap_foreign(&wrapped).map(drop));
         if algorithm == WrapAlgorithm::RsaOaep {

@@ -19,15 +19,17 @@ impl KeyVault for Claims {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        Ok(WrappedDek { algorithm: self.1, ..self.0.wrap(key, dek)? })
+        let made = self.0.wrap(key, dek)?;
+        Ok(WrappedDek::new(made.kek, self.1, made.bytes))
     }
 
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
-        Ok(WrappedDek { algorithm: self.1, ..self.0.wrap_version(kek, dek)? })
+        let made = self.0.wrap_version(kek, dek)?;
+        Ok(WrappedDek::new(made.kek, self.1, made.bytes))
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
-        self.0.unwrap(&WrappedDek { algorithm: WrapAlgorithm::Aes256Kw, ..wrapped.clone() })
+        self.0.unwrap(&WrappedDek::new(wrapped.kek.clone(), WrapAlgorithm::Aes256Kw, wrapped.bytes.clone()))
     }
 }
 
