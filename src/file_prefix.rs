@@ -269,7 +269,15 @@ impl FilePrefix {
             let mut bytes = vec![0; Self::LEN];
             device.read_at(0, &mut bytes).map_err(io("reading"))?;
             let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
-            if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
+            let other = &bytes[(1 - place) * SLOT..][..SLOT];
+            if let Some(why) = old.unreadable(other) {
+                return Err(Error::ForeignData(format!(
+                    "one copy of the file's prefix, at byte {}, isn't damaged, but can't be read here ({why}), and a rotation would \
+                     destroy it: use a version that reads it; or write the prefix's bytes again and rotate",
+                    (1 - place) * SLOT
+                )));
+            }
+            if !is_slot_or_blank(other, &old.to_bytes()) {
                 return Err(Error::ForeignData(format!(
                     "the file's prefix has one copy only; the place of the other, at byte {}, holds data that is \
                      neither blank nor the remains of a prefix: save it if you need it, then write the prefix's bytes \
@@ -322,6 +330,26 @@ impl Slot {
         let mut slot = Slot { generation, nonce, envelope, mac: [0; MAC] };
         slot.mac = slot.keyed_mac(dek).finalize().into_bytes().into();
         slot
+    }
+
+    /// Why another copy, which somebody has written whole, can't be read here. `None` if it can, if it is torn or flipped, or if it
+    /// is this file's and no newer than this one.
+    fn unreadable(&self, other: &[u8]) -> Option<String> {
+        let Err(why) = Slot::from_bytes(other) else { return None };
+        if !other.starts_with(&MAGIC) {
+            return None;
+        }
+        let is_sound = |bytes: &[u8]| Sha256::digest(&bytes[..SLOT - CHECKSUM])[..] == bytes[SLOT - CHECKSUM..];
+        let version = u16::from_be_bytes([other[8], other[9]]);
+        let generation = other[12..20].try_into().map_or(0, u64::from_be_bytes);
+        let is_older = version == VERSION && other[20..36] == self.nonce && generation <= self.generation;
+        // Nothing says where the checksum of a newer version would be. A flipped copy is sound once its version is put back.
+        let may_be_newer = (VERSION + 1..=0xFF).contains(&version) && {
+            let mut known = other.to_vec();
+            known[8..10].copy_from_slice(&VERSION.to_be_bytes());
+            !is_sound(&known)
+        };
+        (is_sound(other) && !is_older || may_be_newer).then(|| defect(why))
     }
 
     fn unseal(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Dek> {
