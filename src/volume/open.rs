@@ -10,7 +10,7 @@ use super::expected::Expected;
 use super::headers::{self, StoredHeader};
 use super::keys::{Key, Keys};
 use super::live::Live;
-use super::unlock::Locked;
+use super::unlock::{Budget, Locked};
 use super::written::Written;
 use super::{BlockDevice, Header, Volume};
 use crate::approval;
@@ -232,10 +232,9 @@ impl OpenOptions {
         data: &DataArea,
         credential: Credential<'_>,
     ) -> Result<(Dek, Option<Dek>, Option<Token>)> {
-        let (keyslot, limits, key, ignore_tokens) =
-            (self.keyslot, self.kdf_limits, self.expected_key.as_deref(), self.ignore_tokens);
-        let cipher = data.cipher;
-        let locked = Locked { header, device, cipher, keyslot, limits, key, ignore_tokens };
+        let (keyslot, key, ignore_tokens) = (self.keyslot, self.expected_key.as_deref(), self.ignore_tokens);
+        let (cipher, budget) = (data.cipher, &Budget::new(self.kdf_limits));
+        let locked = Locked { header, device, cipher, keyslot, budget, key, ignore_tokens };
         let (dek, token) = locked.unlock(credential)?;
         if self.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
             return Err(Error::ContextMismatch);
