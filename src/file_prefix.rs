@@ -8,7 +8,9 @@ use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Fingerprint, HashAlgorithm, KeyId, KeyVault, self_test};
 use crate::volume::BlockDevice;
-use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher, zeros};
+use crate::{
+    Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher, TooSmall, zeros,
+};
 
 const MAGIC: [u8; 8] = *b"atrestFP";
 const VERSION: u16 = 1;
@@ -264,7 +266,7 @@ impl FilePrefix {
             };
             let size = device.size().map_err(io("looking for"))?;
             if size < Self::LEN as u64 {
-                return Err(Error::DeviceTooSmall { needed: Self::LEN as u64, size });
+                return Err(Error::DeviceTooSmall { what: TooSmall::Prefix, needed: Self::LEN as u64, size });
             }
             let mut bytes = vec![0; Self::LEN];
             device.read_at(0, &mut bytes).map_err(io("reading"))?;

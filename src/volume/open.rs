@@ -23,7 +23,7 @@ use crate::log::tell;
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
 use crate::ondisk::luks::{Mode, Plan, Token};
-use crate::{Dek, Error, Result};
+use crate::{Dek, Error, Result, TooSmall};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
 #[derive(Clone, Default)]
@@ -416,7 +416,7 @@ impl<D: BlockDevice> Volume<D> {
         let was = token.map_or(0, |token| token.data_size);
         if layout.size < was && !options.allow_truncated {
             let needed = layout.extents[0].device_offset.saturating_add(was);
-            return Err(Error::DeviceTooSmall { needed, size: device_size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Volume, needed, size: device_size });
         }
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
