@@ -259,6 +259,29 @@ impl FilePrefix {
     /// [`Error::ForeignData`] if one copy is gone and its place holds foreign data, which this would destroy;
     /// [`Error::Io`], after which the file opens with the old version or the new one.
     pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
+        Self::rotate(device, vault, context, None)
+    }
+
+    /// As [`rotate_kek`](Self::rotate_kek), if the file's DEK has this fingerprint: see [`expect`](Self::expect). A file that somebody
+    /// has put in its place stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::OtherDek`]; those of [`rotate_kek`](Self::rotate_kek).
+    pub fn rotate_kek_expecting(
+        device: &dyn BlockDevice,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        fingerprint: Fingerprint,
+    ) -> Result<KeyId> {
+        Self::rotate(device, vault, context, Some(fingerprint))
+    }
+
+    fn rotate(
+        device: &dyn BlockDevice,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        expected: Option<Fingerprint>,
+    ) -> Result<KeyId> {
         on_wiped_stack(|| {
             let io = |what: &str| {
                 let what = format!("{what} the prefix of a file");
@@ -288,6 +311,7 @@ impl FilePrefix {
                 )));
             }
             let dek = old.unseal(vault, context)?;
+            expected.map_or(Ok(()), |expected| expected.check(&dek))?;
             let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
             let generation = old.generation.checked_add(1);
             let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
