@@ -1887,6 +1887,13 @@ atrest_status atrest_file_prefix_open_sectors(const atrest_vault *vault, const v
 atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_vault *vault, const void *context,
     size_t context_len, char *url, size_t url_cap);
 
+// As atrest_file_prefix_rotate_kek, if the file's DEK has this fingerprint, ATREST_FINGERPRINT_SIZE bytes
+// (atrest_file_prefix_fingerprint, kept apart from the file). A file that somebody has put in its place stays as it is.
+//
+// Errors: ATREST_ERR_OTHER_DEK; those of atrest_file_prefix_rotate_kek.
+atrest_status atrest_file_prefix_rotate_kek_expecting(atrest_device *device, const atrest_vault *vault,
+    const void *context, size_t context_len, const uint8_t *fingerprint, char *url, size_t url_cap);
+
 // The fingerprint of a file's DEK, ATREST_FINGERPRINT_SIZE bytes: see atrest_dek_fingerprint. Keep it apart from the
 // file and compare it before using the data: it reveals a file that an attacker made under their own DEK. The vault
 // must unwrap the DEK for this.

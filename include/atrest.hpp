@@ -1888,6 +1888,15 @@ inline result<std::string> rotate_kek(device &file, const vault &keys, octets co
     });
 }
 
+// The same, if the file's key has this fingerprint, which was kept apart from the file.
+inline result<std::string> rotate_kek(device &file, const vault &keys, octets context,
+                                       const atrest::fingerprint &expected) {
+    return detail::url_of([&](auto... url) {
+        return atrest_file_prefix_rotate_kek_expecting(file.get(), keys.get(), context.data(), context.size(),
+                                                       expected.data(), url...);
+    });
+}
+
 // The URL of the key version that wrapped the key of a file.
 [[nodiscard]] inline result<std::string> key_url(const_bytes prefix) {
     return detail::text_of(

@@ -9,12 +9,17 @@ mod refusal;
 mod rule;
 mod text;
 #[cfg(feature = "std")]
+mod too_small;
+#[cfg(feature = "std")]
 mod vault_failure;
 
 #[cfg(feature = "std")]
 pub use refusal::KeyRefusal;
 #[cfg(feature = "managed")]
 pub use rule::Rule;
+
+#[cfg(feature = "std")]
+pub use too_small::TooSmall;
 
 #[cfg(feature = "std")]
 use std::string::String;
@@ -299,6 +304,8 @@ pub enum Error {
     /// The device is smaller than its header, or than the data it was formatted with.
     #[cfg(feature = "std")]
     DeviceTooSmall {
+        /// What it is too small for.
+        what: TooSmall,
         /// The size needed, in bytes.
         needed: u64,
         /// The size found, in bytes.
@@ -381,6 +388,14 @@ impl Error {
     /// A vault refuses a key.
     pub(crate) fn key_refused(key: impl Into<String>, reason: KeyRefusal) -> Self {
         Error::KeyRefused { key: key.into(), reason }
+    }
+
+    /// Says what the device is too small for, if that is the error.
+    pub(crate) fn too_small_for(self, what: TooSmall) -> Self {
+        match self {
+            Error::DeviceTooSmall { needed, size, .. } => Error::DeviceTooSmall { what, needed, size },
+            other => other,
+        }
     }
 
     /// Wraps an I/O error with the operation that failed.

@@ -8,7 +8,9 @@ use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Fingerprint, HashAlgorithm, KeyId, KeyVault, self_test};
 use crate::volume::BlockDevice;
-use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher, zeros};
+use crate::{
+    Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher, TooSmall, zeros,
+};
 
 const MAGIC: [u8; 8] = *b"atrestFP";
 const VERSION: u16 = 1;
@@ -257,6 +259,29 @@ impl FilePrefix {
     /// [`Error::ForeignData`] if one copy is gone and its place holds foreign data, which this would destroy;
     /// [`Error::Io`], after which the file opens with the old version or the new one.
     pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
+        Self::rotate(device, vault, context, None)
+    }
+
+    /// As [`rotate_kek`](Self::rotate_kek), if the file's DEK has this fingerprint: see [`expect`](Self::expect). A file that somebody
+    /// has put in its place stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::OtherDek`]; those of [`rotate_kek`](Self::rotate_kek).
+    pub fn rotate_kek_expecting(
+        device: &dyn BlockDevice,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        fingerprint: Fingerprint,
+    ) -> Result<KeyId> {
+        Self::rotate(device, vault, context, Some(fingerprint))
+    }
+
+    fn rotate(
+        device: &dyn BlockDevice,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        expected: Option<Fingerprint>,
+    ) -> Result<KeyId> {
         on_wiped_stack(|| {
             let io = |what: &str| {
                 let what = format!("{what} the prefix of a file");
@@ -264,12 +289,20 @@ impl FilePrefix {
             };
             let size = device.size().map_err(io("looking for"))?;
             if size < Self::LEN as u64 {
-                return Err(Error::DeviceTooSmall { needed: Self::LEN as u64, size });
+                return Err(Error::DeviceTooSmall { what: TooSmall::Prefix, needed: Self::LEN as u64, size });
             }
             let mut bytes = vec![0; Self::LEN];
             device.read_at(0, &mut bytes).map_err(io("reading"))?;
             let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
-            if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
+            let other = &bytes[(1 - place) * SLOT..][..SLOT];
+            if let Some(why) = old.unreadable(other) {
+                return Err(Error::ForeignData(format!(
+                    "one copy of the file's prefix, at byte {}, isn't damaged, but can't be read here ({why}), and a rotation would \
+                     destroy it: use a version that reads it; or write the prefix's bytes again and rotate",
+                    (1 - place) * SLOT
+                )));
+            }
+            if !is_slot_or_blank(other, &old.to_bytes()) {
                 return Err(Error::ForeignData(format!(
                     "the file's prefix has one copy only; the place of the other, at byte {}, holds data that is \
                      neither blank nor the remains of a prefix: save it if you need it, then write the prefix's bytes \
@@ -278,6 +311,7 @@ impl FilePrefix {
                 )));
             }
             let dek = old.unseal(vault, context)?;
+            expected.map_or(Ok(()), |expected| expected.check(&dek))?;
             let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
             let generation = old.generation.checked_add(1);
             let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
@@ -322,6 +356,26 @@ impl Slot {
         let mut slot = Slot { generation, nonce, envelope, mac: [0; MAC] };
         slot.mac = slot.keyed_mac(dek).finalize().into_bytes().into();
         slot
+    }
+
+    /// Why another copy, which somebody has written whole, can't be read here. `None` if it can, if it is torn or flipped, or if it
+    /// is this file's and no newer than this one.
+    fn unreadable(&self, other: &[u8]) -> Option<String> {
+        let Err(why) = Slot::from_bytes(other) else { return None };
+        if !other.starts_with(&MAGIC) {
+            return None;
+        }
+        let is_sound = |bytes: &[u8]| Sha256::digest(&bytes[..SLOT - CHECKSUM])[..] == bytes[SLOT - CHECKSUM..];
+        let version = u16::from_be_bytes([other[8], other[9]]);
+        let generation = other[12..20].try_into().map_or(0, u64::from_be_bytes);
+        let is_older = version == VERSION && other[20..36] == self.nonce && generation <= self.generation;
+        // Nothing says where the checksum of a newer version would be. A flipped copy is sound once its version is put back.
+        let may_be_newer = (VERSION + 1..=0xFF).contains(&version) && {
+            let mut known = other.to_vec();
+            known[8..10].copy_from_slice(&VERSION.to_be_bytes());
+            !is_sound(&known)
+        };
+        (is_sound(other) && !is_older || may_be_newer).then(|| defect(why))
     }
 
     fn unseal(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Dek> {

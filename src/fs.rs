@@ -164,6 +164,30 @@ impl Drop for NewFile<'_> {
     }
 }
 
+impl Secret {
+    /// Reads a file with a secret: at most `max` bytes, into memory that is locked and wiped.
+    ///
+    /// The path leads to a plain file, also through links: Kubernetes mounts secrets by links. A pipe (FIFO), a socket, a
+    /// device or a folder is refused at once. A pipe would make its reader wait, and a device such as `/dev/zero` has no end.
+    ///
+    /// ```
+    /// use atrest::Secret;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("token"), "hvs.1")?;
+    /// assert_eq!(Secret::read_file(folder.path().join("token"), 64 << 10)?.expose(), b"hvs.1");
+    /// assert!(Secret::read_file("/dev/zero", 64 << 10).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of reading, such as [`ErrorKind::NotFound`]; [`ErrorKind::InvalidInput`] for what is no plain file, and
+    /// [`ErrorKind::FileTooLarge`]. The text doesn't name the path: the caller knows what the file is for.
+    pub fn read_file(path: impl AsRef<Path>, max: usize) -> io::Result<Secret> {
+        read_secret(path.as_ref(), max as u64)
+    }
+}
+
 /// Reads a secret of at most `max` bytes without leaving a copy of it on the heap.
 pub(crate) fn read_secret(path: &Path, max: u64) -> io::Result<Secret> {
     let mut file = open(OpenOptions::new().read(true), path, Links::Follow)?;
@@ -171,9 +195,26 @@ pub(crate) fn read_secret(path: &Path, max: u64) -> io::Result<Secret> {
     if len > max {
         return Err(too_large(max));
     }
-    let mut secret = Secret::zeroed(len as usize);
-    file.read_exact(secret.expose_mut())?;
-    Ok(secret)
+    // With a byte more than there should be, to see the end. A file of `/proc` doesn't say how long it is, and another file may
+    // grow meanwhile.
+    let mut room = Secret::zeroed(len as usize + 1);
+    let mut read = 0;
+    loop {
+        match file.read(&mut room.expose_mut()[read..]) {
+            Ok(0) => return Ok(Secret::copy_from(&room.expose()[..read])),
+            Ok(more) => read += more,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if read as u64 > max {
+            return Err(too_large(max));
+        }
+        if read == room.len() {
+            let mut larger = Secret::zeroed((max as usize).min(4 * read + 4096) + 1);
+            larger.expose_mut()[..read].copy_from_slice(room.expose());
+            room = larger;
+        }
+    }
 }
 
 /// Reads as many bytes as `to` has from an offset of a file.

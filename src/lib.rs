@@ -42,7 +42,7 @@ pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 #[cfg(feature = "std")]
-pub use error::{KeyRefusal, VaultFailure};
+pub use error::{KeyRefusal, TooSmall, VaultFailure};
 #[cfg(feature = "std")]
 pub use file_prefix::FilePrefix;
 pub use key::self_test;

@@ -160,7 +160,8 @@ impl Error {
             Error::UnsupportedHeader(text) => write!(f, "the header is not supported: {text}"),
             Error::TamperedHeader => f.write_str(
                 "the header's MAC does not match: somebody without the DEK changed its segment, cipher, digest, uuid or \
-                 token; restore a backup of the header",
+                 token; restore a backup of the header. If you know who it was, `hazmat_ignore_tokens` opens it by a \
+                 passphrase, a key file or the DEK, without that proof",
             ),
             Error::DamagedMap(text) => write!(
                 f,
@@ -175,15 +176,7 @@ impl Error {
             Error::OtherHeader(text) => {
                 write!(f, "the backup is of another header: {text}; `hazmat_restore` writes it all the same")
             }
-            Error::DeviceTooSmall { needed, size } => {
-                write!(
-                    f,
-                    "the device has {size} bytes where {needed} are needed. The data of a new volume begins after its \
-                     header, at `data_offset`: 16 MiB by default, at least 1 MiB (LUKS1: 2 MiB), or 0 with a detached \
-                     `header`; the device needs room for one more sector. If the device has a volume, it was truncated: \
-                     `hazmat_allow_truncated` opens the rest, and `record_size` records the new size"
-                )
-            }
+            Error::DeviceTooSmall { what, needed, size } => what.write(f, *needed, *size),
             Error::DeviceNotBlank { offset, found } => write!(
                 f,
                 "the device is not blank: it holds {found} (there is data at byte {offset}); set `overwrite` to destroy that"

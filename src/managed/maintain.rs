@@ -10,22 +10,23 @@ use std::time::{Duration, Instant};
 use super::keys::KeyLease;
 use super::live::LiveResource;
 use super::parallel;
-use super::service::DiskService;
-use super::sync::lock;
+use super::service::{DiskService, Inner};
+use super::sync::{lock, try_lock};
+use crate::Result;
 use crate::log::tell;
 
 impl DiskService {
     /// Asks the vaults that are due, several at once, and wipes the DEKs of disks whose keys may not be used. Call it
     /// about once a minute. If it isn't called for too long, reads and writes do this for their own disk.
     ///
-    /// A hanging vault or disk doesn't block it. It waits for vaults, and then for disks, for about the
+    /// A hanging vault, store or disk doesn't block it. It waits for vaults, then for disks, and then for the store, for about the
     /// [`deadline`](super::LeasePolicy::deadline) each, and leaves the rest to the next call. If a read or write is
     /// using a DEK, the DEK is wiped when that ends.
+    ///
+    /// With a shared store it also does this host's work for the others, after that: it declares hosts lost whose lease has run out,
+    /// and removes devices that no host is making any more.
     pub fn maintain(&self) {
         let inner = &self.inner;
-        if let Err(e) = inner.maintain_host() {
-            tell!(warn, "the store didn't answer this host: {e}");
-        }
         let (resources, now, deadline) = (inner.registry.all(), inner.keys.now(), inner.keys.vaults.deadline());
         // First suspend disks that need no answer, because a vault may be slow.
         resources.iter().for_each(|live| live.suspend_if_revoked());
@@ -50,15 +51,26 @@ impl DiskService {
             }
             ControlFlow::Continue(())
         });
-        resources.iter().for_each(|live| {
-            live.suspend_if_revoked();
-            live.note_growth();
-        });
-        sync(inner.parallel, deadline, resources.into_iter().filter(|live| live.is_closing()).collect());
+        resources.iter().for_each(|live| live.suspend_if_revoked());
+        sync(inner.parallel, deadline, resources.iter().filter(|live| live.is_closing()).cloned().collect());
         drop(due);
+        // Last, because the store may be slow. Nothing above waits for it longer than the deadline.
+        let tending = inner.clone();
+        if let Err(e) = inner.keys.vaults.call_store(move || tending.tend_store(resources)) {
+            tell!(warn, "the store didn't answer this host: {e}");
+        }
         inner.keys.leases.tidy();
         #[cfg(feature = "metrics")]
         self.publish_metrics();
+    }
+}
+
+impl Inner {
+    /// The work of a round that changes the store. If that of an earlier round still hangs, nothing is done.
+    fn tend_store(&self, resources: Vec<Arc<LiveResource>>) -> Result<()> {
+        let Some(_turn) = try_lock(&self.tending) else { return Ok(()) };
+        resources.iter().for_each(|live| live.note_growth());
+        self.maintain_host()
     }
 }
 

@@ -145,6 +145,8 @@ pub(super) struct Inner {
     pub(super) copies: Named<()>,
     /// Devices that this host made, and could not remove, by id; and until when the store may change for each.
     pub(super) given_up: Mutex<Vec<(String, Duration)>>,
+    /// Held while a round's work with the store is done.
+    pub(super) tending: Mutex<()>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, Now>>,
     /// How often a set was passed over since, for it seemed to wait for other hosts.
@@ -215,6 +217,7 @@ impl DiskService {
             chains: Named::default(),
             copies: Named::default(),
             given_up: Mutex::default(),
+            tending: Mutex::default(),
             looked: Mutex::default(),
             passed: Mutex::default(),
             unreturned: Mutex::default(),

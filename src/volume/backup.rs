@@ -3,7 +3,7 @@
 use super::aligned::Aligned;
 use super::headers::{self, StoredHeader};
 use super::{BlockDevice, Header, MemoryDevice};
-use crate::{Error, Result};
+use crate::{Error, Result, TooSmall};
 
 /// The most bytes of a backup: two copies of a LUKS2 header of 4 MiB each, and 128 MiB of keyslots. A LUKS1 keyslot can
 /// claim any place below 2 TiB.
@@ -25,7 +25,7 @@ impl Header<'_> {
         let _held = self.hold();
         let device_size = self.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
         if device_size < self.size() {
-            return Err(Error::DeviceTooSmall { needed: self.size(), size: device_size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Header, needed: self.size(), size: device_size });
         }
         let mut backup = vec![0; size];
         self.device().read_at(0, &mut backup).map_err(|e| Error::io("reading the header for a backup", e))?;
@@ -70,7 +70,11 @@ impl<'b> Backup<'b> {
     fn read(bytes: &'b [u8]) -> Result<Self> {
         let header = headers::load(&MemoryDevice::from_bytes(bytes.to_vec()))?;
         if (bytes.len() as u64) < header.len() {
-            return Err(Error::DeviceTooSmall { needed: header.len(), size: bytes.len() as u64 });
+            return Err(Error::DeviceTooSmall {
+                what: TooSmall::Header,
+                needed: header.len(),
+                size: bytes.len() as u64,
+            });
         }
         header.check_backup()?;
         header.check_requirements()?;
@@ -106,7 +110,7 @@ impl<'b> Backup<'b> {
     fn write(mut self, device: &dyn BlockDevice, current: Option<&dyn StoredHeader>) -> Result<()> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < self.header.len() {
-            return Err(Error::DeviceTooSmall { needed: self.header.len(), size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::NewHeader, needed: self.header.len(), size });
         }
         self.header.restore(device, self.bytes, current)
     }

@@ -5,7 +5,7 @@ use super::layout::{Closed, Extent, Layout, Shown, Why};
 use super::moving::Moving;
 use crate::cipher::CipherSpec;
 use crate::ondisk::luks::Mode;
-use crate::{Error, Result, SectorSize};
+use crate::{Error, Result, SectorSize, TooSmall};
 
 /// The data as a header describes it. This library supports all of it.
 #[derive(Debug, Clone)]
@@ -93,7 +93,11 @@ impl DataArea {
             };
             let room = device_size.saturating_sub(offset);
             if room < wanted {
-                return Err(Error::DeviceTooSmall { needed: offset.saturating_add(wanted), size: device_size });
+                return Err(Error::DeviceTooSmall {
+                    what: TooSmall::Data,
+                    needed: offset.saturating_add(wanted),
+                    size: device_size,
+                });
             }
             let len = piece.size.unwrap_or(room / unit * unit);
             if !len.is_multiple_of(unit) {

@@ -16,7 +16,7 @@ use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, Protector, WrappedDek, check_context};
 use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token, WrittenMap};
-use crate::{Dek, Error, Result, SectorSize, random, zeros};
+use crate::{Dek, Error, Result, SectorSize, TooSmall, random, zeros};
 
 /// Options for formatting a volume. The defaults, `FormatOptions::new()`, are right for most.
 #[derive(Clone)]
@@ -255,19 +255,20 @@ impl<D: BlockDevice> Volume<D> {
         let map = header.written_map(&dek)?;
         let data = header.data_area(header_device.is_some())?;
         let mut keys = Keys::new(Key::new(dek.clone(), 0), None);
-        let mut layout = data.layout(device_size, &mut keys)?;
+        let mut layout = data.layout(device_size, &mut keys).map_err(|e| e.too_small_for(TooSmall::NewVolume))?;
         // This range must be blank: all room that the header may use later, and everything before the data.
         let data_offset = layout.extents[0].device_offset;
         let len = header.len() + map.as_ref().map_or(0, WrittenMap::len);
         let room = if header_device.is_some() { len } else { data_offset };
         let size = on.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < len {
-            return Err(Error::DeviceTooSmall { needed: len, size });
+            let what = if header_device.is_some() { TooSmall::NewHeader } else { TooSmall::NewVolume };
+            return Err(Error::DeviceTooSmall { what, needed: len, size });
         }
         let used = first_used(on, 0, room)?;
         options.check_blank(on, used)?;
         if let Some(map) = &map {
-            map.fit(&mut layout)?;
+            map.fit(&mut layout).map_err(|e| e.too_small_for(TooSmall::NewVolume))?;
         }
         let prepared = options.prepare(protector, &dek, &*header, layout.size)?;
         if used.is_some() {

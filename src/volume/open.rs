@@ -10,7 +10,7 @@ use super::expected::Expected;
 use super::headers::{self, StoredHeader};
 use super::keys::{Key, Keys};
 use super::live::Live;
-use super::unlock::Locked;
+use super::unlock::{Budget, Locked};
 use super::written::Written;
 use super::{BlockDevice, Header, Volume};
 use crate::approval;
@@ -23,7 +23,7 @@ use crate::log::tell;
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
 use crate::ondisk::luks::{Mode, Plan, Token};
-use crate::{Dek, Error, Result};
+use crate::{Dek, Error, Result, TooSmall};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
 #[derive(Clone, Default)]
@@ -232,10 +232,9 @@ impl OpenOptions {
         data: &DataArea,
         credential: Credential<'_>,
     ) -> Result<(Dek, Option<Dek>, Option<Token>)> {
-        let (keyslot, limits, key, ignore_tokens) =
-            (self.keyslot, self.kdf_limits, self.expected_key.as_deref(), self.ignore_tokens);
-        let cipher = data.cipher;
-        let locked = Locked { header, device, cipher, keyslot, limits, key, ignore_tokens };
+        let (keyslot, key, ignore_tokens) = (self.keyslot, self.expected_key.as_deref(), self.ignore_tokens);
+        let (cipher, budget) = (data.cipher, &Budget::new(self.kdf_limits));
+        let locked = Locked { header, device, cipher, keyslot, budget, key, ignore_tokens };
         let (dek, token) = locked.unlock(credential)?;
         if self.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
             return Err(Error::ContextMismatch);
@@ -417,7 +416,7 @@ impl<D: BlockDevice> Volume<D> {
         let was = token.map_or(0, |token| token.data_size);
         if layout.size < was && !options.allow_truncated {
             let needed = layout.extents[0].device_offset.saturating_add(was);
-            return Err(Error::DeviceTooSmall { needed, size: device_size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Volume, needed, size: device_size });
         }
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;

@@ -9,7 +9,7 @@ use super::{BlockDevice, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
-use crate::{Dek, Error, Result, SectorSize};
+use crate::{Dek, Error, Result, SectorSize, TooSmall};
 
 /// The place and the encryption of data without a header.
 ///
@@ -145,7 +145,7 @@ impl<D: BlockDevice> Volume<D> {
             let header = NoHeader { offset: options.offset, size: options.size, crypt: options.crypt()? };
             let data = header.data_area(false)?;
             let mut keys = Keys::new(Key::new(dek.clone(), options.used_blocks), None);
-            let layout = data.layout(size, &mut keys)?;
+            let layout = data.layout(size, &mut keys).map_err(|e| e.too_small_for(TooSmall::Plain))?;
             let read_only = options.read_only || options.cipher.is_read_only();
             let volume = Self::new(device, None, Live::new(keys, data, layout), Box::new(header));
             Ok::<_, Error>(Volume { read_only, discards: options.discard, ..volume })

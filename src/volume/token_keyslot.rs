@@ -2,7 +2,7 @@
 //! for tokens of type `atrest`. Its passphrase is derived from the DEK, so only callers whose vault unwraps the DEK have it.
 
 use super::headers::{Means, NewKeyslot, StoredHeader, read_metadata};
-use super::unlock::Locked;
+use super::unlock::{Budget, Locked};
 use super::{BlockDevice, MemoryDevice, Volume};
 use crate::arch::on_wiped_stack;
 use crate::key::{HashAlgorithm, Kdf, KdfLimits, KeyVault, Passphrase};
@@ -154,7 +154,7 @@ pub fn token_passphrase(
             device: &device,
             cipher: area.cipher,
             keyslot: None,
-            limits: KdfLimits::default(),
+            budget: &Budget::new(KdfLimits::default()),
             key: options.key.as_deref(),
             ignore_tokens: false,
         };

@@ -1,5 +1,6 @@
 //! Unlocks the DEK with a credential, and verifies it.
 
+use core::cell::Cell;
 use std::time::Duration;
 
 use super::BlockDevice;
@@ -23,7 +24,8 @@ pub(super) struct Locked<'a> {
     pub(super) cipher: CipherSpec,
     /// The keyslot to try; `None` for all.
     pub(super) keyslot: Option<u32>,
-    pub(super) limits: KdfLimits,
+    /// The limits of all that is tried, for a re-encryption the keyslots of both keys.
+    pub(super) budget: &'a Budget,
     /// The name of the key that must wrap the DEK.
     pub(super) key: Option<&'a str>,
     /// Whether the header needs no MAC of a token of ours.
@@ -160,14 +162,14 @@ impl Locked<'_> {
         if attempts.is_empty() {
             return Err(Error::NoSuchProtector(self.header.no_attempts(self.keyslot, by)));
         }
-        let mut budget = Budget::new(&self.limits, self.keyslot.is_some());
         let digest = self.header.digest_cost();
         let mut unusable = Vec::new();
         let (mut tried, mut refused) = (false, None);
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
-                let checked = self.check_key(attempt.key_len()).and_then(|()| attempt.check(&self.limits));
-                let spent = checked.and_then(|()| budget.spend(&*attempt, digest));
+                let checked = self.check_key(attempt.key_len()).and_then(|()| attempt.check(&self.budget.limits));
+                let is_named = self.keyslot.is_some();
+                let spent = checked.and_then(|()| self.budget.spend(&*attempt, digest, is_named));
                 spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
             });
             match affordable {
@@ -216,36 +218,42 @@ impl Locked<'_> {
 
 /// The limit for all keyslots of a header together. Thirty-two keyslots at the limit of one would take long enough to
 /// be an attack.
-struct Budget {
-    iterations: u32,
-    /// The total; `None` if the caller named the keyslot.
-    whole: Option<Duration>,
-    spent: Duration,
+pub(super) struct Budget {
+    limits: KdfLimits,
+    spent: Cell<Duration>,
 }
 
 impl Budget {
-    fn new(limits: &KdfLimits, is_named: bool) -> Self {
-        let whole = (!is_named).then_some(limits.max_total);
-        Budget { iterations: limits.max_pbkdf2_iterations, whole, spent: Duration::ZERO }
+    pub(super) fn new(limits: KdfLimits) -> Self {
+        Budget { limits, spent: Cell::new(Duration::ZERO) }
     }
 
-    /// Subtracts the costs of a keyslot and of the digest that verifies its key.
-    fn spend(&mut self, attempt: &dyn Attempt, (iterations, digest): (u32, Duration)) -> Result<(), String> {
-        if iterations > self.iterations {
-            let most = self.iterations;
+    /// Subtracts the costs of a keyslot and of the digest that verifies its key. A keyslot that the caller named has a limit of its
+    /// own only.
+    fn spend(
+        &self,
+        attempt: &dyn Attempt,
+        (iterations, digest): (u32, Duration),
+        is_named: bool,
+    ) -> Result<(), String> {
+        let most = self.limits.max_pbkdf2_iterations;
+        if iterations > most {
             return Err(format!(
                 "it was not tried: the header's digest, which proves a key, asks for {iterations} iterations of PBKDF2, where at \
                  most {most} are allowed; raise `KdfLimits::max_pbkdf2_iterations`"
             ));
         }
-        let cost = attempt.cost().saturating_add(digest);
-        let spent = self.spent.saturating_add(cost);
-        if let Some(whole) = self.whole.filter(|whole| spent > *whole) {
-            let others = if self.spent.is_zero() { "" } else { "with the keyslots before it, " };
+        if is_named {
+            return Ok(());
+        }
+        let (before, whole) = (self.spent.get(), self.limits.max_total);
+        let spent = before.saturating_add(attempt.cost().saturating_add(digest));
+        if spent > whole {
+            let others = if before.is_zero() { "" } else { "with the keyslots before it, " };
             let text = too_long(spent, whole);
             return Err(format!("it was not tried: {others}{text}, or name it (`keyslot`) to try it alone"));
         }
-        self.spent = spent;
+        self.spent.set(spent);
         Ok(())
     }
 }

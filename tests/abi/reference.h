@@ -516,6 +516,8 @@ atrest_status atrest_file_prefix_open_sectors(const atrest_vault *vault, const v
     const void *context, size_t context_len, uint32_t sector_size, uint32_t sector_unit, atrest_sector_cipher **out);
 atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_vault *vault, const void *context,
     size_t context_len, char *url, size_t url_cap);
+atrest_status atrest_file_prefix_rotate_kek_expecting(atrest_device *device, const atrest_vault *vault,
+    const void *context, size_t context_len, const uint8_t *fingerprint, char *url, size_t url_cap);
 atrest_status atrest_file_prefix_fingerprint(const atrest_vault *vault, const void *prefix, size_t prefix_len,
     const void *context, size_t context_len, uint8_t *fingerprint);
 atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,

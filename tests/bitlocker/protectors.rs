@@ -159,6 +159,19 @@ fn a_copy_that_is_damaged_is_repaired_and_foreign_data_is_not_written_over() {
         assert!(device.bytes() == image);
         Volume::open(device.clone(), Credential::ClearKey, &OpenOptions::new().hazmat_repair(true)).unwrap();
         assert!(device.bytes() == whole);
+        // A newer version's copy, whose checksum isn't known here. A flipped bit of the version is damage.
+        let mut image = whole.clone();
+        (image[at + 10], image[at + 100]) = (3, image[at + 100] ^ 1);
+        let device = Arc::new(TestDevice::new(image.clone()));
+        let error = open(&device, Credential::ClearKey).map(drop).unwrap_err();
+        assert!(matches!(&error, Error::ForeignData(what) if what.contains("its version is 3")), "{error}");
+        assert!(Header::load(&device).unwrap().repair().is_err());
+        Volume::open(device.clone(), Credential::ClearKey, &read_only).unwrap();
+        assert!(device.bytes() == image);
+        image[at + 100] ^= 1;
+        let device = Arc::new(TestDevice::new(image));
+        drop(open(&device, Credential::ClearKey).unwrap());
+        assert!(device.bytes() == whole);
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use atrest::volume::{Header, HeaderFormat, ProtectorId, StartupKey};
 use atrest::{
-    BlockDevice, Credential, Error, FileVault, MemoryDevice, OpenOptions, Protector, Result, Volume, vault::Unlock,
+    BlockDevice, Credential, Error, FileVault, MemoryDevice, OpenOptions, Protector, Result, TooSmall, Volume,
+    vault::Unlock,
 };
 
 use super::model::{self, AREA, METHODS, Model, SIZE};
@@ -314,7 +315,7 @@ fn a_device_that_is_too_short_is_refused_before_a_credential_is_tried() {
     image.truncate(SIZE - 512);
     for _ in 0..100 {
         let refused = open(image.clone(), Credential::Passphrase(b"pw"));
-        assert!(matches!(refused, Err(Error::DeviceTooSmall { needed, size })
+        assert!(matches!(refused, Err(Error::DeviceTooSmall { what: TooSmall::Data, needed, size })
             if (needed, size) == (SIZE as u64, SIZE as u64 - 512)));
     }
     // What follows the volume is not its.

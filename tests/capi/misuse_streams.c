@@ -227,6 +227,13 @@ static void prefixes(atrest_vault *vault)
     IS(ATREST_ERR_CONTEXT_MISMATCH, atrest_file_prefix_rotate_kek(device, vault, "dc", 2, NULL, 0));
     IS(ATREST_ERR_NOT_THIS_VAULT, atrest_file_prefix_rotate_kek(device, other, "db", 2, NULL, 0));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_file_prefix_rotate_kek(device, vault, "db", 2, TEXT, 10));
+    same[0] ^= 1;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_rotate_kek_expecting(device, vault, "db", 2, NULL, NULL, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_rotate_kek_expecting(NULL, vault, "db", 2, print, NULL, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_rotate_kek_expecting(device, NULL, "db", 2, print, NULL, 0));
+    IS(ATREST_ERR_OTHER_DEK, atrest_file_prefix_rotate_kek_expecting(device, vault, "db", 2, same, NULL, 0));
+    OK(atrest_file_prefix_rotate_kek_expecting(device, vault, "db", 2, print, url, sizeof url));
+    CHECK(strcmp(url + strlen(url) - 13, "/keys/disks/2") == 0);
     OK(atrest_file_prefix_rotate_kek(device, vault, "db", 2, url, sizeof url));
     CHECK(strcmp(url + strlen(url) - 13, "/keys/disks/2") == 0);
     OK(atrest_file_prefix_rotate_kek(device, vault, "db", 2, NULL, 0));

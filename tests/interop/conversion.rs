@@ -235,7 +235,7 @@ fn a_backup_has_no_room() {
     let backup = old.image.with_our_header(|header| header.backup().unwrap());
     let device = MemoryDevice::from_bytes(backup.clone());
     let error = Header::load(&device).unwrap().convert_to_luks2().unwrap_err();
-    assert!(matches!(error, Error::DeviceTooSmall { needed: 2_097_152, size: 2_068_480 }), "{error:?}");
+    assert!(matches!(error, Error::DeviceTooSmall { needed: 2_097_152, size: 2_068_480, .. }), "{error:?}");
     assert!(device.into_bytes() == backup);
 }
 

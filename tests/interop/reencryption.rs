@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use atrest::key::KdfLimits;
 use atrest::volume::{Header, ProtectorId, ReencryptOptions, Resilience};
 use atrest::{
-    BlockDevice, Credential, DekAlgorithm, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize,
-    Volume,
+    BlockDevice, Credential, DekAlgorithm, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector,
+    SectorSize, Volume,
 };
 use serde_json::Value;
 
@@ -185,6 +186,43 @@ fn we_finish_what_cryptsetup_only_began() {
         cells.they_read();
     }
     cells.print();
+}
+
+/// The passphrase has to open a keyslot of each key. They share one limit, so that a header can't ask for twice as much.
+#[test]
+fn the_keyslots_of_both_keys_share_one_limit_of_time() {
+    if !have_cryptsetup() {
+        return;
+    }
+    let plain = noise(SIZE, 23);
+    let image = volume(&plain, SectorSize::B512);
+    reencrypt(&image, &[&["--init-only", "--force-offline-reencrypt"][..], &CHEAP_PBKDF2].concat());
+    let open = |micros: u64, options: OpenOptions| {
+        let limits = KdfLimits { max_total: Duration::from_micros(micros), ..KdfLimits::default() };
+        let device = FileDevice::open_read_only(image.path()).unwrap();
+        let options = options.read_only(true).kdf_limits(limits);
+        Volume::open(device, Credential::Passphrase(b"one"), &options).map(drop)
+    };
+    // The least limit by which it opens, in microseconds.
+    let least = |options: &OpenOptions| {
+        let (mut no, mut yes) = (0, 10_000_000);
+        open(yes, options.clone()).unwrap();
+        while yes - no > 1 {
+            let middle = (no + yes) / 2;
+            if open(middle, options.clone()).is_ok() { yes = middle } else { no = middle }
+        }
+        yes
+    };
+    let both = least(&OpenOptions::new());
+    // A keyslot that is named isn't counted: then the limit is for those of the old key.
+    let slots = image.with_our_header(|header| header.keyslots().iter().map(|slot| slot.id).collect::<Vec<_>>());
+    let named = |id: &&u32| open(10_000_000, OpenOptions::new().keyslot(**id)).is_ok();
+    let old = least(&OpenOptions::new().keyslot(*slots.iter().find(named).unwrap()));
+    let error = open(both - 1, OpenOptions::new()).unwrap_err().to_string();
+    assert!(error.contains("with the keyslots before it") && error.contains("KdfLimits::max_total"), "{error}");
+    reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
+    let new = least(&OpenOptions::new());
+    assert!(old > 1 && new > 1 && both.abs_diff(old + new) <= 2, "{both} us together, of {old} us and {new} us");
 }
 
 #[test]

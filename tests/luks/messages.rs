@@ -11,7 +11,9 @@ use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
 use atrest::vault::{FileVault, Unlock};
 use atrest::volume::KeyslotOptions;
 use atrest::volume::{LuksVersion, Priority};
-use atrest::{Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize, Volume};
+use atrest::{
+    Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize, TooSmall, Volume,
+};
 
 fn luks1() -> Vec<u8> {
     let keyslot = KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 });
@@ -146,8 +148,10 @@ fn a_new_volume_on_a_small_device_is_told_which_option_helps() {
         Volume::format(MemoryDevice::new(10 << 20), Protector::Passphrase(b"first"), &options.keyslot(cost()))
     };
     let error = format(FormatOptions::new()).map(drop).unwrap_err();
-    assert!(matches!(error, Error::DeviceTooSmall { needed, size } if needed > 16 << 20 && size == 10 << 20));
-    says(&error, &["data_offset", "hazmat_allow_truncated"], &["was it"]);
+    assert!(
+        matches!(error, Error::DeviceTooSmall { what: TooSmall::NewVolume, needed, size } if needed > 16 << 20 && size == 10 << 20)
+    );
+    says(&error, &["data_offset", "`header`"], &["was it", "hazmat_allow_truncated"]);
     format(options()).unwrap();
 }
 

@@ -200,3 +200,37 @@ fn the_detector_finds_imports_and_circles() {
 fn module(file: &str) -> String {
     file.split(['/', '.']).next().unwrap().to_owned()
 }
+
+/// The files of crates that open files by themselves, and what they open.
+const OPENING: [(&str, &str); 6] = [
+    ("crates/atrest-cli/src/commands/header.rs", "a copy of a header, once it is known to be a plain file"),
+    ("crates/atrest-cli/src/find.rs", "a device, and files of /sys"),
+    ("crates/atrest-cli/src/partial.rs", "the remains of a run, once they are known to be a plain file"),
+    ("crates/atrest-cli/src/secrets.rs", "descriptors that the caller has opened"),
+    ("crates/atrest-host/src/cache/file.rs", "a folder, to sync it"),
+    ("crates/atrest-tpm/src/key_file.rs", "a folder, to sync it"),
+];
+
+#[test]
+fn files_of_a_caller_are_read_where_a_pipe_is_refused() {
+    let openings = [&["File", "::", "open"][..], &["fs", "::", "read"], &["fs", "::", "read_to_string"]];
+    let by_name = ["from_pem_file", "pem_file_iter"];
+    let opens = |text: &str| {
+        // Tests stand at the end of a file.
+        let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let tokens: Vec<_> = tokens(text).into_iter().map(|token| token.text).collect();
+        let paths = tokens.windows(4).any(|found| found[3] == "(" && openings.iter().any(|path| found[..3] == **path));
+        paths || tokens.iter().any(|found| by_name.contains(&&**found))
+    };
+    let crates = roots().into_iter().filter(|root| root != "src");
+    let all = crates.flat_map(|root| {
+        Source::read(&root).texts.into_iter().map(move |(file, text)| (format!("{root}/{file}"), text))
+    });
+    let found: Vec<String> = all.filter(|(_, text)| opens(text)).map(|(file, _)| file).collect();
+    let known: Vec<&str> = OPENING.iter().map(|(file, _)| *file).collect();
+    assert_eq!(
+        found.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        known.into_iter().collect(),
+        "use Secret::read_file"
+    );
+}

@@ -1,6 +1,7 @@
 //! The files of a vault, with foreign objects in their place, an odd umask, or a full disk.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,6 +95,47 @@ fn what_is_no_file_is_refused_at_once() {
             let named = if what == "link" && suffix.is_empty() { "device" } else { what };
             assert!(text.contains(named), "{what} at {suffix}: {text}");
         }
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_a_plain_file_only_and_no_more_than_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    mkfifo(&path("pipe"));
+    fs::create_dir(path("folder")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(path("socket")).unwrap());
+    symlink("/dev/zero", path("device")).unwrap();
+    symlink(path("pipe"), path("link")).unwrap();
+    for (name, what) in
+        [("pipe", "pipe"), ("folder", "folder"), ("socket", "socket"), ("device", "device"), ("link", "pipe")]
+    {
+        let victim = path(name);
+        let error = in_time(move || Secret::read_file(victim, 100).unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains(&format!("it is a {what}")), "{error}");
+    }
+    assert_eq!(Secret::read_file(path("none"), 100).unwrap_err().kind(), ErrorKind::NotFound);
+
+    // Kubernetes mounts a secret by two links.
+    fs::create_dir(path("..2026")).unwrap();
+    symlink("..2026", path("..data")).unwrap();
+    symlink("..data/token", path("token")).unwrap();
+    for len in [0, 1, 99, 100] {
+        fs::write(path("..2026/token"), vec![7; len]).unwrap();
+        assert_eq!(Secret::read_file(path("token"), 100).unwrap().expose(), vec![7; len]);
+    }
+    fs::write(path("..2026/token"), [7; 101]).unwrap();
+    let error = Secret::read_file(path("token"), 100).unwrap_err();
+    assert!(error.kind() == ErrorKind::FileTooLarge && error.to_string().contains("100 bytes"), "{error}");
+    // Its length says nothing of what it holds.
+    fs::File::create(path("sparse")).unwrap().set_len(10 << 30).unwrap();
+    assert_eq!(Secret::read_file(path("sparse"), 100).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    if cfg!(target_os = "linux") {
+        let text = fs::read("/proc/self/limits").unwrap();
+        assert!(fs::metadata("/proc/self/limits").unwrap().len() == 0 && text.len() > 100);
+        assert_eq!(Secret::read_file("/proc/self/limits", text.len()).unwrap().expose(), text);
+        assert_eq!(Secret::read_file("/proc/self/limits", 100).unwrap_err().kind(), ErrorKind::FileTooLarge);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::common::volumes::{holds_plain, image, look, open, shared};
 use crate::common::{cryptsetup, peer, run_any, text};
 use atrest::volume::Header;
 use atrest::{Credential, Error, FilePrefix, MemoryDevice, OpenOptions, Volume};
+use sha2::{Digest, Sha256};
 
 /// A program that puts something on a device, with the name that blkid and this library have for it. `%` is the device.
 struct Maker {
@@ -145,6 +146,49 @@ fn a_copy_of_the_header_is_not_repaired_over_bytes_that_nobody_knows() {
     }
 }
 
+/// A header of a newer version or of another program: its checksum is right, but it can't be read here.
+#[test]
+fn a_copy_of_the_header_is_not_repaired_over_a_whole_one_that_cannot_be_read() {
+    let (vault, image) = image();
+    let refused = |copy: &mut [u8]| copy[4096..8192].copy_from_slice(&[&b"{}"[..], &[0; 4094]].concat());
+    let newer = |copy: &mut [u8]| {
+        let seqid = u64::from_be_bytes(copy[16..24].try_into().unwrap());
+        copy[16..24].copy_from_slice(&(seqid + 1).to_be_bytes());
+    };
+    let another = |copy: &mut [u8]| copy[168..176].copy_from_slice(b"ffffffff");
+    for which in 0..2 {
+        for (name, says, edit) in [
+            (
+                "newer",
+                "isn't damaged",
+                &(|copy: &mut [u8]| (refused(copy), newer(copy))) as &dyn Fn(&mut [u8]) -> ((), ()),
+            ),
+            ("another volume's", "isn't damaged", &|copy| (refused(copy), another(copy))),
+            ("version 3", "its version is 3", &|copy| (copy[7] = 3, ())),
+            ("longer", "its size, 6144 bytes", &|copy| (copy[8..16].copy_from_slice(&6144u64.to_be_bytes()), ())),
+        ] {
+            let mut bytes = image.clone();
+            let copy = &mut bytes[which * COPY..(which + 1) * COPY];
+            edit(copy);
+            let size = if name == "longer" { 6144 } else { COPY };
+            header::seal(&mut copy[..size]);
+            println!("{name}");
+            is_kept(&bytes, &vault, says);
+        }
+        // Their checksums aren't known here.
+        for (says, edit) in [
+            ("its version is 3", &(|copy: &mut [u8]| copy[7] = 3) as &dyn Fn(&mut [u8])),
+            ("its checksum algorithm is \"sha512\"", &|copy| copy[72..78].copy_from_slice(b"sha512")),
+        ] {
+            let mut bytes = image.clone();
+            let copy = &mut bytes[which * COPY..(which + 1) * COPY];
+            edit(copy);
+            copy[448..512].fill(7);
+            is_kept(&bytes, &vault, says);
+        }
+    }
+}
+
 #[test]
 fn what_is_left_of_a_header_is_repaired() {
     let (vault, image) = image();
@@ -156,6 +200,13 @@ fn what_is_left_of_a_header_is_repaired() {
             ("two blocks of zeros", &|copy| copy[..8192].fill(0)),
             ("a bit of the magic", &|copy| copy[5] ^= 0x80),
             ("noise in the JSON", &|copy| copy[4200..4300].fill(0x01)),
+            ("a bit of the version", &|copy| copy[7] ^= 1),
+            ("a bit of the checksum's name", &|copy| copy[73] ^= 2),
+            ("a bit of the size", &|copy| copy[13] ^= 1),
+            ("an older one that can't be read", &|copy| {
+                copy[4096..8192].copy_from_slice(&[&b"{}"[..], &[0; 4094]].concat());
+                header::seal(copy);
+            }),
         ] {
             let mut bytes = image.clone();
             damage(&mut bytes[which * COPY..(which + 1) * COPY]);
@@ -226,9 +277,35 @@ fn a_prefix_is_not_rotated_over_what_is_no_prefix() {
         let error = FilePrefix::rotate_kek(&device, &vault, b"db").unwrap_err();
         assert!(matches!(&error, Error::ForeignData(_)), "{error:?}");
         assert!(device.bytes() == before);
-        for fill in [&(|slot: &mut [u8]| slot.fill(0)) as &dyn Fn(&mut [u8]), &|slot| slot[600] ^= 1, &|slot| {
-            slot[..512].fill(0)
-        }] {
+        // A copy that a newer version has written, with the checksum of this one or another.
+        let sealed = |slot: &mut [u8]| {
+            let sum = Sha256::digest(&slot[..4096 - 32]);
+            slot[4096 - 32..].copy_from_slice(&sum);
+        };
+        for fill in [
+            &(|slot: &mut [u8]| {
+                slot[9] = 2;
+                sealed(slot);
+            }) as &dyn Fn(&mut [u8]),
+            &|slot| (slot[9], slot[4095]) = (2, slot[4095] ^ 1),
+            &|slot| {
+                // The next generation, with an envelope of another kind.
+                (slot[19], slot[36]) = (slot[19] + 1, 0xFF);
+                sealed(slot);
+            },
+        ] {
+            let device = TestDevice::new(damaged(fill));
+            let before = device.bytes();
+            let error = FilePrefix::rotate_kek(&device, &vault, b"db").unwrap_err();
+            assert!(matches!(&error, Error::ForeignData(what) if what.contains("isn't damaged")), "{error:?}");
+            assert!(device.bytes() == before);
+        }
+        for fill in [
+            &(|slot: &mut [u8]| slot.fill(0)) as &dyn Fn(&mut [u8]),
+            &|slot| slot[600] ^= 1,
+            &|slot| slot[9] ^= 4,
+            &|slot| slot[..512].fill(0),
+        ] {
             let device = MemoryDevice::from_bytes(damaged(fill));
             FilePrefix::rotate_kek(&device, &vault, b"db").unwrap();
         }

@@ -5,7 +5,9 @@ use crate::common::header;
 use crate::common::vaults::{Lie, LyingVault, MemoryVault};
 use crate::common::volumes::{DATA, SIZE, holds_plain, image, look, options, plain};
 use atrest::key::{DekAlgorithm, MAX_CONTEXT};
-use atrest::{Credential, Error, FormatOptions, KeyRefusal, MemoryDevice, OpenOptions, Protector, SectorSize, Volume};
+use atrest::{
+    Credential, Error, FormatOptions, KeyRefusal, MemoryDevice, OpenOptions, Protector, SectorSize, TooSmall, Volume,
+};
 
 fn format(size: usize, options: &FormatOptions) -> atrest::Result<Volume<TestDevice>> {
     Volume::format(TestDevice::new(vec![0; size]), Protector::Vault(&MemoryVault::new("memory:one"), "disks"), options)
@@ -93,7 +95,7 @@ fn a_device_without_room_for_one_sector_is_refused() {
         for size in [0, 512, 32 << 10, DATA, least - 1] {
             let error = format(size, &options).unwrap_err();
             let right = |n, s| (n, s) == (least as u64, size as u64);
-            assert!(matches!(error, Error::DeviceTooSmall { needed, size } if right(needed, size)), "{error:?}");
+            assert!(matches!(error, Error::DeviceTooSmall { needed, size, .. } if right(needed, size)), "{error:?}");
             assert!(error.to_string().contains(&least.to_string()), "{error}");
         }
         assert_eq!(format(least, &options).unwrap().size(), u64::from(sector_size.bytes()));
@@ -171,16 +173,19 @@ fn an_image_that_was_cut_off_is_refused_at_every_length() {
     let lengths = header.chain(data).chain([DATA + 511, DATA + 512, image.len() - 512, image.len() - 1]);
     for len in lengths {
         let error = look(image[..len].to_vec(), &vault).unwrap_err();
-        let Error::DeviceTooSmall { needed, size } = error else { panic!("{len} bytes: {error:?}") };
+        let text = error.to_string();
+        let Error::DeviceTooSmall { what, needed, size } = error else { panic!("{len} bytes: {text}") };
         assert_eq!(size, len as u64);
-        let least = if len < 2 * header::COPY {
-            2 * header::COPY
+        // Only what is left of the data can be opened all the same.
+        let (least, of, helps) = if len < 2 * header::COPY {
+            (2 * header::COPY, TooSmall::Header, false)
         } else if len < DATA + 512 {
-            DATA + 512
+            (DATA + 512, TooSmall::Data, false)
         } else {
-            image.len()
+            (image.len(), TooSmall::Volume, true)
         };
-        assert_eq!(needed, least as u64, "{len} bytes");
+        assert_eq!((needed, what), (least as u64, of), "{len} bytes");
+        assert_eq!(text.contains("hazmat_allow_truncated"), helps, "{text}");
     }
     assert!(holds_plain(&look(image, &vault).unwrap()));
 }

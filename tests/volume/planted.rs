@@ -121,8 +121,16 @@ fn a_planted_envelope_and_prefix_are_refused() {
     let (owners, _) = FilePrefix::create(&vault, "disks", CONTEXT).unwrap();
     let kept = owners.fingerprint(&vault, CONTEXT).unwrap();
     let (planted, _) = FilePrefix::create(&attacker, "disks", CONTEXT).unwrap();
-    refused(planted.expect(kept).open(&vault, CONTEXT), by_fingerprint);
-    owners.expect(kept).open(&vault, CONTEXT).unwrap();
+    refused(planted.clone().expect(kept).open(&vault, CONTEXT), by_fingerprint);
+    owners.clone().expect(kept).open(&vault, CONTEXT).unwrap();
+    // Nor is one rotated, which would wrap the attacker's DEK by the vault itself.
+    vault.rotate_key("disks").unwrap();
+    let device = MemoryDevice::from_bytes(planted.to_bytes());
+    refused(FilePrefix::rotate_kek_expecting(&device, &vault, CONTEXT, kept), by_fingerprint);
+    assert_eq!(device.into_bytes(), planted.to_bytes());
+    let device = MemoryDevice::from_bytes(owners.to_bytes());
+    assert_eq!(FilePrefix::rotate_kek_expecting(&device, &vault, CONTEXT, kept).unwrap().version(), "2");
+    FilePrefix::from_bytes(&device.into_bytes()).unwrap().expect(kept).open(&vault, CONTEXT).unwrap();
 }
 
 #[test]

@@ -65,12 +65,12 @@ pub fn add_secret<D: BlockDevice>(
     let mut all = tags.to_map();
     let names_startup_key = match format {
         HeaderFormat::BitLocker => all.contains_key(FILE),
-        HeaderFormat::Luks(_) => of_startup_key(&all),
+        HeaderFormat::Luks(_) => {
+            all.entry(FILE.into()).or_insert_with(|| FILE_NAME.into());
+            of_startup_key(&all)
+        }
         other => return Err(credential::unsupported(other)),
     };
-    if let HeaderFormat::Luks(_) = format {
-        all.entry(FILE.into()).or_insert_with(|| FILE_NAME.into());
-    }
     if names_startup_key {
         let text = "a file .BEK is a startup key's, of a BitLocker volume; it is named for the key, which is made here: name none";
         return Err(Error::InvalidOption(text.into()));

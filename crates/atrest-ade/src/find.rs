@@ -41,10 +41,15 @@ pub struct Vaults<'v> {
     pub keks: &'v [&'v dyn KeyEncryptionKeys],
 }
 
-/// The candidate credentials of a disk, the likely ones first.
-pub(crate) fn credentials(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<Vec<DiskCredential>> {
+/// The candidate credentials of a disk of this format, the likely ones first.
+pub(crate) fn credentials(
+    disk: &Disk,
+    format: HeaderFormat,
+    source: &Source,
+    vaults: Vaults<'_>,
+) -> Result<Vec<DiskCredential>> {
     match source {
-        Source::Secret { url, kek } => of_secret(url, kek.as_ref(), disk.format()?, vaults),
+        Source::Secret { url, kek } => of_secret(url, kek.as_ref(), format, vaults),
         Source::Token => of_tokens(disk, vaults),
     }
 }
@@ -141,7 +146,8 @@ pub fn open(
     vaults: Vaults<'_>,
     options: &OpenOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
-    by_any(disk, &credentials(disk, source, vaults)?, options)
+    let format = disk.format()?;
+    by_any(disk, format, &credentials(disk, format, source, vaults)?, options)
 }
 
 /// The credential by which [`open`] would open a disk, for functions that take a [`Credential`](atrest::Credential), such as
@@ -150,19 +156,21 @@ pub fn open(
 /// # Errors
 /// As [`open`].
 pub fn credential(disk: &Disk, source: &Source, vaults: Vaults<'_>) -> Result<DiskCredential> {
-    let (header, all) = (disk.load()?, credentials(disk, source, vaults)?);
+    let header = disk.load()?;
+    let all = credentials(disk, header.format(), source, vaults)?;
     first(all, header.format(), |found| header.unlock(found.credential(), &OpenOptions::new())).map(|(found, _)| found)
 }
 
 /// Opens a disk by the first of these that does.
 pub(crate) fn by_any(
     disk: &Disk,
+    format: HeaderFormat,
     all: &[DiskCredential],
     options: &OpenOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
     let options = disk.options(options);
     let open = |found: &&DiskCredential| Volume::open(disk.device.clone(), found.credential(), &options);
-    first(all, disk.format()?, open).map(|(_, volume)| volume)
+    first(all, format, open).map(|(_, volume)| volume)
 }
 
 /// The first credential that `open` doesn't refuse as the wrong one, with the result of `open`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atrest::key::WrapAlgorithm;
-use atrest::volume::{KeyslotOptions, ProtectorId};
+use atrest::volume::{HeaderFormat, KeyslotOptions, ProtectorId};
 use atrest::{BlockDevice, Error, OpenOptions, Result, Volume};
 
 use crate::credential::{self, DiskCredential};
@@ -66,7 +66,7 @@ pub fn replace_secret(
     let mut newest = store.get(url.name(), None)?;
     if newest.version == version {
         // No secret for a disk that it doesn't open.
-        drop(find::by_any(disk, &old, &options.open)?);
+        drop(find::by_any(disk, format, &old, &options.open)?);
         let tags = Tags::read(&before.tags)?;
         let new = DiskCredential::generate(format)?;
         let by = kek.or(tags.kek.as_ref());
@@ -82,7 +82,7 @@ pub fn replace_secret(
         newest = store.get(url.name(), Some(&version))?;
     }
     let new = find::in_secret(&newest, kek, format, vaults)?;
-    let volume = give(disk, &old, &new, options)?;
+    let volume = give(disk, format, &old, &new, options)?;
     remove(&volume, &old, &new, options)?;
     format!("{}/secrets/{}/{}", url.vault(), url.name(), newest.version).parse()
 }
@@ -97,8 +97,9 @@ pub fn replace_secret(
 /// As [`open`](crate::open), [`Volume::add_protector`] and [`import_token`](atrest::volume::Header::import_token);
 /// [`Error::InvalidHeader`] for a malformed token beside the disk's own.
 pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) -> Result<()> {
-    let all = find::credentials(disk, &Source::Token, vaults)?;
-    let volume = find::by_any(disk, &all, &options.open)?;
+    let format = disk.format()?;
+    let all = find::credentials(disk, format, &Source::Token, vaults)?;
+    let volume = find::by_any(disk, format, &all, &options.open)?;
     // 1. The new passphrase is on the disk before a keyslot has it.
     let mut next = tokens(&volume, NEXT_TOKEN)?;
     if next.is_empty() {
@@ -120,7 +121,7 @@ pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) 
     // 2. The keyslot.
     let (_, token) = &next[0];
     let new = find::in_token(token, vaults)?;
-    let volume = give(disk, &all, &new, options)?;
+    let volume = give(disk, format, &all, &new, options)?;
     // 3. The new token, and the old one as a backup, in an order in which the extension finds one that opens.
     let json = token.to_json();
     if !tokens(&volume, TOKEN)?.iter().any(|(_, token)| token.to_json() == json) {
@@ -146,21 +147,22 @@ pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) 
 /// Opens the disk by its new passphrase or startup key, which gets a keyslot unless it has one.
 fn give(
     disk: &Disk,
+    format: HeaderFormat,
     old: &[DiskCredential],
     new: &[DiskCredential],
     options: &ReplaceOptions,
 ) -> Result<Volume<Arc<dyn BlockDevice>>> {
-    match find::by_any(disk, new, &options.open) {
+    match find::by_any(disk, format, new, &options.open) {
         // The second is for a startup key without a protector.
         Err(Error::WrongPassphrase | Error::NoSuchProtector(_)) => {}
         other => return other,
     }
-    let volume = find::by_any(disk, old, &options.open)?;
+    let volume = find::by_any(disk, format, old, &options.open)?;
     let new_one = new.first().ok_or(Error::WrongPassphrase)?;
-    credential::check(new_one, volume.header().format())?;
+    credential::check(new_one, format)?;
     volume.add_protector(new_one.protector(), &options.keyslot)?;
     drop(volume);
-    find::by_any(disk, new, &options.open)
+    find::by_any(disk, format, new, &options.open)
 }
 
 /// Removes the keyslots that the old passphrase or startup key opens and the new one doesn't.

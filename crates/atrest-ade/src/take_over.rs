@@ -92,13 +92,13 @@ pub fn take_over(
     let old = match source {
         // A call before this one has removed the tokens, and before them the keyslots.
         Source::Token if is_ours && !has_tokens => Vec::new(),
-        source => find::credentials(disk, source, vaults)?,
+        source => find::credentials(disk, format, source, vaults)?,
     };
     let by_vault = || Volume::open(disk.device.clone(), Credential::Vault(vault), &disk.options(&options.open));
     let volume = if is_ours {
         by_vault()?
     } else {
-        let volume = find::by_any(disk, &old, &options.open)?;
+        let volume = find::by_any(disk, format, &old, &options.open)?;
         let fingerprint = volume.fingerprint()?;
         volume.add_protector(Protector::Vault(vault, key), &KeyslotOptions::new())?;
         // The device's content counts, and not this process's state.

@@ -11,7 +11,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use atrest::{FilePrefix, SectorSize};
+use atrest::{FilePrefix, Fingerprint, SectorSize};
 
 use crate::dek::ATREST_FINGERPRINT_SIZE;
 use crate::device::atrest_device;
@@ -155,6 +155,28 @@ pub unsafe extern "C" fn atrest_file_prefix_rotate_kek(
         let (device, vault, context) = (handle!(device), handle!(vault), bytes!(context, context_len));
         let url = whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE);
         put_url(url, &FilePrefix::rotate_kek(device, vault.get(), context)?)
+    })
+}
+
+/// As atrest_file_prefix_rotate_kek, if the file's DEK has this fingerprint, ATREST_FINGERPRINT_SIZE bytes
+/// (atrest_file_prefix_fingerprint, kept apart from the file). A file that somebody has put in its place stays as it is.
+///
+/// Errors: ATREST_ERR_OTHER_DEK; those of atrest_file_prefix_rotate_kek.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_rotate_kek_expecting(
+    device: *mut atrest_device,
+    vault: *const atrest_vault,
+    context: *const c_void,
+    context_len: usize,
+    fingerprint: *const u8,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (device, vault, context) = (handle!(device), handle!(vault), bytes!(context, context_len));
+        let fingerprint = Fingerprint::from_bytes(array!(fingerprint));
+        let url = whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE);
+        put_url(url, &FilePrefix::rotate_kek_expecting(device, vault.get(), context, fingerprint)?)
     })
 }
 

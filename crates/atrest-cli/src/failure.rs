@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 
-use atrest::{Error, KeyRefusal};
+use atrest::{Error, KeyRefusal, TooSmall};
 
 /// The result of a command.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -105,7 +105,7 @@ impl From<Error> for Failure {
             Error::ForeignData(text) => {
                 format!("{text}; nothing was written. `atrest check --repair --force` overwrites it")
             }
-            Error::DeviceTooSmall { needed, size } => format!(
+            Error::DeviceTooSmall { what: TooSmall::Volume, needed, size } => format!(
                 "the device has {size} bytes where its volume needs {needed}: it was cut off. `atrest decrypt --allow-truncated` reads \
                  what is left of the data"
             ),
@@ -120,7 +120,7 @@ impl From<Error> for Failure {
 }
 
 /// Phrases of the library for a programmer, and their replacements for a person at a shell.
-const WORDS: [(&str, &str); 9] = [
+const WORDS: [(&str, &str); 10] = [
     ("open it once for writing, which finishes that part", "`--resume` finishes that part, and goes on"),
     (
         "`hazmat_allow_unencrypted` opens it, and then `reencrypt_step` goes on",
@@ -135,6 +135,7 @@ const WORDS: [(&str, &str); 9] = [
     ("`hazmat_repair` (which OpenOptions have too)", "`atrest check --repair --force`"),
     ("`hazmat_resume_unprotected`, or with ", ""),
     ("(`keyslot`)", "(--keyslot)"),
+    ("`hazmat_ignore_tokens`", "--ignore-tokens"),
     (
         "by `copy_records`: open that one; `reopen_moved` makes this one usable again",
         "by `atrest fleet store copy`: use that one; `atrest fleet --store STORE store reopen` makes this one usable again",
@@ -205,8 +206,10 @@ fn code_of(error: &Error) -> Code {
         | Error::ForeignData(_)
         | Error::OlderHeader { .. }
         | Error::OlderDevice { .. }
-        // The content of the device was cut off. A device too small for something new is `no_room`.
-        | Error::DeviceTooSmall { .. } => Code::Damaged,
+        // The content of the device was cut off. One too small for something new is refused.
+        | Error::DeviceTooSmall {
+            what: TooSmall::Header | TooSmall::Data | TooSmall::Volume | TooSmall::Prefix, ..
+        } => Code::Damaged,
         Error::Busy { .. } => Code::Busy,
         Error::Io { source, .. } => code_of_io(source),
         Error::SelfTest { .. } => Code::No,
@@ -228,7 +231,7 @@ pub fn no_room_apart(error: Error, file: &str) -> Failure {
 }
 
 fn too_small(error: Error, hint: &str) -> Failure {
-    let Error::DeviceTooSmall { needed, size } = error else { return error.into() };
+    let Error::DeviceTooSmall { needed, size, .. } = error else { return error.into() };
     Failure::refused(format!("the device has {size} bytes where {needed} are needed: {hint}"))
 }
 

@@ -56,10 +56,16 @@ impl Partial {
 
     /// Removes the remains of a killed run; another run holds its file by a lock.
     fn clear(path: &Path, yes: bool) -> Result<()> {
-        let file = match File::open(path) {
+        // Opening a pipe waits for a writer, and what a link leads to isn't this program's.
+        match fs::symlink_metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            opened => opened.about(path.display())?,
-        };
+            found => {
+                if !found.about(path.display())?.is_file() {
+                    return Err(Failure::usage("it is no plain file; move it away first").about(path.display()));
+                }
+            }
+        }
+        let file = File::open(path).about(path.display())?;
         if file.try_lock().is_err() {
             let text = "another run of this program is making it; wait for it";
             return Err(Failure::new(Code::Busy, text).about(path.display()));

@@ -39,10 +39,7 @@ impl Source {
     /// Reads the secret. One newline at its end is left out. `twice`: for a new secret, which the terminal asks for twice.
     pub fn read(&self, what: &str, twice: bool) -> Result<Secret> {
         match self {
-            Source::File(path) => {
-                let file = File::open(path).about(path.display())?;
-                read_line(file).about(path.display())
-            }
+            Source::File(path) => read_file(path).map(without_newline),
             Source::Descriptor(0) => read_line(io::stdin().lock()).about("standard input"),
             Source::Descriptor(number) => {
                 let path = format!("/dev/fd/{number}");
@@ -96,10 +93,12 @@ fn by_command(command: &str) -> Result<Secret> {
 
 /// Reads all of it into memory that is locked and wiped, and leaves one newline at its end out.
 fn read_line(mut from: impl Read) -> Result<Secret> {
-    let secret = read_all(&mut from)?;
-    let bytes = secret.expose();
-    let without = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    Ok(without.map_or_else(|| secret.clone(), Secret::copy_from))
+    read_all(&mut from).map(without_newline)
+}
+
+fn without_newline(secret: Secret) -> Secret {
+    let line = secret.expose().strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    line.map(Secret::copy_from).unwrap_or(secret)
 }
 
 fn read_all(from: &mut impl Read) -> Result<Secret> {
@@ -123,7 +122,22 @@ fn read_all(from: &mut impl Read) -> Result<Secret> {
     }
 }
 
-/// Reads a file with a key, every byte of it.
+/// Reads a file with a secret, every byte of it. It is a plain file: a named pipe would make the program wait, and a device may
+/// have no end. What the caller has opened for this program may be anything, such as the pipe of a shell's `<(...)`.
 pub fn read_file(path: &Path) -> Result<Secret> {
-    read_all(&mut File::open(path).about(path.display())?).about(path.display())
+    if is_descriptor(path) {
+        return File::open(path).map_err(Failure::from).and_then(|mut file| read_all(&mut file)).about(path.display());
+    }
+    Secret::read_file(path, MAX).about(path.display())
+}
+
+/// Whether a path names a descriptor that is open: `/dev/stdin`, `/dev/fd/63`, `/proc/self/fd/63`.
+fn is_descriptor(path: &Path) -> bool {
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    match &parts.iter().map(|part| &**part).collect::<Vec<_>>()[..] {
+        ["/", "dev", "stdin"] | ["/", "dev", "fd", _] => true,
+        ["/", "proc", "self" | "thread-self", "fd", _] => true,
+        ["/", "proc", process, "fd", _] => process.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    }
 }

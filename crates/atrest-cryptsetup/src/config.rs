@@ -6,10 +6,10 @@
 //! vault+https://vault.example.com/transit?auth=cert&role=hosts
 //! ```
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use atrest::Secret;
 
 /// The file's path, if the environment names none.
 pub const FILE: &str = "/etc/atrest/token.conf";
@@ -17,7 +17,7 @@ pub const FILE: &str = "/etc/atrest/token.conf";
 pub const VARIABLE: &str = "ATREST_TOKEN_CONFIG";
 
 /// The most bytes of the file.
-const MAX_FILE: u64 = 64 << 10;
+const MAX_FILE: usize = 64 << 10;
 /// The time that a vault has, unless its line says otherwise. A machine that starts up waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -33,18 +33,10 @@ pub struct Entry {
 /// Reads the file.
 pub fn read() -> Result<Vec<Entry>, String> {
     let path = std::env::var_os(VARIABLE).map_or_else(|| PathBuf::from(FILE), PathBuf::from);
-    let text = text(&path).map_err(|e| format!("{}: {e}; it names the vaults, one URL a line", path.display()))?;
-    parse(&text).map_err(|what| format!("{}: {what}", path.display()))
-}
-
-fn text(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let mut file = File::open(path)?.take(MAX_FILE + 1);
-    file.read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(std::io::Error::other("it has more than 64 KiB"));
-    }
-    Ok(text)
+    let failed = |e: std::io::Error| format!("{}: {e}; it names the vaults, one URL a line", path.display());
+    let text = Secret::read_file(&path, MAX_FILE).map_err(failed)?;
+    let text = str::from_utf8(text.expose()).map_err(|_| format!("{}: it isn't text in UTF-8", path.display()))?;
+    parse(text).map_err(|what| format!("{}: {what}", path.display()))
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>, String> {

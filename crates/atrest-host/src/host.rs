@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use atrest::managed::{
     DiskFolder, DiskService, KnownVaults, NewDisk, OpenDisk, ResourceKind, ResourceName, ServiceOptions,
 };
 use atrest::{Error, KeyVault, NotInherited, OwningProcess, Result, SectorSize};
+use rustix::fs::OFlags;
 
 use crate::buffer::Buffer;
 use crate::cache::CacheOptions;
@@ -439,8 +440,14 @@ fn full_name(machine: &str, disk: &str) -> String {
 fn fill(disk: &impl Disk, image: Option<&Path>) -> Result<()> {
     let Some(path) = image else { return Ok(()) };
     let failed = |e| io(format!("reading the image {}", path.display()), e);
-    let file = File::open(path).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
+    // Opening a pipe waits for a writer.
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let file = file.map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(Error::InvalidOption(format!("the image {} is no plain file", path.display())));
+    }
+    let len = found.len();
     if len > disk.size() {
         let text = "is larger than the disk that it is for; make the disk larger";
         return Err(Error::InvalidOption(format!("the image {} {text}", path.display())));

@@ -152,6 +152,13 @@ fn temporary_disks_end_with_their_machine() {
     let (world, folder) = world();
     let image = folder.path().join("image");
     fs::write(&image, [sector(4096), vec![7; 1000]].concat()).unwrap();
+    // A pipe in place of the image is refused, and not waited for.
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), 0o600.into()).unwrap();
+    for what in ["pipe", "/dev/zero"] {
+        let new = NewTemporary::new("temp", SIZE).image(folder.path().join(what));
+        let error = world.host.attach_temporary("vm1", &new, &caught(&world, "temp")).unwrap_err();
+        assert!(error.to_string().contains("is no plain file"), "{error}");
+    }
     for kept in [false, true] {
         let new = NewTemporary::new("temp", SIZE).sector_size(SectorSize::B4096).kept(kept).image(&image);
         let how = caught(&world, "temp");

@@ -1,15 +1,14 @@
 //! Reading of files, variables and addresses, and the part of a server's text that an error may repeat.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use zeroize::Zeroizing;
+use atrest::Secret;
 
 use crate::{Hidden, is_loopback};
 
 /// The most that a file with a token may hold.
-const LONGEST_SECRET: u64 = 64 << 10;
+const LONGEST_SECRET: usize = 64 << 10;
 
 /// The most of a server's text that an error repeats, in characters.
 const MOST_TEXT: usize = 200;
@@ -17,16 +16,16 @@ const MOST_TEXT: usize = 200;
 /// The text of a file with a secret, without white space at its ends: at most 64 KiB.
 ///
 /// # Errors
-/// Errors of reading, with the file's name; [`io::ErrorKind::InvalidInput`] if it is empty or longer.
+/// As [`Secret::read_file`], with the path: a pipe or a device in its place is refused at once; [`io::ErrorKind::InvalidInput`] if
+/// it is empty, [`io::ErrorKind::InvalidData`] if it isn't text in UTF-8.
 pub fn read_secret(path: &Path) -> io::Result<Hidden> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("reading {}: {e}", path.display()));
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST_SECRET as usize + 1));
-    File::open(path).map_err(named)?.take(LONGEST_SECRET + 1).read_to_string(&mut text).map_err(named)?;
-    let trimmed = text.trim();
-    if trimmed.is_empty() || text.len() as u64 > LONGEST_SECRET {
-        return Err(named(invalid("it is empty, or longer than 64 KiB")));
+    let failed = |kind, what: &str| io::Error::new(kind, format!("reading {}: {what}", path.display()));
+    let file = Secret::read_file(path, LONGEST_SECRET).map_err(|e| failed(e.kind(), &e.to_string()))?;
+    let text = str::from_utf8(file.expose());
+    match text.map_err(|_| failed(io::ErrorKind::InvalidData, "it isn't text in UTF-8"))?.trim() {
+        "" => Err(failed(io::ErrorKind::InvalidInput, "it is empty")),
+        text => Ok(Hidden::new(text)),
     }
-    Ok(Hidden::new(trimmed))
 }
 
 /// An error of the kind [`io::ErrorKind::InvalidInput`].
@@ -88,6 +87,30 @@ pub fn repeats(text: &str, secret: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_in_place_of_a_secret_is_refused_at_once() {
+        let folder = std::env::temp_dir().join(format!("atrest-http-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (pipe, token, link) = (folder.join("pipe"), folder.join("token"), folder.join("link"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        std::fs::write(&token, " hvs.1\n").unwrap();
+        std::os::unix::fs::symlink(&token, &link).unwrap();
+        let (done, waiting) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(read_secret(&pipe)));
+        let told =
+            waiting.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits").err().unwrap().to_string();
+        assert!(told.contains("pipe: it is a pipe (FIFO), not a file"), "{told}");
+        assert_eq!(read_secret(&link).unwrap().expose(), "hvs.1");
+        for (text, words) in
+            [(&b" \n"[..], "it is empty"), (b"\xFF", "UTF-8"), (&[b'x'; (64 << 10) + 1], "65536 bytes")]
+        {
+            std::fs::write(&token, text).unwrap();
+            let told = read_secret(&token).err().unwrap().to_string();
+            assert!(told.contains(words) && told.contains("token: "), "{told}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn texts_of_servers_are_short_and_hold_no_secret() {

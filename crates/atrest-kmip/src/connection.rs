@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use atrest::{Error, Result};
+use atrest::{Error, Result, Secret};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 use crate::message::LONGEST_ANSWER;
 use crate::options::KmipOptions;
 use crate::ttlv::HEAD;
+
+/// The most bytes of a file with certificates or a key.
+const LONGEST_FILE: usize = 1 << 20;
 
 /// The moment until which a call has to end.
 #[derive(Debug, Clone, Copy)]
@@ -121,9 +124,11 @@ pub(crate) fn config(options: &KmipOptions) -> Result<ClientConfig> {
     let unfit = |path: &std::path::Path, error: &dyn std::fmt::Display| {
         Error::InvalidOption(format!("the file {} can't be used for TLS: {error}", path.display()))
     };
+    let read = |path: &std::path::Path| Secret::read_file(path, LONGEST_FILE).map_err(|e| unfit(path, &e));
     let certificates = |path: &std::path::Path| -> Result<Vec<CertificateDer<'static>>> {
-        let all = CertificateDer::pem_file_iter(path).map_err(|e| unfit(path, &e))?;
-        let all = all.collect::<Result<Vec<_>, _>>().map_err(|e| unfit(path, &e))?;
+        let file = read(path)?;
+        let all = CertificateDer::pem_slice_iter(file.expose()).collect::<Result<Vec<_>, _>>();
+        let all = all.map_err(|e| unfit(path, &e))?;
         if all.is_empty() { Err(unfit(path, &"it has no certificate in PEM")) } else { Ok(all) }
     };
     let mut store = RootCertStore::empty();
@@ -131,7 +136,7 @@ pub(crate) fn config(options: &KmipOptions) -> Result<ClientConfig> {
         store.add(root).map_err(|e| unfit(&options.roots, &e))?;
     }
     let own = certificates(&options.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&options.key).map_err(|e| unfit(&options.key, &e))?;
+    let key = PrivateKeyDer::from_pem_slice(read(&options.key)?.expose()).map_err(|e| unfit(&options.key, &e))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|e| Error::InvalidOption(format!("TLS can't be used: {e}")))?;
@@ -163,4 +168,28 @@ fn addresses(host: &str, port: u16, deadline: Deadline) -> io::Result<Vec<Socket
         let _ = sender.send(found);
     })?;
     receiver.recv_timeout(deadline.left()?).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_place_of_a_certificate_or_key_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let own = rcgen::generate_simple_self_signed(["kmip.example".to_owned()]).unwrap();
+        std::fs::write(path("cert"), own.cert.pem()).unwrap();
+        std::fs::write(path("key"), own.signing_key.serialize_pem()).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        config(&KmipOptions::new("kmip.example", path("cert"), path("cert"), path("key"))).unwrap();
+        for names in [["pipe", "cert", "key"], ["cert", "pipe", "key"], ["cert", "cert", "pipe"]] {
+            let [roots, certificate, key] = names.map(path);
+            let (done, waiting) = mpsc::channel();
+            let options = KmipOptions::new("kmip.example", roots, certificate, key);
+            std::thread::spawn(move || done.send(config(&options).err()));
+            let text = waiting.recv_timeout(Duration::from_secs(20)).expect("it waits").unwrap().to_string();
+            assert!(text.contains("/pipe can't be used for TLS: ") && text.contains("FIFO"), "{text}");
+        }
+    }
 }

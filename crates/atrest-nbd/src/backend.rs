@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use atrest::managed::DiskBackend;
-use atrest::{BlockDevice, Error, Result};
+use atrest::{BlockDevice, Error, Result, TooSmall};
 
 use crate::device::NbdDevice;
 use crate::held::is_held;
@@ -144,7 +144,7 @@ impl DiskBackend for NbdBackend {
         }
         let found = device.size().map_err(|e| failed("looking at", id, e))?;
         if found < size {
-            return Err(Error::DeviceTooSmall { needed: size, size: found });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Disk, needed: size, size: found });
         }
         if !is_zero(&device, HEADER).map_err(|e| failed("looking at", id, e))? {
             return Err(Error::AlreadyExists { what: "disk", path: target.to_string().into() });

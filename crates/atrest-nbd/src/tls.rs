@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atrest::{Error, OwningProcess, Result};
+use atrest::{Error, OwningProcess, Result, Secret};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -18,6 +18,9 @@ use crate::socket::{Patience, Socket};
 
 /// As much is read from the socket at once: a little more than the longest record.
 const RECORD: usize = 17 << 10;
+
+/// The most bytes of a file with certificates or a key.
+const LONGEST_FILE: usize = 1 << 20;
 
 /// As much is encrypted at once.
 const PART: usize = 256 << 10;
@@ -84,7 +87,7 @@ impl Tls {
             None => config.with_no_client_auth(),
             Some((certificates, key)) => {
                 let own = certificates_of(certificates)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unfit(key, e))?;
+                let key = PrivateKeyDer::from_pem_slice(read(key)?.expose()).map_err(|e| unfit(key, e))?;
                 config.with_client_auth_cert(own, key).map_err(|e| unfit(certificates, e))?
             }
         };
@@ -124,8 +127,13 @@ impl Tls {
 }
 
 fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(path).map_err(|e| unfit(path, e))?;
+    let file = read(path)?;
+    let all = CertificateDer::pem_slice_iter(file.expose());
     all.collect::<Result<Vec<_>, _>>().map_err(|e| unfit(path, e))
+}
+
+fn read(path: &Path) -> Result<Secret> {
+    Secret::read_file(path, LONGEST_FILE).map_err(|e| unfit(path, e))
 }
 
 fn unfit(path: &Path, error: impl fmt::Display) -> Error {

@@ -1,12 +1,12 @@
 //! Sources of the PIN.
 
 use core::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use atrest::{Error, Secret, VaultFailure};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 const MAX_PIN: usize = 1024;
 
@@ -55,11 +55,9 @@ impl Pin {
                 pin
             }
             Pin::File(path) => {
-                let what = || format!("reading the PIN from {}", path.display());
-                let file = std::fs::File::open(path).map_err(|error| failed(what(), error))?;
-                let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN + 2));
-                file.take(MAX_PIN as u64 + 2).read_to_end(&mut bytes).map_err(|error| failed(what(), error))?;
-                let end = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+                let file = Secret::read_file(path, MAX_PIN + 2);
+                let file = file.map_err(|error| failed(format!("reading the PIN from {}", path.display()), error))?;
+                let end = file.expose().strip_suffix(b"\n").unwrap_or(file.expose());
                 Secret::copy_from(end.strip_suffix(b"\r").unwrap_or(end))
             }
         };
@@ -67,5 +65,35 @@ impl Pin {
             return Err(Error::Vault(format!("a PIN has 1 to {MAX_PIN} bytes; see what {self:?} gives").into()));
         }
         Ok(Some(pin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_place_of_a_pin_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pin");
+        let read = |pin: Pin| {
+            let (done, waiting) = std::sync::mpsc::channel();
+            std::thread::spawn(move || done.send(pin.read()));
+            waiting.recv_timeout(Duration::from_secs(20)).expect("it waits")
+        };
+        for (text, pin) in [("1234", "1234"), ("1234\r\n", "1234"), ("12 34\n", "12 34")] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read(Pin::File(path.clone())).unwrap().unwrap().expose(), pin.as_bytes());
+        }
+        for text in [vec![], vec![b'1'; 2000]] {
+            std::fs::write(&path, text).unwrap();
+            assert!(read(Pin::File(path.clone())).is_err());
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let told = format!("{:#}", read(Pin::File(path.clone())).unwrap_err());
+        assert!(told.contains(&format!("{}: it is a pipe (FIFO), not a file", path.display())), "{told}");
     }
 }

@@ -85,11 +85,22 @@ impl FilePrefix {
         freely(py, || self.0.fingerprint(&*vault.vault, context)).map(Fingerprint::to_bytes)
     }
 
-    /// Has the vault wrap the DEK of the file again, under the latest version of its key. Data isn't touched.
+    /// Has the vault wrap the DEK of the file again, under the latest version of its key. Data isn't touched. With `expect`, only
+    /// if the DEK has this fingerprint.
     #[staticmethod]
-    fn rotate_kek(py: Python<'_>, device: &Device, vault: &KeyVault, context: Source) -> PyResult<Py<PyAny>> {
+    #[pyo3(signature = (device, vault, context, *, expect = None))]
+    fn rotate_kek(
+        py: Python<'_>,
+        device: &Device,
+        vault: &KeyVault,
+        context: Source,
+        expect: Option<[u8; 32]>,
+    ) -> PyResult<Py<PyAny>> {
         let (device, context) = (device.device()?, context.bytes());
-        let id = freely(py, || Prefix::rotate_kek(&*device, &*vault.vault, context))?;
+        let id = freely(py, || match expect.map(Fingerprint::from_bytes) {
+            Some(expected) => Prefix::rotate_kek_expecting(&*device, &*vault.vault, context, expected),
+            None => Prefix::rotate_kek(&*device, &*vault.vault, context),
+        })?;
         records::key_id(py, &id)
     }
 

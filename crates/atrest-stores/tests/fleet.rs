@@ -45,6 +45,32 @@ fn what_is_no_store_is_refused_and_not_repeated() {
     }
 }
 
+/// A pipe would hang whoever opens a store.
+#[cfg(any(feature = "postgres", feature = "etcd"))]
+#[test]
+fn a_pipe_in_place_of_a_file_that_a_url_names_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for (url, names) in [
+        ("postgres://disks@127.0.0.1:1/disks", &["password-file", "sslrootcert", "sslcert", "sslkey"][..]),
+        ("etcd+http://disks@127.0.0.1:1", &["password-file", "ca", "cert", "key"]),
+    ] {
+        let scheme = &url[..=url.find(':').unwrap()];
+        for name in names.iter().filter(|_| fleet_schemes().any(|known| known == scheme)) {
+            let url = format!("{url}?{name}={}", path.display());
+            let (done, waiting) = std::sync::mpsc::channel();
+            std::thread::spawn(move || done.send(FleetStore::from_url(&url, &FleetStoreOptions::new()).err()));
+            let error = waiting.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits").unwrap();
+            let text = format!("{error:#}");
+            assert!(
+                text.contains(path.to_str().unwrap()) && text.contains("it is a pipe (FIFO), not a file"),
+                "{name}: {text}"
+            );
+        }
+    }
+}
+
 #[cfg(feature = "postgres")]
 #[test]
 fn a_url_of_postgresql_has_no_password_and_no_half_of_a_certificate() {
@@ -103,10 +129,11 @@ fn a_url_of_etcd_has_no_password_and_plain_http_stays_here() {
         "etcd://root@of:s3cret/x@e1",
         "etcd://e1?s3cret=1",
         "etcd+http://e1.example",
-        "etcd://e1?cert=/dev/null",
     ] {
         refused(url);
     }
+    let certificate = tempfile::NamedTempFile::new().unwrap();
+    assert!(refused(&format!("etcd://e1?cert={}", certificate.path().display())).contains("belong together"));
     // A user without a password.
     if std::env::var_os("ETCDCTL_PASSWORD").is_none() {
         refused("etcd://root@e1");

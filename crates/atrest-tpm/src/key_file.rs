@@ -13,19 +13,18 @@
 //! `parent`, `public` and `private` are the contents of a TPM2B_PUBLIC, a TPM2B_PUBLIC and a TPM2B_PRIVATE, without their lengths.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use atrest::{Error, Result, VaultFailure};
-use rustix::fs::OFlags;
+use atrest::{Error, Result, Secret, VaultFailure};
 
 use crate::pcr::PcrSelection;
 use crate::public;
 use crate::tpm::Policy;
 
 /// The longest file in bytes.
-const LONGEST: u64 = 16 << 10;
+const LONGEST: usize = 16 << 10;
 
 /// The longest part of it, as bytes: two of them fit into a command.
 const LONGEST_PART: usize = 1536;
@@ -143,16 +142,13 @@ impl Folder {
     pub(crate) fn read(&self, key: &str, version: Version) -> Result<Option<KeyFile>> {
         let path = self.path(key, version);
         let failed = |e| failed(&path, "reading a sealed key", e);
-        let mut text = String::new();
-        match open(&path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text)) {
+        let bad = |why| failed(io::Error::new(io::ErrorKind::InvalidData, why));
+        let text = match Secret::read_file(&path, LONGEST) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            done => done.map_err(failed)?,
+            text => text.map_err(failed)?,
         };
-        if text.len() as u64 > LONGEST {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 16 KiB")));
-        }
-        let file = KeyFile::parse(&text);
-        file.map(Some).map_err(|why| failed(io::Error::new(io::ErrorKind::InvalidData, why)))
+        let text = str::from_utf8(text.expose()).map_err(|_| bad("it isn't text in UTF-8"))?;
+        KeyFile::parse(text).map(Some).map_err(bad)
     }
 
     /// Writes the file of a new version, whole or not at all, and never over another.
@@ -178,16 +174,6 @@ impl Folder {
         let [from, to] = [!enabled, enabled].map(|enabled| self.path(key, Version { number, enabled }));
         let done = fs::rename(&from, &to).and_then(|()| File::open(&self.0)?.sync_all());
         done.map_err(|e| failed(&from, "renaming a sealed key", e))
-    }
-}
-
-/// Opens a plain file. A pipe of that name would hang whoever opens it.
-fn open(path: &Path) -> io::Result<File> {
-    let without_waiting = OFlags::NONBLOCK.bits() as i32;
-    let file = File::options().read(true).custom_flags(without_waiting).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
     }
 }
 

@@ -1,14 +1,12 @@
 //! A caller's options for a TPM and its keys.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::{Clock, Secret, SystemClock};
-use zeroize::Zeroizing;
 
 use crate::session::trimmed;
 use crate::transport::TpmAddress;
@@ -47,13 +45,8 @@ impl TpmAuth {
             TpmAuth::Value(value) => value.check().map_err(io::Error::other).map(|()| value.clone())?,
             TpmAuth::File(path) => {
                 let named = |e: io::Error| io::Error::new(e.kind(), format!("reading {}: {e}", path.display()));
-                let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_AUTH + 3));
-                File::open(path)
-                    .map_err(named)?
-                    .take(LONGEST_AUTH as u64 + 3)
-                    .read_to_end(&mut bytes)
-                    .map_err(named)?;
-                let value = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+                let file = Secret::read_file(path, LONGEST_AUTH + 2).map_err(named)?;
+                let value = file.expose().strip_suffix(b"\n").unwrap_or(file.expose());
                 Secret::copy_from(value.strip_suffix(b"\r").unwrap_or(value))
             }
         };
@@ -153,5 +146,31 @@ impl TpmOptions {
 
     pub(crate) fn who(&self) -> String {
         self.identity.clone().unwrap_or_else(|| format!("this program on {}", self.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_place_of_an_authorisation_value_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth");
+        let read = |auth: TpmAuth| {
+            let (done, waiting) = std::sync::mpsc::channel();
+            std::thread::spawn(move || done.send(auth.read()));
+            waiting.recv_timeout(Duration::from_secs(20)).expect("it waits")
+        };
+        std::fs::write(&path, [&[b'x'; LONGEST_AUTH][..], b"\r\n"].concat()).unwrap();
+        assert_eq!(read(TpmAuth::File(path.clone())).unwrap().unwrap().expose(), [b'x'; LONGEST_AUTH]);
+        for text in [vec![], vec![b'x'; LONGEST_AUTH + 1], vec![b'x'; 1 << 20]] {
+            std::fs::write(&path, text).unwrap();
+            assert!(read(TpmAuth::File(path.clone())).is_err());
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let told = read(TpmAuth::File(path.clone())).unwrap_err().to_string();
+        assert!(told.contains(&format!("{}: it is a pipe (FIFO), not a file", path.display())), "{told}");
     }
 }

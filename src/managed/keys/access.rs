@@ -87,7 +87,8 @@ impl Access {
 
     /// The vault to ask for a lease.
     pub(in crate::managed) fn vault_of_lease(&self, lease: &KeyLease) -> Result<Arc<dyn KeyVault>> {
-        self.vault_of(&self.store.set(&lease.set)?, &lease.key)
+        let (store, set) = (self.store.clone(), lease.set.clone());
+        self.vault_of(&self.vaults.call_store(move || store.set(&set))?, &lease.key)
     }
 
     /// A set's key, with its vault accessed under the set's identity.

@@ -50,8 +50,8 @@ impl Deadline {
         answer
     }
 
-    /// The same, and why there is no answer of the vault's.
-    fn ask<T: Send + 'static>(
+    /// The same, without being counted, and why there is no answer.
+    pub(super) fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         vault: &str,
         ask: impl FnOnce() -> Result<T> + Send + 'static,

@@ -38,6 +38,14 @@ impl Vaults {
         self.deadline.after
     }
 
+    /// Calls the store, for work that must not wait for it: by the same deadline, in a thread that nobody waits for.
+    pub(in crate::managed) fn call_store<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.deadline.ask("the store", call).0
+    }
+
     /// The vault of this name, accessed under an identity.
     pub(in crate::managed) fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let (directory, name, identity) = (self.directory.clone(), id.to_owned(), identity.to_owned());

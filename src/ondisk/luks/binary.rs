@@ -165,6 +165,39 @@ impl BinaryHeader {
         Ok(())
     }
 
+    /// The length in bytes that a block with the magic claims for its copy, in any version of the format.
+    pub fn claimed_size(block: &[u8; BINARY_HEADER]) -> u64 {
+        be64(block, HDR_SIZE)
+    }
+
+    /// The name of the checksum that a block with the magic claims, if it may be a name.
+    pub fn claimed_checksum(block: &[u8; BINARY_HEADER]) -> Option<&str> {
+        let bytes = field(block, CSUM_ALG);
+        let end = bytes.iter().position(|&byte| byte == 0)?;
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_:/".contains(byte);
+        let (name, rest) = bytes.split_at(end);
+        (end > 0 && name.iter().all(is_name) && zeros::is_zero(rest)).then(|| str::from_utf8(name).ok()).flatten()
+    }
+
+    /// Whether a copy verifies once its version, size, checksum and offset are put back to what every copy of this format has.
+    pub fn verifies_with(copy: &[u8], header_size: u64, offset: u64) -> bool {
+        let mut copy = copy.to_vec();
+        if copy.len() < BINARY_HEADER {
+            return false;
+        }
+        copy[CSUM_ALG.0..CSUM_ALG.0 + CSUM_ALG.1].fill(0);
+        let fields: [(usize, &[u8]); 4] = [
+            (VERSION_AT.0, &VERSION.to_be_bytes()),
+            (HDR_SIZE.0, &header_size.to_be_bytes()),
+            (HDR_OFFSET.0, &offset.to_be_bytes()),
+            (CSUM_ALG.0, CHECKSUM_ALGORITHM.as_bytes()),
+        ];
+        for (at, bytes) in fields {
+            copy[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        Self::verify(&copy).is_ok()
+    }
+
     /// The block of 4096 bytes. Its checksum is still zero, so no reader accepts it.
     pub fn encode(&self, position: Position) -> [u8; BINARY_HEADER] {
         let offset = if position == Position::Primary { 0 } else { self.header_size };

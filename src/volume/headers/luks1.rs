@@ -21,7 +21,7 @@ use crate::ondisk::luks::{HEADER_SIZES, Luks1Defect, Luks1Header, LuksVersion, P
 use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::keys::Under;
 use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
-use crate::{Dek, Error, Result, Secret, SectorSize, random};
+use crate::{Dek, Error, Result, Secret, SectorSize, TooSmall, random};
 
 /// The unit of reading and writing: the header, and the bytes up to the first area.
 const BLOCK: usize = 4096;
@@ -74,7 +74,7 @@ impl Luks1Store {
     pub(super) fn load(device: &dyn BlockDevice) -> Result<Self> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < BLOCK as u64 {
-            return Err(Error::DeviceTooSmall { needed: BLOCK as u64, size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Header, needed: BLOCK as u64, size });
         }
         let mut block = vec![0; BLOCK];
         device.read_at(0, &mut block).map_err(|e| Error::io("reading the header", e))?;

@@ -14,7 +14,7 @@ use super::encrypt::copy;
 use super::{Resilience, zone};
 use crate::arch::on_wiped_stack;
 use crate::ondisk::luks::{self, LuksVersion, Plan, SegmentSize};
-use crate::{Error, Result};
+use crate::{Error, Result, TooSmall};
 
 /// How much is copied to the start of the device at most, where it is decrypted last.
 const MOVED: u64 = 256 << 10;
@@ -162,7 +162,7 @@ impl<D: BlockDevice> Volume<D> {
     fn export_header(&self, header: &mut Box<dyn StoredHeader>, to: Aligned<Arc<dyn BlockDevice>>) -> Result<()> {
         let room = to.size().map_err(|e| Error::io("asking the header's device for its size", e))?;
         if room < header.len() {
-            return Err(Error::DeviceTooSmall { needed: header.len(), size: room });
+            return Err(Error::DeviceTooSmall { what: TooSmall::NewHeader, needed: header.len(), size: room });
         }
         let identity = |header: &dyn StoredHeader| (header.uuid().to_owned(), header.key_digest());
         let is_same = |found: &dyn StoredHeader| {

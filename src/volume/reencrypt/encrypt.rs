@@ -15,7 +15,7 @@ use crate::approval;
 use crate::arch::on_wiped_stack;
 use crate::key::{Credential, Protector};
 use crate::ondisk::luks::{self, LuksVersion};
-use crate::{Dek, Error, Result};
+use crate::{Dek, Error, Result, TooSmall};
 
 /// The least distance in bytes by which data is moved.
 const MIB: u64 = 1 << 20;
@@ -121,13 +121,13 @@ impl<D: BlockDevice> Volume<D> {
         let (device, header_device) = (Aligned::new(device), Aligned::new(header_device));
         let New { dek, mut header, data, device_size } = New::prepare(options, &device)?;
         let mut keys = Keys::new(Key::new(dek.clone(), 0), None);
-        let size = data.layout(device_size, &mut keys)?.size;
+        let size = data.layout(device_size, &mut keys).map_err(|e| e.too_small_for(TooSmall::NewVolume))?.size;
         check_whole(device_size - data.pieces[0].offset, size)?;
         refuse_begun(&header_device)?;
         refuse_begun(&device)?;
         let room = header_device.size().map_err(|e| Error::io("asking the header's device for its size", e))?;
         if room < header.len() {
-            return Err(Error::DeviceTooSmall { needed: header.len(), size: room });
+            return Err(Error::DeviceTooSmall { what: TooSmall::NewHeader, needed: header.len(), size: room });
         }
         options.check_blank(&header_device, first_used(&header_device, 0, header.len())?)?;
         let first = options.prepare(protector, &dek, &*header, size)?;
@@ -147,7 +147,11 @@ impl<D: BlockDevice> Volume<D> {
         let New { dek, mut header, data, device_size } = New::prepare(options, &device)?;
         let shift = data.pieces[0].offset;
         let size = device_size.checked_sub(2 * shift).filter(|size| *size >= MIB.min(shift));
-        let size = size.ok_or(Error::DeviceTooSmall { needed: 2 * shift + MIB.min(shift), size: device_size })?;
+        let size = size.ok_or(Error::DeviceTooSmall {
+            what: TooSmall::EncryptionInPlace,
+            needed: 2 * shift + MIB.min(shift),
+            size: device_size,
+        })?;
         check_whole(size, size / u64::from(options.sector_bytes()) * u64::from(options.sector_bytes()))?;
         if free_at_end < 2 * shift {
             return Err(Error::InvalidOption(format!(

@@ -112,7 +112,7 @@ fn a_keyslot_with_a_key_that_the_cipher_does_not_take_is_named_and_no_wrong_pass
             device: volume.header_device(),
             cipher: CipherSpec::AesXtsPlain64,
             keyslot: None,
-            limits: crate::key::KdfLimits::default(),
+            budget: &super::Budget::new(crate::key::KdfLimits::default()),
             key: None,
             ignore_tokens: false,
         };

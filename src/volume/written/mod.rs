@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::BlockDevice;
 use super::layout::Layout;
 use crate::ondisk::luks::WrittenMap;
-use crate::{Dek, Error, Result};
+use crate::{Dek, Error, Result, TooSmall};
 use bits::Bits;
 use claims::{Claim, Claims};
 use freed::{Freed, Pending};
@@ -237,7 +237,11 @@ fn fit(layout: &mut Layout, chunk_size: u32, capacity: u64) -> Result<()> {
     let size = layout.size.min(capacity) / chunk * chunk;
     if size == 0 {
         let start = layout.extents[0].device_offset;
-        return Err(Error::DeviceTooSmall { needed: start.saturating_add(chunk), size: start + layout.size });
+        return Err(Error::DeviceTooSmall {
+            what: TooSmall::Data,
+            needed: start.saturating_add(chunk),
+            size: start + layout.size,
+        });
     }
     layout.cut(size);
     Ok(())

@@ -6,7 +6,7 @@
 
 use crate::ondisk::luks::{PAGE, PAGE_WORDS, Page, PageKeys, WrittenMap};
 use crate::volume::BlockDevice;
-use crate::{Dek, Error, Result};
+use crate::{Dek, Error, Result, TooSmall};
 
 /// How many pages are read at once.
 const BATCH: usize = 256;
@@ -45,7 +45,7 @@ impl Pages {
         let end = map.offset + map.len();
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < end {
-            return Err(Error::DeviceTooSmall { needed: end, size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Header, needed: end, size });
         }
         let (mut pages, mut stale) = (Vec::new(), Vec::new());
         let mut copies = [vec![0; BATCH * PAGE], vec![0; BATCH * PAGE]];

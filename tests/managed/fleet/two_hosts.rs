@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
-use atrest::managed::{OpenDisk, ResourceName, RotationProgress};
+use atrest::managed::{LeasePolicy, OpenDisk, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error};
 
 use super::world::{Fleet, Host, LEASE};
@@ -127,6 +129,50 @@ fn a_suspended_disk_stays_its_hosts() {
     assert!(matches!(second, Err(Error::Busy { .. })), "{second:?}, and the first: {first:?}");
     let deleted = other.delete(&ResourceName::disk("d"));
     assert!(matches!(deleted, Err(Error::Busy { .. })), "{deleted:?}");
+}
+
+/// A suspension doesn't wait for the store: not for what this host does for others there, nor for what a lease needs from it.
+#[test]
+fn a_store_that_hangs_delays_no_suspension() {
+    let fleet = Fleet::new();
+    let policy = LeasePolicy::default().deadline(Duration::from_millis(200));
+    let one = Arc::new(fleet.host_with("one", 0, |options| options.lease(policy)).unwrap());
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    let open = ["d", "e"].map(|name| {
+        one.create_disk(&new_disk(name, Some("set"))).unwrap();
+        one.open_disk(name).unwrap()
+    });
+    open.iter().for_each(|disk| disk.write_at(0, &text(1)).unwrap());
+    // The lease of the key ends; that of the host doesn't.
+    for _ in 0..250 {
+        one.clock.advance(LEASE / 4);
+        one.renew_host_lease().unwrap();
+    }
+    let synced = fleet.disks.syncs.load(Ordering::SeqCst);
+    one.hooks.hangs.store(true, Ordering::SeqCst);
+    let (done, rounds) = channel();
+    let host = one.clone();
+    let maintaining = thread::spawn(move || {
+        for _ in 0..3 {
+            host.maintain();
+            done.send(()).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let round = rounds.recv_timeout(Duration::from_secs(20));
+        // A disk is synced once its DEK is wiped.
+        let wiped = fleet.disks.syncs.load(Ordering::SeqCst) - synced;
+        if round.is_err() || wiped < 2 {
+            one.hooks.hangs.store(false, Ordering::SeqCst);
+        }
+        assert!(round.is_ok(), "a round waits for the store");
+        assert!(wiped >= 2, "{wiped}");
+    }
+    maintaining.join().unwrap();
+    // Once the store answers, all goes on.
+    one.hooks.hangs.store(false, Ordering::SeqCst);
+    one.live(20 * LEASE);
+    open.iter().for_each(|disk| disk.read_at(0, &mut [0; 4096]).unwrap());
 }
 
 /// The size, after another host had it.

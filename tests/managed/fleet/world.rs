@@ -31,6 +31,8 @@ pub struct Pool {
     pub openers: Mutex<BTreeMap<String, String>>,
     /// Who wrote a device that another one had opened since.
     pub intruders: Mutex<Vec<String>>,
+    /// How often a device was synced.
+    pub syncs: AtomicUsize,
 }
 
 pub struct Host {
@@ -58,6 +60,8 @@ pub struct Hooks {
     pub lose: Mutex<Option<String>>,
     /// So many of them fail.
     pub fails: Mutex<Option<(String, usize)>>,
+    /// No call returns.
+    pub hangs: AtomicBool,
 }
 
 pub type Act = Box<dyn FnOnce() + Send>;
@@ -78,6 +82,15 @@ impl Fleet {
     }
 
     pub fn try_host(&self, name: &str, minutes: u64) -> Result<Host> {
+        self.host_with(name, minutes, |options| options)
+    }
+
+    pub fn host_with(
+        &self,
+        name: &str,
+        minutes: u64,
+        more: impl FnOnce(ServiceOptions) -> ServiceOptions,
+    ) -> Result<Host> {
         let clock = Arc::new(ManualClock::new(T + 60 * minutes));
         clock.advance(Duration::from_secs(977 * minutes));
         let (calls, dead) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicBool::new(false)));
@@ -99,7 +112,7 @@ impl Fleet {
             .clock(clock)
             .parallel(2);
         let host_options = HostOptions::new(name).lease(LEASE).renews_by_itself(false);
-        host.service = Some(DiskService::open_shared(Arc::new(store), &host_options, options)?);
+        host.service = Some(DiskService::open_shared(Arc::new(store), &host_options, more(options))?);
         Ok(host)
     }
 
@@ -156,6 +169,9 @@ struct Reached {
 impl Reached {
     fn reach(&self) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        while self.hooks.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let take = |calls: usize| if calls == usize::MAX { Some(calls) } else { calls.checked_sub(1) };
         match self.calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
             Ok(_) => Ok(()),
@@ -299,6 +315,7 @@ impl BlockDevice for Device {
         self.write(|device| device.set_size(size))
     }
     fn sync(&self) -> io::Result<()> {
+        self.pool.syncs.fetch_add(1, Ordering::SeqCst);
         self.write(|device| device.sync())
     }
 }

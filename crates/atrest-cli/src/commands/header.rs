@@ -142,7 +142,7 @@ impl Restore {
 /// Why a file is no copy of a header.
 fn cut_off(error: Error) -> Failure {
     match error {
-        Error::DeviceTooSmall { needed, size } => {
+        Error::DeviceTooSmall { needed, size, .. } => {
             let text = format!("the copy has {size} bytes of {needed}: it was cut off; take another copy");
             Failure::new(Code::Damaged, text)
         }
@@ -153,7 +153,7 @@ fn cut_off(error: Error) -> Failure {
 /// Why a copy can't be written there.
 fn too_small(error: Error) -> Failure {
     match error {
-        Error::DeviceTooSmall { needed, size } => Failure::refused(format!(
+        Error::DeviceTooSmall { needed, size, .. } => Failure::refused(format!(
             "it has {size} bytes, and the copy of the header needs {needed}: name the device that the copy is of, or the file of its \
              detached header. Nothing was written"
         )),

@@ -36,6 +36,40 @@ fn a_passphrase_comes_from_a_file_a_descriptor_or_a_command() {
 }
 
 #[test]
+fn what_the_shell_opens_may_be_a_pipe_and_a_named_pipe_is_refused_at_once() {
+    let place = place();
+    for script in [
+        "atrest info a.luks --unlock --passphrase-from file:<(echo correct horse)",
+        "echo correct horse | atrest info a.luks --unlock --passphrase-from file:/dev/stdin",
+        "echo correct horse | atrest info a.luks --unlock --passphrase-from file:/proc/self/fd/0",
+        "atrest info a.luks --unlock --passphrase-from file:/dev/fd/5 5< line",
+        "atrest info a.luks --unlock --key-file <(printf 'correct horse')",
+        "ln -s line link && atrest info a.luks --unlock --passphrase-from file:link",
+    ] {
+        place.write("line", "correct horse\n");
+        let done = place.shell(script);
+        assert_eq!(done.status, 0, "{script}: {}", done.stderr);
+    }
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.path("named"), 0o600.into()).unwrap();
+    let refused = |args: &[&str]| {
+        let script = format!("timeout -k 5 20 atrest {}", args.join(" "));
+        let done = place.shell(&script);
+        assert!(
+            done.status == 2 && done.stderr.contains("named: it is a pipe (FIFO), not a file"),
+            "{script}: {}",
+            done.stderr
+        );
+    };
+    refused(&["info", "a.luks", "--unlock", "--passphrase-from", "file:named"]);
+    refused(&["info", "a.luks", "--unlock", "--dek-file", "named"]);
+    refused(&["encrypt", "plain.img", "b.luks", "--passphrase-from", "file:named"]);
+    // A pipe in place of the remains of a killed run.
+    rustix::fs::mkfifoat(rustix::fs::CWD, place.path("b.luks.partial"), 0o600.into()).unwrap();
+    let done = place.shell("timeout -k 5 20 atrest --yes encrypt plain.img b.luks --key-file key");
+    assert!(done.status == 2 && done.stderr.contains("b.luks.partial: it is no plain file"), "{}", done.stderr);
+}
+
+#[test]
 fn what_looks_like_a_secret_in_an_argument_is_refused_and_not_shown() {
     let place = place();
     for secret in ["hunter2-hunter2", "pass:hunter2-hunter2", "fd:hunter2-hunter2", "file:", "command:"] {
@@ -68,7 +102,9 @@ fn a_large_secret_is_taken_and_a_larger_one_refused() {
     place.write("large", vec![b'x'; 1 << 20]);
     place.ok(&[&["encrypt", "plain.img", "b.luks", "--passphrase-from", "file:large"], &CHEAP[..]].concat());
     place.ok(&["info", "b.luks", "--unlock", "--key-file", "large"]);
-    place.run(&["info", "b.luks", "--unlock", "--passphrase-from", "file:/dev/zero"]).failed(2, "8 MiB");
+    place
+        .run(&["info", "b.luks", "--unlock", "--passphrase-from", "file:/dev/zero"])
+        .failed(2, "/dev/zero: it is a device");
 }
 
 #[test]

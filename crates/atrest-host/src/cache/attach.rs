@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atrest::{BlockDevice, Error, Result};
+use atrest::{BlockDevice, Error, Result, TooSmall};
 
 use super::error::CacheError;
 use super::file::{self, CacheFile, NewFile};
@@ -35,7 +35,7 @@ impl Attaching<'_> {
         if let CachePlace::Device(device) = &self.place {
             let size = device.size().map_err(|e| io(format!("using the host cache {name}"), e))?;
             if size < layout.size() {
-                return Err(Error::DeviceTooSmall { needed: layout.size(), size });
+                return Err(Error::DeviceTooSmall { what: TooSmall::HostCache, needed: layout.size(), size });
             }
         }
         self.settle_last(&name)?;

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atrest::{Error, Result};
+use atrest::{Error, Result, Secret};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -18,6 +18,9 @@ use crate::socket::Stream;
 
 /// As much is read from the socket at once: a little more than the longest record.
 const RECORD: usize = 17 << 10;
+
+/// The most bytes of a file with certificates or a key.
+const LONGEST_FILE: usize = 1 << 20;
 
 /// The certificates of a server, and those of the CAs whose clients it accepts.
 ///
@@ -45,7 +48,8 @@ impl Tls {
         clients: impl AsRef<Path>,
     ) -> Result<Self> {
         let certificates = certificates_of(certificates.as_ref())?;
-        let key = PrivateKeyDer::from_pem_file(key.as_ref()).map_err(|e| unfit(key.as_ref(), e))?;
+        let key_found = PrivateKeyDer::from_pem_slice(read(key.as_ref())?.expose());
+        let key = key_found.map_err(|e| unfit(key.as_ref(), e))?;
         let mut roots = RootCertStore::empty();
         for root in certificates_of(clients.as_ref())? {
             roots.add(root).map_err(|e| unfit(clients.as_ref(), e))?;
@@ -75,8 +79,13 @@ impl Tls {
 }
 
 fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(path).map_err(|e| unfit(path, e))?;
+    let file = read(path)?;
+    let all = CertificateDer::pem_slice_iter(file.expose());
     all.collect::<Result<Vec<_>, _>>().map_err(|e| unfit(path, e))
+}
+
+fn read(path: &Path) -> Result<Secret> {
+    Secret::read_file(path, LONGEST_FILE).map_err(|e| unfit(path, e))
 }
 
 fn unfit(path: &Path, error: impl std::fmt::Display) -> Error {

@@ -1,19 +1,17 @@
 //! Profiles of the files that AWS's tools share: "Configuration and credential file settings", AWS SDKs and Tools reference guide.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
-use atrest::VaultFailure;
+use atrest::{Secret, VaultFailure};
+use atrest_http::Hidden;
 use atrest_http::aws::AccessKey;
-use atrest_http::{Hidden, invalid};
-use zeroize::Zeroizing;
 
 use crate::trouble::Trouble;
 
 /// The longest file, in bytes: some have hundreds of profiles.
-const LONGEST: u64 = 1 << 20;
+const LONGEST: usize = 1 << 20;
 
 /// The settings that name the source of a profile's keys.
 const KNOWN: [&str; 16] = [
@@ -112,25 +110,16 @@ impl Settings {
 fn settings(files: &[PathBuf], name: &str) -> io::Result<Settings> {
     let mut settings = Settings::default();
     for path in files {
-        let text = match read_file(path) {
+        let failed = |kind, what: &str| io::Error::new(kind, format!("reading {}: {what}", path.display()));
+        let file = match Secret::read_file(path, LONGEST) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?,
+            file => file.map_err(|e| failed(e.kind(), &e.to_string()))?,
         };
-        settings.read(&text, name);
+        let no_text = |_| failed(io::ErrorKind::InvalidData, "it isn't text in UTF-8");
+        let text = str::from_utf8(file.expose()).map_err(no_text)?;
+        settings.read(text, name);
     }
     Ok(settings)
-}
-
-fn read_file(path: &Path) -> io::Result<Zeroizing<String>> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
-    if len > LONGEST {
-        return Err(invalid("it is longer than 1 MiB"));
-    }
-    // At its full length at once: a buffer that grows leaves its bytes behind.
-    let mut text = Zeroizing::new(String::with_capacity(len as usize + 1));
-    file.take(len).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Whether files have a source of a profile's keys. An unreadable file may: the first use reports its error.
@@ -215,6 +204,22 @@ mod tests {
         assert_eq!((id("half"), id("none"), id("s3")), (None, None, None));
         assert!(is_told_of(&files, "half") && !is_told_of(&files, "none") && !is_told_of(&files, "s3"));
         assert!(!is_told_of(&["/nowhere/credentials".into()], "default"));
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_of_profiles_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (done, waiting) = std::sync::mpsc::channel();
+        let pipes = [path.clone()];
+        std::thread::spawn(move || done.send((is_told_of(&pipes, "default"), read(&pipes, "default", false).err())));
+        let told = waiting.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits");
+        let (true, Some(Trouble::Failed(failure))) = told else { panic!("it is taken") };
+        let text = format!("{:#}", atrest::Error::Vault(failure));
+        assert!(text.contains(&format!("{}: it is a pipe (FIFO), not a file", path.display())), "{text}");
+        let (_folder, files) = files(&[&"#".repeat(LONGEST + 1)]);
+        assert!(read(&files, "default", false).is_err());
     }
 
     #[test]

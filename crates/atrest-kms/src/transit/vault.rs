@@ -20,6 +20,9 @@ use crate::url_options::UrlOptions;
 /// The type of key that is used: AES-256-GCM.
 const KEY_TYPE: &str = "aes256-gcm96";
 
+/// The most bytes of a file with certificates of CAs.
+const LONGEST_CA: usize = 1 << 20;
+
 /// Keys of a transit engine of HashiCorp Vault or OpenBao.
 ///
 /// Keys are of the type `aes256-gcm96`, derived or not. The version of a [`KeyId`] is the number of the key's version, as in
@@ -131,8 +134,9 @@ impl TransitVault {
             options = options.namespace(namespace);
         }
         if let Some(file) = ca {
-            let pem = std::fs::read(file).map_err(|e| Error::InvalidOption(format!("reading {file}: {e}")))?;
-            options = options.http(HttpOptions::new().root_certificates(pem));
+            let pem = Secret::read_file(file, LONGEST_CA);
+            let pem = pem.map_err(|e| Error::InvalidOption(format!("reading {file}: {e}")))?;
+            options = options.http(HttpOptions::new().root_certificates(pem.expose()));
         }
         if let Some(deadline) = with.deadline {
             options = options.deadline(deadline);

@@ -74,6 +74,22 @@ fn a_storm_by_tls_and_strangers_outside() {
     assert!(matches!(refused(&url(&path("mixed")), &short), Error::Io { .. }));
     let error = refused(&format!("nbd://localhost:{port}/disk"), &short);
     assert!(format!("{error:#}").contains("nbds:"), "{error:#}");
+    // A pipe in place of a file would hang whoever connects.
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    let (pipe, ca, own) = (path("pipe"), path("ca-cert.pem"), path("client-cert.pem"));
+    let (key, server) = (path("client-key.pem"), path("server-cert.pem"));
+    let (done, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let client = [(&pipe, &own, &key), (&ca, &pipe, &key), (&ca, &own, &pipe)];
+        let client = client.map(|(ca, own, key)| Tls::with_certificate(ca, own, key).unwrap_err().to_string());
+        let serving = [(&pipe, &key, &ca), (&server, &pipe, &ca), (&server, &key, &pipe)];
+        let serving = serving.map(|(own, key, ca)| ServerTls::from_pem_files(own, key, ca).unwrap_err().to_string());
+        done.send([client, serving].concat()).unwrap();
+    });
+    let told = waiting.recv_timeout(Duration::from_secs(20)).expect("it waits");
+    for text in told {
+        assert!(text.contains("/pipe can't be used for TLS: ") && text.contains("FIFO"), "{text}");
+    }
     // The certificate names somebody else.
     let own = Tls::with_certificate(path("ca-cert.pem"), path("client-cert.pem"), path("client-key.pem")).unwrap();
     let with = short.clone().tls(own.clone());

@@ -31,12 +31,13 @@ pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<EtcdStore> 
     }
     let mut http = HttpOptions::new();
     if let Some(roots) = query.take_file("ca")? {
-        http = http.root_certificates(roots);
+        http = http.root_certificates(roots.expose());
     }
     http = match (query.take_file("cert")?, query.take_file("key")?) {
         (Some(certificate), Some(key)) => {
-            let key = String::from_utf8(key).map_err(|_| invalid("the client's key isn't a private key in PEM"))?;
-            http.client_certificate(certificate, Hidden::new(key))
+            let key =
+                str::from_utf8(key.expose()).map_err(|_| invalid("the client's key isn't a private key in PEM"))?;
+            http.client_certificate(certificate.expose(), Hidden::new(key))
         }
         (None, None) => http,
         _ => return Err(invalid("cert and key belong together: give both")),

@@ -1,7 +1,5 @@
 //! The parts of a URL, and the files that it names.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::time::Duration;
 
 use atrest::{Error, Result, Secret};
@@ -9,7 +7,7 @@ use atrest::{Error, Result, Secret};
 use super::FleetStoreOptions;
 
 /// The most bytes of a file with certificates, and of one with a password.
-const MOST: u64 = 1 << 20;
+const MOST: usize = 1 << 20;
 const MOST_SECRET: usize = 64 << 10;
 
 pub(super) fn invalid(text: impl Into<String>) -> Error {
@@ -63,8 +61,8 @@ impl Query {
     }
 
     /// The same for the path of a file that is read.
-    pub(super) fn take_file(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.take(name).map(|path| read(&path)).transpose()
+    pub(super) fn take_file(&mut self, name: &str) -> Result<Option<Secret>> {
+        self.take(name).map(|path| read(&path, MOST)).transpose()
     }
 
     /// The user's password: of the caller, of the environment, or of the file that the URL names.
@@ -95,41 +93,18 @@ impl Query {
     }
 }
 
-fn read(path: &str) -> Result<Vec<u8>> {
-    let read = |path: &str| {
-        // One of them may be a key: it is read without being moved in memory.
-        let mut bytes = Vec::with_capacity(MOST as usize + 1);
-        File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read(path).map_err(|source| Error::Io { what: format!("reading {path}"), source })? {
-        bytes if bytes.len() as u64 > MOST => Err(invalid(format!("{path} has more than 1 MiB"))),
-        bytes => Ok(bytes),
-    }
+/// Reads a file that a URL names. One with certificates is read as a secret too: it may hold a key.
+fn read(path: &str, most: usize) -> Result<Secret> {
+    Secret::read_file(path, most).map_err(|source| Error::Io { what: format!("reading {path}"), source })
 }
 
 /// The text of a file, without white space at its ends.
 fn secret(path: &str) -> Result<Secret> {
-    let mut room = Secret::zeroed(MOST_SECRET + 1);
-    let mut len = 0;
-    let mut fill = |room: &mut [u8]| -> io::Result<()> {
-        let mut file = File::open(path)?;
-        while len < room.len() {
-            match file.read(&mut room[len..]) {
-                Ok(0) => break,
-                Ok(read) => len += read,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    };
-    fill(room.expose_mut()).map_err(|source| Error::Io { what: format!("reading {path}"), source })?;
-    let text = room.expose()[..len].trim_ascii();
-    if text.is_empty() || len > MOST_SECRET {
-        return Err(invalid(format!("{path} has no password, or more than 64 KiB")));
+    let file = read(path, MOST_SECRET)?;
+    match file.expose().trim_ascii() {
+        [] => Err(invalid(format!("{path} has no password"))),
+        text => Ok(Secret::copy_from(text)),
     }
-    Ok(Secret::copy_from(text))
 }
 
 /// A password as text.

@@ -32,10 +32,10 @@ pub(super) fn open(url: &str, options: &FleetStoreOptions) -> Result<PostgresSto
         of = of.password(text(secret)?);
     }
     if let Some(roots) = roots {
-        of = of.root_certificates(roots);
+        of = of.root_certificates(roots.expose());
     }
     of = match (certificate, key) {
-        (Some(certificate), Some(key)) => of.client_certificate(certificate, key),
+        (Some(certificate), Some(key)) => of.client_certificate(certificate.expose(), key.expose()),
         (None, None) => of,
         _ => return Err(invalid("sslcert and sslkey belong together: give both")),
     };

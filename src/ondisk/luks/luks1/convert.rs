@@ -5,7 +5,7 @@ use crate::ondisk::luks::{
     Area, HEADER_SIZES, Keyslot, KeyslotKdf, KeyslotKind, Metadata, NewMetadata, PassphraseKeyslot, Priority,
     SegmentSize, VolumeKeyDigest,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, TooSmall};
 
 /// The first sector after both copies of a LUKS2 header.
 const LUKS2_KEYSLOTS: u32 = 2 * HEADER_SIZES[0] as u32 / SECTOR as u32;
@@ -45,7 +45,7 @@ impl Luks1Header {
             )));
         }
         if device_size < needed {
-            return Err(Error::DeviceTooSmall { needed, size: device_size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::NewHeader, needed, size: device_size });
         }
         let first = u64::from(LUKS2_KEYSLOTS) * SECTOR as u64;
         let end = if is_detached { device_size } else { data_offset.min(device_size) };

@@ -2,7 +2,7 @@
 
 use super::BitLockerStore;
 use super::copies::{now, write_copy};
-use crate::ondisk::bitlocker::{AREA, Block, Draft, State};
+use crate::ondisk::bitlocker::{AREA, Block, Defect, Draft, State};
 use crate::volume::BlockDevice;
 use crate::{Error, Result, Secret, zeros};
 
@@ -10,6 +10,8 @@ use crate::{Error, Result, Secret, zeros};
 const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
 /// The bytes of the boot sector.
 const BOOT: u64 = 512;
+/// Where a copy has its version.
+const VERSION_AT: core::ops::Range<usize> = 10..12;
 
 impl BitLockerStore {
     /// The master key, which proves the metadata that is written.
@@ -150,6 +152,13 @@ impl BitLockerStore {
             self.check_room(device, *place)?;
             let mut area = vec![0; AREA];
             device.read_at(*place, &mut area).map_err(|e| Error::io("reading the metadata", e))?;
+            if let Some(why) = unreadable(&area) {
+                return Err(Error::ForeignData(format!(
+                    "the copy of the metadata at byte {place} isn't damaged, but can't be read here ({why}), and repairing it \
+                     from another copy would destroy it: use a version that reads it; or open the volume read-only; or if that \
+                     may be destroyed, repair the header with `hazmat_repair` (which OpenOptions have too)"
+                )));
+            }
             if !area.starts_with(SIGNATURE) && !zeros::is_zero(&area) {
                 return Err(Error::ForeignData(format!(
                     "the place of a copy of the metadata, at byte {place}, holds neither zeros nor a damaged copy: open the \
@@ -160,4 +169,13 @@ impl BitLockerStore {
         }
         Ok(())
     }
+}
+
+/// Why a copy that somebody may have written whole can't be read here; `None` for one that can, or that is torn or flipped.
+fn unreadable(area: &[u8]) -> Option<String> {
+    let Err(Defect::Unsupported(why)) = Block::parse(area) else { return None };
+    // Nothing says where the checksum of another version would be. A flipped copy is sound once its version is put back.
+    let mut known = area.to_vec();
+    known.get_mut(VERSION_AT)?.copy_from_slice(&2u16.to_le_bytes());
+    Block::parse(&known).is_err().then_some(why)
 }

@@ -3,7 +3,7 @@
 use super::chunks::Chunks;
 use crate::ondisk::bitlocker::{AREA, Block, BootSector, Defect, Generation};
 use crate::volume::BlockDevice;
-use crate::{Error, Result};
+use crate::{Error, Result, TooSmall};
 
 /// The bytes at the start of a volume of Windows Vista that aren't encrypted.
 pub(super) const VISTA_PLAIN: u64 = 8 << 10;
@@ -109,7 +109,7 @@ fn plain_start(device: &dyn BlockDevice, boot: &BootSector, size: u64) -> Result
         return Ok(Vec::new());
     }
     if size < VISTA_PLAIN {
-        return Err(Error::DeviceTooSmall { needed: VISTA_PLAIN, size });
+        return Err(Error::DeviceTooSmall { what: TooSmall::Data, needed: VISTA_PLAIN, size });
     }
     let mut start = vec![0; VISTA_PLAIN as usize];
     device.read_at(0, &mut start).map_err(|e| Error::io("reading the header", e))?;

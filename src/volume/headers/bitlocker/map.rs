@@ -10,7 +10,7 @@ use crate::volume::SegmentInfo;
 use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::keys::Under;
 use crate::volume::layout::Shown;
-use crate::{Error, Result, SectorSize};
+use crate::{Error, Result, SectorSize, TooSmall};
 
 /// The least room of a copy in Windows Vista, where clusters are larger.
 const VISTA_AREA: u64 = 16 << 10;
@@ -76,7 +76,11 @@ impl Map {
         if block.state == State::Encrypted && block.encrypted != 0 {
             // The volume ends there. A device that ends before it is refused before a credential is tried.
             if found.device_size < block.encrypted {
-                return Err(Error::DeviceTooSmall { needed: block.encrypted, size: found.device_size });
+                return Err(Error::DeviceTooSmall {
+                    what: TooSmall::Data,
+                    needed: block.encrypted,
+                    size: found.device_size,
+                });
             }
             end = block.encrypted;
         }

@@ -9,7 +9,7 @@ use super::protector::new_protector;
 use crate::ondisk::bitlocker::{AREA, BootSector, Draft, Method, NewProtector, NewVolume};
 use crate::volume::BlockDevice;
 use crate::volume::headers::{Means, check_written};
-use crate::{Dek, DekAlgorithm, Error, Result, Secret, SectorSize};
+use crate::{Dek, DekAlgorithm, Error, Result, Secret, SectorSize, TooSmall};
 
 /// The bytes of the first sectors, as in Windows.
 const START: u64 = 8 << 10;
@@ -42,7 +42,11 @@ impl Room {
         // last one.
         let size = device_size.saturating_sub(BEHIND) / AREA as u64 * AREA as u64;
         if size < LEAST {
-            return Err(Error::DeviceTooSmall { needed: LEAST + BEHIND, size: device_size });
+            return Err(Error::DeviceTooSmall {
+                what: TooSmall::NewBitLocker,
+                needed: LEAST + BEHIND,
+                size: device_size,
+            });
         }
         Ok(Room { size, start: size - OWN })
     }

@@ -9,7 +9,7 @@ use crate::volume::BlockDevice;
 use crate::volume::headers::area::{check_written, reserve};
 use crate::volume::keys::Under;
 use crate::volume::signature;
-use crate::{Error, Result, random};
+use crate::{Error, Result, TooSmall, random};
 
 /// The unit that a disk writes as a whole.
 const SECTOR: usize = 512;
@@ -70,7 +70,7 @@ impl Luks2Store {
             if !begins_a_header(device, size).map_err(looking)? {
                 return Err(Error::NotLuks { found: signature::describe(device).map_err(looking)? });
             }
-            return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
+            return Err(Error::DeviceTooSmall { what: TooSmall::Header, needed: 2 * HEADER_SIZES[0], size });
         }
         let mut bytes = Vec::new();
         let primary = read_copy(device, size, Position::Primary, 0, &mut bytes)?;
