@@ -5,6 +5,8 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+#[path = "forgeries.rs"]
+pub mod forgeries;
 #[cfg(target_os = "linux")]
 #[path = "fork.rs"]
 pub mod fork;

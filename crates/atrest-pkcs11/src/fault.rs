@@ -86,6 +86,11 @@ impl Answer {
         )
     }
 
+    /// Whether the owner of the key or the token's policy refuses this use of the key.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(self.rv, CKR_KEY_FUNCTION_NOT_PERMITTED | CKR_ACTION_PROHIBITED | CKR_FUNCTION_REJECTED)
+    }
+
     /// Whether the token says that it can't do this in this way, so that another way may succeed.
     pub(crate) fn is_unsupported(self) -> bool {
         matches!(

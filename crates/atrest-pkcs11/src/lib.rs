@@ -11,7 +11,9 @@ mod session;
 mod token;
 mod uri;
 mod vault;
+mod verdict;
 mod wrap;
+mod wrapped;
 
 pub use options::Pkcs11Options;
 pub use pin::Pin;

@@ -15,6 +15,7 @@ use crate::module::{Module, TokenName, lock};
 use crate::options::Pkcs11Options;
 use crate::pin::Pin;
 use crate::session::Session;
+use crate::wrapped::Wrapped;
 
 /// The most calls under way, the stuck ones included. Each has a thread.
 const MOST_CALLS: usize = 256;
@@ -56,8 +57,8 @@ struct State {
     /// The epoch that is logged in.
     login: Mutex<Option<u64>>,
     kinds: Mutex<HashMap<CK_MECHANISM_TYPE, WrapKind>>,
-    /// Wrapped bytes that a version has unwrapped, by its URL: they are the proof that it still works.
-    proofs: Mutex<HashMap<String, (u16, Vec<u8>)>>,
+    /// Wrapped bytes that a version has unwrapped, by its URL, one for each way: with them it is found out whether it still works.
+    proofs: Mutex<HashMap<String, Vec<Wrapped>>>,
 }
 
 #[derive(Default)]
@@ -120,15 +121,19 @@ impl Call<'_> {
         lock(&self.state.kinds).insert(mechanism, kind);
     }
 
-    pub(crate) fn proof(&self, key: &str) -> Option<(u16, Vec<u8>)> {
-        lock(&self.state.proofs).get(key).cloned()
+    pub(crate) fn proofs(&self, key: &str) -> Vec<Wrapped> {
+        lock(&self.state.proofs).get(key).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn set_proof(&self, key: &str, algorithm: u16, bytes: &[u8]) {
+    /// Notes what a version has unwrapped. An old proof is as good as a new one.
+    pub(crate) fn add_proof(&self, key: &str, proof: Wrapped) {
         let mut proofs = lock(&self.state.proofs);
-        // One per version in use; an old one is as good as a new one.
-        if proofs.len() < 1024 && !proofs.contains_key(key) {
-            proofs.insert(key.into(), (algorithm, bytes.into()));
+        if proofs.len() >= 1024 && !proofs.contains_key(key) {
+            return;
+        }
+        let of_key = proofs.entry(key.into()).or_default();
+        if of_key.iter().all(|known| known.way() != proof.way()) {
+            of_key.push(proof);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atrest::key::{KeyDescription, KeyId, WrapAlgorithm, WrappedDek};
+use atrest::key::{KeyDescription, KeyId, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret, VaultFailure};
 use cryptoki_sys::*;
 
@@ -10,6 +10,7 @@ use crate::fault::{Answer, Fault};
 use crate::keys::{self, Version};
 use crate::options::Pkcs11Options;
 use crate::token::{Call, Token};
+use crate::wrapped::Wrapped;
 
 /// A vault on a PKCS#11 token. Clones are the same vault.
 ///
@@ -90,7 +91,7 @@ impl Pkcs11Vault {
                 None => keys::latest(call.versions(&name)?, &name, now)?,
                 Some(version) => allowed(call.version(&name, version)?, &name, Version::wraps, now)?,
             };
-            let (algorithm, bytes) = call.wrap(&version, &dek, None)?;
+            let (algorithm, bytes) = call.wrap(&version, &dek, false)?;
             Ok((version.name(), algorithm, bytes))
         })?;
         algorithm.approval().require()?;
@@ -131,13 +132,13 @@ impl KeyVault for Pkcs11Vault {
         self.call(wrapped.kek.key(), "unwrapKey", move |call| {
             let WrappedDek { kek, algorithm, bytes, .. } = &of_call;
             let version = allowed(call.version(kek.key(), kek.version())?, kek.key(), Version::unwraps, now)?;
-            let url = kek.to_string();
+            let tried = Wrapped { algorithm: *algorithm, bytes: bytes.clone() };
             match call.unwrap(&version, *algorithm, bytes) {
                 Ok(dek) => {
-                    call.set_proof(&url, algorithm.code(), bytes);
+                    call.add_proof(&kek.to_string(), tried);
                     Ok(Some(dek))
                 }
-                Err(Fault::Answer(answer)) => Err(verdict(call, &version, &url, *algorithm, answer)),
+                Err(Fault::Answer(answer)) => Err(call.verdict(&version, &kek.to_string(), &tried, answer)),
                 Err(fault) => Err(fault),
             }
         })
@@ -154,20 +155,4 @@ impl KeyVault for Pkcs11Vault {
             Ok(Some(version.describe(&call.token.id, &name)?))
         })
     }
-}
-
-/// Whether the bytes or the token are at fault for an answer.
-///
-/// The writer of a header chooses these bytes, and must not make the vault look unavailable. But libraries have no common
-/// answer for altered bytes: SoftHSM gives CKR_GENERAL_ERROR, others CKR_FUNCTION_FAILED or CKR_DEVICE_ERROR. So the key is
-/// tried on bytes that are known to be right.
-fn verdict(call: &Call<'_>, version: &Version, url: &str, algorithm: WrapAlgorithm, answer: Answer) -> Fault {
-    if answer.is_lost() || answer.is_stale() || answer.rv == CKR_KEY_FUNCTION_NOT_PERMITTED {
-        return answer.into();
-    }
-    if answer.blames_bytes() || call.works(version, url, algorithm).unwrap_or(false) {
-        log::debug!("{url}: {answer} for bytes that are not its own");
-        return Error::UnwrapFailed.into();
-    }
-    answer.into()
 }

@@ -3,22 +3,16 @@
 use atrest::key::{KeyKind, WrapAlgorithm, wrap};
 use atrest::{Error, Secret};
 use cryptoki_sys::*;
-use subtle::ConstantTimeEq;
 
 use crate::fault::{Answer, Fault, outage};
 use crate::keys::Version;
 use crate::session::{Mechanism, Session, Value};
 use crate::token::{Call, WrapKind};
+use crate::wrapped::{BY_GCM, BY_WRAP, MARK};
 
 /// The mechanisms that may be RFC 3394 or RFC 5649. The last is RFC 5649 in SoftHSM and padding by PKCS #7 in NSS.
 const WRAPS: [CK_MECHANISM_TYPE; 3] = [CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_KWP, CKM_AES_KEY_WRAP_PAD];
 
-/// How wrapped bytes begin that only this crate reads: a mark, its version, and how they were made.
-const MARK: [u8; 4] = *b"P11\x01";
-/// AES-GCM: a nonce of 12 bytes, the ciphertext, a tag of 16 bytes.
-const BY_GCM: u8 = 1;
-/// `C_WrapKey` by an unidentified mechanism: the mechanism's number in four bytes, big-endian, and its output.
-const BY_WRAP: u8 = 2;
 /// The additional data of AES-GCM, so that the output of another use of the key doesn't unwrap here.
 const AAD: &[u8] = b"atrest-pkcs11 DEK 1";
 
@@ -56,26 +50,22 @@ const NO_WAY: Answer = Answer { function: "C_GetMechanismList", rv: CKR_MECHANIS
 
 /// The more telling answer: an owner's refusal goes before a missing mechanism.
 fn telling(last: Option<Answer>, next: Answer) -> Answer {
-    let refuses = |answer: &Answer| [CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_ACTION_PROHIBITED].contains(&answer.rv);
-    last.filter(refuses).unwrap_or(next)
+    last.filter(|answer| answer.is_refusal()).unwrap_or(next)
 }
 
 impl Call<'_> {
-    /// Wraps `dek`, by `only` or by the best way there is.
+    /// Wraps `dek` by the best way there is. A trial, which is not stored, may be wrapped by SHA-1 too.
     pub(crate) fn wrap(
         &self,
         version: &Version,
         dek: &Secret,
-        only: Option<WrapAlgorithm>,
+        is_trial: bool,
     ) -> Result<(WrapAlgorithm, Vec<u8>), Fault> {
-        let wanted = |algorithm: &WrapAlgorithm| only.is_none_or(|only| only == *algorithm);
         let wrapper = version.wrapper.ok_or_else(|| outage("the key has no half that wraps"))?;
         if version.kind != KeyKind::Aes256 {
             let algorithms = [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep].into_iter();
-            let may = |algorithm: &WrapAlgorithm| {
-                wanted(algorithm)
-                    && (*algorithm == WrapAlgorithm::RsaOaep256 || self.token.options.sha1 || only.is_some())
-            };
+            let sha1 = self.token.options.sha1 || is_trial;
+            let may = |algorithm: &WrapAlgorithm| *algorithm == WrapAlgorithm::RsaOaep256 || sha1;
             return first(&mut algorithms.filter(may).map(|algorithm| {
                 let encrypted = version.can_encrypt.then(|| self.encrypt(&mut || oaep(algorithm), wrapper, dek));
                 let wrapped = || version.can_wrap.then(|| self.wrap_object(&mut || oaep(algorithm), wrapper, dek));
@@ -85,9 +75,6 @@ impl Call<'_> {
         }
         let mut last = None;
         for (algorithm, kind) in [(WrapAlgorithm::Aes256Kw, WrapKind::Kw), (WrapAlgorithm::Aes256Kwp, WrapKind::Kwp)] {
-            if !wanted(&algorithm) {
-                continue;
-            }
             for mechanism in self.mechanisms(kind, false)? {
                 let wrapped =
                     version.can_wrap.then(|| self.wrap_object(&mut || Mechanism::Plain(mechanism), wrapper, dek));
@@ -100,16 +87,13 @@ impl Call<'_> {
                 }
             }
         }
-        if wanted(&WrapAlgorithm::Opaque) {
-            let gcm = version.can_encrypt.then(|| self.encrypt_gcm(wrapper, dek));
-            let unknown = || version.can_wrap.then(|| self.wrap_unknown(wrapper, dek));
-            match first(&mut gcm.into_iter().chain(std::iter::once_with(unknown).flatten())) {
-                Ok(bytes) => return Ok((WrapAlgorithm::Opaque, bytes)),
-                Err(Fault::Answer(answer)) if answer.is_unsupported() => last = Some(telling(last, answer)),
-                Err(fault) => return Err(fault),
-            }
+        let gcm = version.can_encrypt.then(|| self.encrypt_gcm(wrapper, dek));
+        let unknown = || version.can_wrap.then(|| self.wrap_unknown(wrapper, dek));
+        match first(&mut gcm.into_iter().chain(std::iter::once_with(unknown).flatten())) {
+            Ok(bytes) => Ok((WrapAlgorithm::Opaque, bytes)),
+            Err(Fault::Answer(answer)) if answer.is_unsupported() => Err(telling(last, answer).into()),
+            Err(fault) => Err(fault),
         }
-        Err(last.unwrap_or(NO_WAY).into())
     }
 
     /// Unwraps the output of [`wrap`](Self::wrap). Other bytes are [`Error::UnwrapFailed`], without a call to the token.
@@ -140,21 +124,6 @@ impl Call<'_> {
                 first(&mut decrypted.into_iter().chain(std::iter::once_with(unwrapped).flatten()))
             }
         }
-    }
-
-    /// Whether this version unwraps bytes that are known to be right: bytes that it has unwrapped before, or wraps now.
-    pub(crate) fn works(&self, version: &Version, key: &str, algorithm: WrapAlgorithm) -> Result<bool, Fault> {
-        let proof = self.proof(key).and_then(|(code, bytes)| Some((WrapAlgorithm::from_code(code)?, bytes)));
-        if let Some((algorithm, bytes)) = proof {
-            return Ok(self.unwrap(version, algorithm, &bytes).is_ok());
-        }
-        if !version.wraps() {
-            return Ok(false);
-        }
-        let trial = Secret::random(32)?;
-        let (algorithm, bytes) = self.wrap(version, &trial, Some(algorithm))?;
-        let again = self.unwrap(version, algorithm, &bytes)?;
-        Ok(bool::from(again.expose().ct_eq(trial.expose())))
     }
 
     /// The mechanisms of a kind; if the token can't be tried, those that have its number in the standard.
@@ -296,11 +265,11 @@ impl Call<'_> {
         match *kind {
             BY_GCM => {
                 let (nonce, text) = bytes.split_first_chunk::<12>().ok_or(Error::UnwrapFailed)?;
-                if !version.can_decrypt {
-                    return Err(Answer { function: "C_Decrypt", rv: CKR_KEY_FUNCTION_NOT_PERMITTED }.into());
-                }
                 if text.len() <= 16 {
                     return Err(Error::UnwrapFailed.into());
+                }
+                if !version.can_decrypt {
+                    return Err(Answer { function: "C_Decrypt", rv: CKR_KEY_FUNCTION_NOT_PERMITTED }.into());
                 }
                 let mut nonce = *nonce;
                 let mut out = Secret::zeroed(text.len());

@@ -93,6 +93,17 @@ fn a_broken_token_is_an_outage_and_altered_bytes_are_not() {
     hsm.fault("C_UnwrapKey 68");
     let error = vault.unwrap(&wrapped).unwrap_err();
     assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
+    // It is told even where nothing is known of the key but its attributes.
+    hsm.admin("t").set("disks", 1, &[Attribute::Wrap(false)]);
+    let new = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
+    let error = new.unwrap(&wrapped).unwrap_err();
+    assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
+    hsm.fault("C_UnwrapKey 1b");
+    let error = new.unwrap(&wrapped).unwrap_err();
+    assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. }), "{error:?}");
+    // A token that is gone is gone, whatever the bytes.
+    hsm.fault("C_UnwrapKey 30\nC_GetTokenInfo e0");
+    assert!(matches!(new.unwrap(&altered), Err(Error::Vault(_))));
 }
 
 #[test]

@@ -4,7 +4,9 @@ mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
 
-use atrest::key::{KeyKind, WrapAlgorithm, WrappedDek, wrap};
+use std::sync::Arc;
+
+use atrest::key::{KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
 use atrest::{Error, KeyVault};
 use atrest_pkcs11::{Pkcs11Options, Pkcs11Vault};
 use cryptoki::context::Pkcs11;
@@ -13,8 +15,14 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 
 use common::library;
 use common::peers::{peer, run};
+use conformance::forgeries;
 
-const KEK: [u8; 32] = *b"32 bytes of a key known to tests";
+/// The bytes of a version of the key, known here.
+fn kek(id: u8) -> [u8; 32] {
+    let mut kek = *b"32 bytes of a key known to tests";
+    kek[0] = id;
+    kek
+}
 
 /// NSS without a database: its keys are session objects, which last as long as the session that made them.
 #[test]
@@ -46,7 +54,7 @@ fn nss_without_a_database() {
             Attribute::Token(false),
             Attribute::Label(b"disks".into()),
             Attribute::Id(vec![id]),
-            Attribute::Value(KEK.into()),
+            Attribute::Value(kek(id).into()),
         ];
         session.create_object(&[&template, may].concat()).unwrap();
     };
@@ -54,16 +62,19 @@ fn nss_without_a_database() {
     let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
     let mut room = [0; 72];
     assert_eq!(wrapped.algorithm, WrapAlgorithm::Aes256Kw);
-    assert_eq!(wrapped.bytes, wrap::aes_kw_wrap(&KEK, conformance::DEK, &mut room).unwrap());
+    assert_eq!(wrapped.bytes, wrap::aes_kw_wrap(&kek(1), conformance::DEK, &mut room).unwrap());
     conformance::wraps_and_unwraps(&vault, "disks");
+    let of = |options: Pkcs11Options| move || Arc::new(Pkcs11Vault::new(options.clone()).unwrap()) as Arc<dyn KeyVault>;
+    forgeries::delay_no_honest_disk(&of(options.clone()), "disks", &[]);
     conformance::serves_a_volume(&vault, "disks", &|| aes(2, &[Attribute::Wrap(true), Attribute::Unwrap(true)]));
 
     // By C_Encrypt, which NSS has for AES key wrap too.
-    let vault = Pkcs11Vault::new(options.encrypt_mechanisms(true)).unwrap();
+    let options = options.encrypt_mechanisms(true);
+    let vault = Pkcs11Vault::new(options.clone()).unwrap();
     aes(3, &[Attribute::Encrypt(true), Attribute::Decrypt(true), Attribute::Wrap(false), Attribute::Unwrap(false)]);
     let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
     assert_eq!((wrapped.kek.version(), wrapped.algorithm), ("03", WrapAlgorithm::Aes256Kw));
-    assert_eq!(wrapped.bytes, wrap::aes_kw_wrap(&KEK, conformance::DEK, &mut room).unwrap());
+    assert_eq!(wrapped.bytes, wrap::aes_kw_wrap(&kek(3), conformance::DEK, &mut room).unwrap());
     conformance::wraps_and_unwraps(&vault, "disks");
 
     // RSA-OAEP with SHA-256.
@@ -88,6 +99,9 @@ fn nss_without_a_database() {
     assert_eq!((wrapped.algorithm, wrapped.bytes.len()), (WrapAlgorithm::RsaOaep256, 384));
     assert_eq!(vault.describe("rsa", None).unwrap().unwrap().kind, KeyKind::Rsa3072);
     conformance::wraps_and_unwraps(&vault, "rsa");
+    let others = [("disks", "01"), ("disks", "03")].map(|(key, id)| KeyId::new("nss", key, id).unwrap());
+    forgeries::delay_no_honest_disk(&of(options.clone()), "rsa", &others);
+    forgeries::delay_no_honest_disk(&of(options), "disks", &[KeyId::new("nss", "rsa", "01").unwrap()]);
 
     // OpenSSL wraps with the public half, and the token unwraps.
     let Some(openssl) = peer("openssl", &["version"]) else { return };

@@ -12,16 +12,16 @@ mod vaults;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::key::{KeyKind, WrapAlgorithm, WrappedDek, wrap};
+use atrest::key::{KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
 use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyRefusal, KeyVault, ManualClock, Secret};
-use atrest_pkcs11::Pkcs11Vault;
-use cryptoki::object::Attribute;
+use atrest_pkcs11::{Pkcs11Options, Pkcs11Vault};
+use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::types::Date;
 
 use common::peers::{peer, run};
-use common::softhsm;
-use conformance::SetWorld;
+use common::{SoftHsm, softhsm};
+use conformance::{SetWorld, forgeries};
 use vaults::MemoryVault;
 
 const KEK: [u8; 32] = *b"\x01\x23\x45\x67\x89\xab\xcd\xef0123456789abcdefghijklmn";
@@ -156,10 +156,80 @@ fn aes_gcm_where_a_key_only_encrypts() {
     conformance::wraps_and_unwraps(&vault, "disks");
     conformance::rotates(&vault, "disks", &|| make(2));
     conformance::serves_a_volume(&vault, "disks", &|| make(3));
-    // It may wrap again, but no longer decrypt.
-    admin.set("disks", 1, &[Attribute::Unwrap(true), Attribute::Decrypt(false)]);
-    let error = vault.unwrap(&wrapped).unwrap_err();
-    assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
+    // It may wrap again, but no longer decrypt. A vault that saw it decrypt knows that this was taken away.
+    for wraps in [false, true] {
+        admin.set("disks", 1, &[Attribute::Wrap(wraps), Attribute::Unwrap(true), Attribute::Decrypt(false)]);
+        let error = vault.unwrap(&wrapped).unwrap_err();
+        assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
+    }
+    // For one that didn't, whoever wrote the header may have chosen what the key never did.
+    let error = hsm.vault("t").unwrap(&wrapped).unwrap_err();
+    assert!(matches!(&error, Error::UnwrapFailed), "{error:?}");
+}
+
+/// A token with a key `disks`, and with things of other kinds, by their names.
+fn with_others(hsm: &SoftHsm) -> [KeyId; 3] {
+    hsm.token("t").aes("t", "disks", "01");
+    hsm.tool("t", &["--keypairgen", "--key-type", "rsa:2048", "--usage-decrypt", "--label", "rsa", "--id", "01"]);
+    hsm.tool("t", &["--keygen", "--key-type", "AES:16", "--usage-wrap", "--label", "short", "--id", "01"]);
+    hsm.aes("t", "tapes", "01");
+    ["rsa", "short", "tapes"].map(|key| KeyId::new("pkcs11:token=t", key, "01").unwrap())
+}
+
+fn of(options: Pkcs11Options) -> impl Fn() -> Arc<dyn KeyVault> {
+    move || Arc::new(Pkcs11Vault::new(options.clone()).unwrap())
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let Some(hsm) = softhsm("forged_wrapped_keys_delay_no_honest_disk") else { return };
+    let others = with_others(&hsm);
+    forgeries::delay_no_honest_disk(&of(hsm.options("t")), "disks", &others);
+    forgeries::delay_no_honest_disk(&of(hsm.options("t").encrypt_mechanisms(true)), "disks", &others);
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_by_aes_gcm() {
+    let Some(hsm) = softhsm("forged_wrapped_keys_delay_no_honest_disk_by_aes_gcm") else { return };
+    let others = with_others(&hsm);
+    hsm.aes("t", "gcm", "01");
+    let ways = [Attribute::Wrap(false), Attribute::Unwrap(false), Attribute::Encrypt(true), Attribute::Decrypt(true)];
+    hsm.admin("t").set("gcm", 1, &ways);
+    forgeries::delay_no_honest_disk(&of(hsm.options("t").encrypt_mechanisms(true)), "gcm", &others);
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_by_rsa() {
+    let Some(hsm) = softhsm("forged_wrapped_keys_delay_no_honest_disk_by_rsa") else { return };
+    let others = with_others(&hsm);
+    forgeries::delay_no_honest_disk(&of(hsm.options("t").allow_sha1(true)), "rsa", &others[1..]);
+}
+
+/// There is nothing to try such a key on before it has unwrapped something.
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_of_a_key_that_only_unwraps() {
+    let Some(hsm) = softhsm("forged_wrapped_keys_delay_no_honest_disk_of_a_key_that_only_unwraps") else { return };
+    let others = with_others(&hsm);
+    let admin = hsm.admin("t");
+    let tries = |options: Pkcs11Options, key: &str, others: &[KeyId], end: &dyn Fn()| {
+        let vault = of(options);
+        let known = vault();
+        let honest = known.wrap(key, &conformance::dek()).unwrap();
+        end();
+        forgeries::delay_none(&known, &vault, &honest, forgeries::of_bytes(&honest, 0), others);
+    };
+    let only_unwraps = || admin.set("disks", 1, &[Attribute::Wrap(false)]);
+    tries(hsm.options("t"), "disks", &others, &only_unwraps);
+    // An RSA key without its public half.
+    let public = [Attribute::Label("rsa".into()), Attribute::Class(ObjectClass::PUBLIC_KEY)];
+    let destroy = || {
+        let found = admin.session.find_objects(&public).unwrap();
+        found.into_iter().for_each(|object| admin.session.destroy_object(object).unwrap());
+    };
+    tries(hsm.options("t").allow_sha1(true), "rsa", &others[1..], &destroy);
+    // A token that takes no keys from outside can't wrap them.
+    let no_keys = || hsm.fault("C_CreateObject 70");
+    tries(hsm.faulty("t"), "tapes", &[], &no_keys);
 }
 
 #[test]
