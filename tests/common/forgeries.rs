@@ -3,6 +3,7 @@
 //! The defect of one wrapped key must not look like an outage of its vault, or like a key that may not be used: the vault's honest
 //! users would wait or stop for it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,6 @@ pub fn of_bytes(wrapped: &WrappedDek, kept: usize) -> Vec<Forgery> {
     let (own, honest) = (wrapped.algorithm, &wrapped.bytes);
     let noise = |len: usize| Secret::random(len).unwrap().expose().to_vec();
 
-    add("nothing".into(), own, Vec::new());
     for cut in [1, 8, 16, honest.len() / 2] {
         add(format!("{cut} bytes less"), own, honest[..honest.len() - cut].to_vec());
         add(format!("{cut} bytes less at the start"), own, honest[cut..].to_vec());
@@ -51,10 +51,12 @@ pub fn of_bytes(wrapped: &WrappedDek, kept: usize) -> Vec<Forgery> {
         flipped[at] ^= 1 << (at % 8);
         add(format!("byte {at} flipped"), own, flipped);
     }
+    for len in [0, honest.len(), MAX_WRAPPED] {
+        add(format!("{len} zeros"), own, vec![0; len]);
+    }
     for algorithm in ALGORITHMS {
         add(format!("the same as {}", algorithm.name()), algorithm, honest.clone());
         for len in LENGTHS.into_iter().chain([honest.len(), MAX_WRAPPED, MAX_WRAPPED + 1, 1 << 20]) {
-            add(format!("{len} zeros as {}", algorithm.name()), algorithm, vec![0; len]);
             add(format!("{len} random bytes as {}", algorithm.name()), algorithm, noise(len));
         }
     }
@@ -76,8 +78,8 @@ fn of_other_vaults(version: &str) -> Vec<(String, Vec<u8>)> {
     for (kind, len) in [(0, 72), (1, 0), (1, 11), (1, 12), (1, 28), (1, 29), (1, 60), (1, 92), (1, 1700), (3, 72)] {
         all.push((format!("{len} bytes of PKCS#11's kind {kind}"), [b"P11\x01", &[kind][..], &noise(len)].concat()));
     }
-    for mechanism in [0_u32, 1, 9, 0x1082, 0x1085, 0x1087, 0x1088, 0x2109, 0x210A, 0x210B, u32::MAX] {
-        for len in [0, 8, 24, 72, 80, 256] {
+    for mechanism in [0_u32, 9, 0x1085, 0x1087, 0x2109, 0x210A, 0x210B, u32::MAX] {
+        for len in [0, 24, 72] {
             let bytes = [b"P11\x01\x02", &mechanism.to_be_bytes()[..], &noise(len)].concat();
             all.push((format!("{len} bytes by the mechanism {mechanism:#x}"), bytes));
         }
@@ -121,8 +123,8 @@ fn of_names(wrapped: &WrappedDek, others: &[KeyId]) -> Vec<Forgery> {
     all.map(|kek| (format!("the name {kek}"), WrappedDek { kek, ..wrapped.clone() })).collect()
 }
 
-/// Has a vault unwrap each forgery, and an honest wrapped key after each. `vault` gives one on the same keys that hasn't unwrapped
-/// anything yet: it can't know yet that its key works. `others` are as in [`of_names`].
+/// Has vaults unwrap each forgery, and an honest wrapped key after it. `vault` gives a vault on the same keys that hasn't unwrapped
+/// anything yet: it can't know yet that its key works. Another one has. `others` are as in [`of_names`].
 pub fn delay_no_honest_disk(vault: &dyn Fn() -> Arc<dyn KeyVault>, key: &str, others: &[KeyId]) {
     let made = vault();
     let honest = made.wrap(key, &super::dek()).unwrap();
@@ -141,8 +143,8 @@ pub fn delay_none(
         let found = vault.unwrap(honest);
         matches!(&found, Ok(Some(dek)) if *dek == super::dek()).then_some(()).ok_or(found)
     };
-    let mut wrong = Vec::new();
-    let mut judge = |name: &str, found: Result<Option<Secret>>, of_name: bool, took: Duration, then| {
+    let wrong = RefCell::new(Vec::new());
+    let judge = |name: &str, found: Result<Option<Secret>>, of_name: bool, took: Duration| {
         let right = match &found {
             Err(Error::UnwrapFailed | Error::UnsupportedAlgorithm(_)) => true,
             Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. }) => of_name,
@@ -150,21 +152,22 @@ pub fn delay_none(
         };
         // Far above the deadlines of vaults: tests don't measure time.
         if !right || took > Duration::from_secs(120) {
-            wrong.push(format!("{name}: {found:?} after {took:?}"));
-        }
-        if let Err(then) = then {
-            wrong.push(format!("after {name}: {then:?}"));
+            wrong.borrow_mut().push(format!("{name}: {found:?} after {took:?}"));
         }
     };
     let of_bytes = of_bytes.into_iter().map(|forgery| (false, forgery));
     let of_names = of_names(honest, others).into_iter().map(|forgery| (true, forgery));
     for (of_name, (name, forged)) in of_bytes.chain(of_names) {
-        let fresh = vault();
-        for (state, vault) in [("new", &fresh), ("known", known)] {
+        let new = vault();
+        for vault in [&new, known] {
             let began = Instant::now();
             let found = vault.unwrap(&forged);
-            judge(&format!("{name}, {state}"), found, of_name, began.elapsed(), unwraps(&**vault));
+            judge(&name, found, of_name, began.elapsed());
+        }
+        if let Err(found) = unwraps(&*new) {
+            wrong.borrow_mut().push(format!("the honest one after {name}: {found:?}"));
         }
     }
+    let wrong = wrong.into_inner();
     assert!(wrong.is_empty(), "{} answers:\n{}", wrong.len(), wrong.join("\n"));
 }

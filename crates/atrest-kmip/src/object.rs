@@ -35,6 +35,8 @@ pub(crate) struct Object {
     protect_stop: Option<u64>,
     deactivation: Option<u64>,
     was_revoked: bool,
+    /// Whether the identifier that it was asked for by is another spelling of its own.
+    is_alias: bool,
 }
 
 /// The purpose for which a key is used.
@@ -60,6 +62,7 @@ impl Object {
             protect_stop: None,
             deactivation: None,
             was_revoked: false,
+            is_alias: false,
         };
         let (mut state, mut kind, mut algorithm, mut length) = (None, None, None, None);
         let mut read = |tag: u32, value: Field<'_>| {
@@ -68,6 +71,7 @@ impl Object {
                     let name = value.structure()?.need(tag::NAME_VALUE, "a name has no value")?.text()?;
                     object.names.push(name.into());
                 }
+                tag::UNIQUE_IDENTIFIER => object.is_alias = value.text()? != uid,
                 tag::OBJECT_TYPE => kind = Some(value.enumeration()?),
                 tag::CRYPTOGRAPHIC_ALGORITHM => algorithm = Some(value.enumeration()?),
                 tag::CRYPTOGRAPHIC_LENGTH => length = Some(value.integer()?),
@@ -113,6 +117,8 @@ impl Object {
             Some(3) => State::Deactivated,
             Some(4) => State::Compromised,
             Some(5 | 6) => State::Destroyed,
+            // What is no key of a DEK needs no state, and some of it has none.
+            None if !object.is_aes_256 => State::PreActive,
             // Without a state it is unknown whether the key may be used, and a client shouldn't guess.
             _ => return Err(Malformed("it says no state of the key that is known here")),
         };
@@ -123,7 +129,8 @@ impl Object {
     ///
     /// One without names is, too: Re-key moves the name to the new object (KMIP 1.4, 4.4), so that old versions have none.
     pub(crate) fn is_of(&self, key: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| name == key)
+        // PyKMIP answers for `01` with the object `1`. A version has one name.
+        !self.is_alias && (self.names.is_empty() || self.names.iter().any(|name| name == key))
     }
 
     /// Why it may not be used now, if so. `mask` has the bits of the usage mask that this takes.
@@ -147,7 +154,12 @@ impl Object {
         if self.not_before().is_some_and(|from| now < from) {
             return Some(KeyRefusal::NotYetValid);
         }
-        (self.usage & mask != mask).then_some(KeyRefusal::Disabled)
+        (!self.may(mask)).then_some(KeyRefusal::Disabled)
+    }
+
+    /// Whether the usage mask has these bits.
+    pub(crate) fn may(&self, mask: u32) -> bool {
+        self.usage & mask == mask
     }
 
     fn not_before(&self) -> Option<u64> {
@@ -169,7 +181,7 @@ impl Object {
             State::Deactivated => !self.was_revoked && self.deactivation.is_some(),
             State::Compromised | State::Destroyed => false,
         };
-        description.enabled = enabled && self.usage & mask == mask;
+        description.enabled = enabled && self.may(mask);
         description.not_before = self.not_before();
         description.expires = self.deactivation;
         description.created = self.initial;
@@ -220,6 +232,7 @@ mod tests {
             protect_stop: None,
             deactivation: None,
             was_revoked: false,
+            is_alias: false,
         }
     }
 

@@ -119,9 +119,10 @@ impl KeyVault for KmipVault {
                 // The writer of a header can't make the KEK leave the server: only its owner allows that.
                 WrapAlgorithm::Aes256Kw if fetch => {
                     let len = wrapped.bytes.len().checked_sub(8).filter(|len| *len <= MAX_WRAPPED);
+                    let len = len.ok_or(Trouble::Altered)?;
                     let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
                     let fetched = inner.fetch(&object, deadline)?;
-                    let mut dek = Secret::zeroed(len.ok_or(Trouble::Altered)?);
+                    let mut dek = Secret::zeroed(len);
                     wrap::aes_kw_unwrap(fetched.expose(), &wrapped.bytes, dek.expose_mut()).map_err(|e| {
                         if let Error::SelfTest { .. } = e { Trouble::SelfTest(e) } else { Trouble::Altered }
                     })?;
@@ -286,9 +287,7 @@ impl Inner {
                 proofs.insert(kek.to_string(), sealed);
                 Ok(dek)
             }
-            Err(Trouble::Refused(refused)) if refused.of_key("", "").is_none() => {
-                Err(self.verdict(kek, object, refused, deadline))
-            }
+            Err(Trouble::Refused(refused)) => Err(self.verdict(kek, object, refused, deadline)),
             Err(trouble) => Err(trouble),
         }
     }
@@ -306,20 +305,42 @@ impl Inner {
 
     /// Whether the bytes or the server are at fault for an answer.
     ///
-    /// The writer of a header chooses these bytes, and must not make the vault look unavailable. But servers have no common
-    /// answer for altered bytes: the specification says Cryptographic Failure, PyKMIP says General Failure as for any defect of
-    /// its own. So the key is tried on bytes that are known to be right.
+    /// The writer of a header chooses these bytes, and must not make the vault look unavailable, or its key disabled. But servers have no
+    /// common answer for altered bytes: the specification says Cryptographic Failure, PyKMIP says General Failure as for any defect
+    /// of its own. So the key is asked for what that writer hasn't chosen.
     fn verdict(&self, kek: &KeyId, object: &Object, refused: Refused, deadline: Deadline) -> Trouble {
-        let proof = self.proofs().get(&kek.to_string()).cloned();
-        let proof = match proof {
-            Some(proof) => Ok(proof),
-            None => self.encrypt(kek, object, &[0; 32], deadline),
-        };
-        if proof.and_then(|proof| self.try_decrypt(kek, &object.uid, &proof, deadline)).is_ok() {
+        // A refusal of the key is the owner's, unless the vault has another way for which the owner allows the key.
+        let of_key = refused.of_key("", "").is_some();
+        let works = (!of_key || self.client.options.fetch) && self.works(kek, object, deadline);
+        if works {
             log::debug!("{kek}: {refused} for bytes that are not its own");
             return Trouble::Altered;
         }
         Trouble::Refused(refused)
+    }
+
+    /// Whether the server still unwraps under this key.
+    fn works(&self, kek: &KeyId, object: &Object, deadline: Deadline) -> bool {
+        let decrypts = |proof: &Sealed| self.try_decrypt(kek, &object.uid, proof, deadline).is_ok();
+        let proof = self.proofs().get(&kek.to_string()).cloned();
+        if let Some(proof) = proof {
+            return decrypts(&proof);
+        }
+        // The way in which this vault wraps.
+        if self.client.options.fetch {
+            return self.fetch(object, deadline).is_ok();
+        }
+        if object.may(tag::MAY_ENCRYPT) {
+            return self.encrypt(kek, object, &[0; 32], deadline).is_ok_and(|proof| decrypts(&proof));
+        }
+        // Nothing can be encrypted under it, so that its state has to do until it has decrypted something.
+        let is_allowed = self.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline).is_ok();
+        if is_allowed {
+            log::warn!(
+                "{kek}: the server refuses to decrypt, and allows the key for it, so that the wrapped key is at fault"
+            );
+        }
+        is_allowed
     }
 
     /// The KEK itself.

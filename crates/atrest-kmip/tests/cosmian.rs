@@ -16,6 +16,7 @@ use atrest::{Error, KeyRefusal, KeyVault};
 use atrest_kmip::{KmipVault, KmipVersion};
 
 use common::cosmian::Cosmian;
+use conformance::forgeries;
 
 /// A new version of a key. Dates are in seconds, and identifiers are in no order: a version of the same second may be the older one.
 fn rotate(kmip: &Cosmian) {
@@ -41,6 +42,24 @@ fn the_server_hands_out_a_key() {
     conformance::wraps_and_unwraps(&vault, "disks");
     // It is not made to hand the key out by a header.
     assert!(matches!(kmip.vault().unwrap(&wrapped), Err(Error::UnwrapFailed)));
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let Some(kmip) = Cosmian::new() else { return };
+    kmip.owner("create disks");
+    let uids = [
+        ("disks", kmip.owner("create tapes")),
+        ("tapes", kmip.owner("create tapes")),
+        ("disks", kmip.owner("make disks 128 ENCRYPT|DECRYPT")),
+    ];
+    let name = |(key, uid): &(&str, String)| KeyId::new(kmip.vault().id(), key, uid).unwrap();
+    let others: Vec<_> = uids.iter().map(name).collect();
+    for fetch in [false, true] {
+        let options = kmip.options("client").fetch_keys(fetch);
+        let vault = || Arc::new(KmipVault::new(options.clone()).unwrap()) as Arc<dyn KeyVault>;
+        forgeries::delay_no_honest_disk(&vault, "disks", &others);
+    }
 }
 
 #[test]

@@ -256,6 +256,35 @@ fn a_failed_decryption_is_told_from_a_server_that_fails() {
 }
 
 #[test]
+fn a_server_that_hands_out_keys_and_does_not_decrypt_is_there() {
+    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
+    let by_server = wrapped(&vault(&fake, LONG));
+    let options = common::options(fake.folder.path(), fake.port, "client").deadline(LONG);
+    // Permission Denied, Operation Not Supported, Wrong Key Lifecycle State, General Failure.
+    for reason in [0x0C, 0x05, 0x43, 0x100] {
+        let fetches = KmipVault::new(options.clone().fetch_keys(true)).unwrap();
+        let honest = fetches.wrap("disks", &conformance::dek()).unwrap();
+        fake.set(move |request| {
+            let refuses = [0x1F, 0x20].contains(&operation(request));
+            Answer::Bytes(if refuses { refusal(request, reason, "no") } else { sound(request) })
+        });
+        // Its own way works, and whoever wrote the header chose the other one.
+        assert!(matches!(fetches.unwrap(&by_server), Err(Error::UnwrapFailed)), "{reason:#x}");
+        assert_eq!(fetches.unwrap(&honest).unwrap().unwrap(), conformance::dek());
+        // It hands out no keys any more: that isn't the fault of these bytes.
+        fake.set(move |request| {
+            let refuses = [0x0A, 0x1F, 0x20].contains(&operation(request));
+            Answer::Bytes(if refuses { refusal(request, reason, "no") } else { sound(request) })
+        });
+        for wrapped in [&by_server, &honest] {
+            let error = fetches.unwrap(wrapped).unwrap_err();
+            assert!(matches!(error, Error::Vault(_) | Error::KeyRefused { .. }), "{reason:#x}: {error:?}");
+        }
+        fake.set(|request| Answer::Bytes(sound(request)));
+    }
+}
+
+#[test]
 fn nothing_shows_a_secret() {
     let fake = Fake::new(|request| Answer::Bytes(sound(request)));
     let vault = vault(&fake, LONG);

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Secret};
-use atrest_kmip::{KmipVault, KmipVersion};
+use atrest_kmip::{KmipOptions, KmipVault, KmipVersion};
 
 use common::PyKmip;
+use conformance::forgeries;
 use encrypting::hex;
 
 #[test]
@@ -46,6 +47,58 @@ fn the_server_hands_out_a_key() {
         assert_eq!(vault.unwrap(&other).unwrap().unwrap(), conformance::dek());
         assert!(matches!(encrypts.unwrap(&wrapped), Err(Error::UnwrapFailed)));
     }
+}
+
+/// Objects that are no key `disks`, by their names: some have the name, some are keys.
+fn others(kmip: &PyKmip) -> Vec<KeyId> {
+    let uids = [
+        ("disks", kmip.owner("opaque disks")),
+        ("disks", kmip.owner("secret disks")),
+        ("disks", kmip.owner("opaque papers")),
+        ("disks", kmip.owner("create tapes")),
+        ("tapes", kmip.owner("create tapes")),
+        ("disks", kmip.owner("make disks 128 ENCRYPT|DECRYPT")),
+    ];
+    uids.iter().map(|(key, uid)| KeyId::new(&format!("kmip://127.0.0.1:{}", kmip.port), key, uid).unwrap()).collect()
+}
+
+fn of(options: KmipOptions) -> impl Fn() -> Arc<dyn KeyVault> {
+    move || Arc::new(KmipVault::new(options.clone()).unwrap())
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let Some(kmip) = PyKmip::new() else { return };
+    kmip.owner("create disks");
+    let others = others(&kmip);
+    forgeries::delay_no_honest_disk(&of(kmip.options("client")), "disks", &others);
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_under_fetched_keys() {
+    let Some(kmip) = PyKmip::new() else { return };
+    kmip.owner("create disks");
+    let others = others(&kmip);
+    forgeries::delay_no_honest_disk(&of(kmip.options("client").fetch_keys(true)), "disks", &others);
+}
+
+/// Keys are fetched since the server can't encrypt.
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_on_a_server_that_only_keeps_keys() {
+    let Some(kmip) = PyKmip::without("ENCRYPT DECRYPT") else { return };
+    kmip.owner("create disks");
+    forgeries::delay_no_honest_disk(&of(kmip.options("client").fetch_keys(true)), "disks", &[]);
+}
+
+/// There is nothing to try such a key on before it has decrypted something.
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_of_a_key_that_only_decrypts() {
+    let Some(kmip) = PyKmip::new() else { return };
+    let (uid, vault) = (kmip.owner("create disks"), of(kmip.options("client")));
+    let known = vault();
+    let honest = known.wrap("disks", &conformance::dek()).unwrap();
+    kmip.owner(&format!("mask {uid} DECRYPT"));
+    forgeries::delay_none(&known, &vault, &honest, forgeries::of_bytes(&honest, 0), &[]);
 }
 
 #[test]

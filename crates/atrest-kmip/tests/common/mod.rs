@@ -62,6 +62,8 @@ pub fn options(folder: &Path, port: u16, name: &str) -> KmipOptions {
 pub struct PyKmip {
     pub folder: TempDir,
     pub port: u16,
+    /// The operations that it refuses as not supported, by their names in PyKMIP, with blanks between them.
+    without: &'static str,
     server: Mutex<Option<Child>>,
     owner: Owner,
 }
@@ -69,15 +71,20 @@ pub struct PyKmip {
 impl PyKmip {
     /// A new one; `None` if it isn't installed.
     pub fn new() -> Option<Self> {
+        Self::without("")
+    }
+
+    /// A new one, which lacks some operations.
+    pub fn without(without: &'static str) -> Option<Self> {
         peers::python("kmip.services.server")?;
         let folder = tempfile::tempdir().unwrap();
         certificates(folder.path());
         // Between here and its start somebody else may take the port: then another is taken.
         for _ in 0..10 {
             let port = listening::ports::free_port();
-            if let Some(server) = serve(folder.path(), port) {
+            if let Some(server) = serve(folder.path(), port, without) {
                 let owner = Owner::new("pykmip.py", folder.path(), port);
-                return Some(PyKmip { folder, port, server: Mutex::new(Some(server)), owner });
+                return Some(PyKmip { folder, port, without, server: Mutex::new(Some(server)), owner });
             }
         }
         panic!("PyKMIP doesn't start: {}", std::fs::read_to_string(folder.path().join("out")).unwrap());
@@ -104,7 +111,7 @@ impl PyKmip {
     }
 
     pub fn start(&self) {
-        let server = serve(self.folder.path(), self.port);
+        let server = serve(self.folder.path(), self.port, self.without);
         *self.server.lock().unwrap() = Some(server.expect("it starts again"));
     }
 }
@@ -122,7 +129,7 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
-fn serve(folder: &Path, port: u16) -> Option<Child> {
+fn serve(folder: &Path, port: u16, without: &str) -> Option<Child> {
     let policies = folder.join("policies");
     std::fs::create_dir_all(&policies).unwrap();
     let path = |name: &str| folder.join(name).display().to_string();
@@ -141,9 +148,17 @@ fn serve(folder: &Path, port: u16) -> Option<Child> {
         format!("database_path={}", path("db")),
     ];
     std::fs::write(&conf, lines.join("\n")).unwrap();
-    let main = "import sys; from kmip.services.server.server import main; sys.exit(main())";
+    let main = "import sys\n\
+        from kmip.core import exceptions\n\
+        from kmip.services.server import engine, server\n\
+        without, whole = sys.argv.pop().split(), engine.KmipEngine._process_operation\n\
+        def process(self, operation, payload):\n    \
+            if operation.name in without: raise exceptions.OperationNotSupported(operation.name + ' is not supported.')\n    \
+            return whole(self, operation, payload)\n\
+        engine.KmipEngine._process_operation = process\n\
+        sys.exit(server.main())";
     let mut command = Command::new("python3");
-    command.args(["-W", "ignore", "-c", main, "-f", conf.to_str().unwrap(), "-l", &path("log")]);
+    command.args(["-W", "ignore", "-c", main, "-f", conf.to_str().unwrap(), "-l", &path("log"), without]);
     let out = std::fs::File::create(folder.join("out")).unwrap();
     let command = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
     listening::until_it_listens(command.spawn().unwrap(), port)

@@ -2,6 +2,7 @@
 
 create NAME            an AES-256 key that encrypts and decrypts, active; its identifier
 make NAME BITS MASK    a key of another length or with another mask
+opaque|secret NAME     an object of another kind; its identifier
 activate|deactivate|compromise|destroy UID
 state UID STATE        sets the state in the server's database: no operation of KMIP leads back
 mask UID MASK          sets the usage mask there
@@ -44,6 +45,11 @@ def run(kmip, command, *words):
         return uid
     if command == "make":
         return make(kmip, words[0], int(words[1]), masks(words[2]))
+    if command == "opaque":
+        return kmip.register(objects.OpaqueObject(b"no key", enums.OpaqueDataType.NONE, words[0]))
+    if command == "secret":
+        data = objects.SecretData(os.urandom(32), enums.SecretDataType.PASSWORD, masks("DECRYPT"), words[0])
+        return kmip.register(data)
     if command == "activate":
         kmip.activate(words[0])
     elif command == "deactivate":
