@@ -109,7 +109,7 @@ fn of_other_vaults(version: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Forged names for an honest wrapped key. `others` are names of things that are there and are no keys of DEKs, or other keys.
-fn of_names(wrapped: &WrappedDek, others: &[KeyId]) -> Vec<Forgery> {
+pub fn of_names(wrapped: &WrappedDek, others: &[KeyId]) -> Vec<Forgery> {
     let kek = &wrapped.kek;
     let long = "a".repeat(127);
     let (key, version) = (kek.key(), kek.version());
@@ -128,16 +128,16 @@ fn of_names(wrapped: &WrappedDek, others: &[KeyId]) -> Vec<Forgery> {
 pub fn delay_no_honest_disk(vault: &dyn Fn() -> Arc<dyn KeyVault>, key: &str, others: &[KeyId]) {
     let made = vault();
     let honest = made.wrap(key, &super::dek()).unwrap();
-    delay_none(&made, vault, &honest, of_bytes(&honest, 0), others);
+    delay_none(&made, vault, &honest, of_bytes(&honest, 0), of_names(&honest, others));
 }
 
-/// As [`delay_no_honest_disk`] for a wrapped key that was made before, and these forgeries of its bytes.
+/// As [`delay_no_honest_disk`] for a wrapped key that was made before, and these forgeries of its bytes and of its name.
 pub fn delay_none(
     known: &Arc<dyn KeyVault>,
     vault: &dyn Fn() -> Arc<dyn KeyVault>,
     honest: &WrappedDek,
     of_bytes: Vec<Forgery>,
-    others: &[KeyId],
+    of_names: Vec<Forgery>,
 ) {
     let unwraps = |vault: &dyn KeyVault| {
         let found = vault.unwrap(honest);
@@ -156,7 +156,7 @@ pub fn delay_none(
         }
     };
     let of_bytes = of_bytes.into_iter().map(|forgery| (false, forgery));
-    let of_names = of_names(honest, others).into_iter().map(|forgery| (true, forgery));
+    let of_names = of_names.into_iter().map(|forgery| (true, forgery));
     for (of_name, (name, forged)) in of_bytes.chain(of_names) {
         let new = vault();
         for vault in [&new, known] {

@@ -98,7 +98,7 @@ fn forged_wrapped_keys_delay_no_honest_disk_of_a_key_that_only_decrypts() {
     let known = vault();
     let honest = known.wrap("disks", &conformance::dek()).unwrap();
     kmip.owner(&format!("mask {uid} DECRYPT"));
-    forgeries::delay_none(&known, &vault, &honest, forgeries::of_bytes(&honest, 0), &[]);
+    forgeries::delay_none(&known, &vault, &honest, forgeries::of_bytes(&honest, 0), Vec::new());
 }
 
 #[test]

@@ -216,7 +216,13 @@ fn forged_wrapped_keys_delay_no_honest_disk_of_a_key_that_only_unwraps() {
         let known = vault();
         let honest = known.wrap(key, &conformance::dek()).unwrap();
         end();
-        forgeries::delay_none(&known, &vault, &honest, forgeries::of_bytes(&honest, 0), others);
+        forgeries::delay_none(
+            &known,
+            &vault,
+            &honest,
+            forgeries::of_bytes(&honest, 0),
+            forgeries::of_names(&honest, others),
+        );
     };
     let only_unwraps = || admin.set("disks", 1, &[Attribute::Wrap(false)]);
     tries(hsm.options("t"), "disks", &others, &only_unwraps);

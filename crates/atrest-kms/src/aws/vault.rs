@@ -10,7 +10,7 @@ use atrest_http::{Cached, Client, Deadline, base64, base64_decode, check_address
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::api::Api;
+use super::api::{Api, Bad};
 use super::credentials::AwsCredentials;
 use super::options::AwsOptions;
 use super::sources::Clients;
@@ -199,11 +199,13 @@ impl AwsKms {
 
     /// Asks about a key. An error that its state explains is explained.
     fn ask(&self, deadline: Deadline, action: &str, body: &[u8], key: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-        self.api.ask(deadline, action, body).map_err(|bad| {
-            self.api.meaning(bad, || {
-                let found = self.metadata(deadline, key)?;
-                found.check()
-            })
+        self.api.ask(deadline, action, body).map_err(|bad| self.meaning(deadline, bad, key))
+    }
+
+    fn meaning(&self, deadline: Deadline, bad: Bad, key: &str) -> Trouble {
+        self.api.meaning(bad, || {
+            let found = self.metadata(deadline, key)?;
+            found.check()
         })
     }
 
@@ -245,7 +247,12 @@ impl AwsKms {
         let version = wrapped.kek.version();
         let target = self.reference(version);
         let body = json(&Decrypt { key_id: &target, ciphertext_blob: blob, encryption_context: &self.context })?;
-        let answer = self.ask(Deadline::after(self.deadline), "Decrypt", &body, version)?;
+        let deadline = Deadline::after(self.deadline);
+        let answer = self.api.ask(deadline, "Decrypt", &body).map_err(|bad| match bad {
+            // The key that the header names isn't for symmetric encryption.
+            Bad::Refused(refused) if refused.code == "InvalidKeyUsageException" => Trouble::Altered,
+            bad => self.meaning(deadline, bad, version),
+        })?;
         let mut found: Decrypted<'_> = parse(&answer, "Decrypt")?;
         let dek = base64_decode(&found.plaintext);
         if let std::borrow::Cow::Owned(copy) = &mut found.plaintext {

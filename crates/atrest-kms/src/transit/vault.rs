@@ -1,6 +1,7 @@
 //! [`TransitVault`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -37,17 +38,27 @@ pub struct TransitVault {
     server: Server,
     mount: String,
     deadline: Duration,
+    /// Keys that were seen to be of the type that is used here.
+    seen: Mutex<BTreeSet<String>>,
 }
+
+/// The most keys that are remembered to be of the right type.
+const MOST_SEEN: usize = 1024;
 
 #[derive(Deserialize)]
 struct Data<T> {
     data: T,
 }
 
+/// The part of a key's description that is of one form for all types.
 #[derive(Deserialize)]
-struct Key {
+struct Kind {
     #[serde(rename = "type")]
     kind: String,
+}
+
+#[derive(Deserialize)]
+struct Key {
     latest_version: u64,
     min_decryption_version: u64,
     min_encryption_version: u64,
@@ -103,7 +114,7 @@ impl TransitVault {
         let client = Client::new(&options.http).map_err(option)?;
         let auth = options.auth.clone();
         let server = Server { client, address: address.into(), namespace, auth, session: Cached::new() };
-        Ok(TransitVault { id, server, mount, deadline: options.deadline })
+        Ok(TransitVault { id, server, mount, deadline: options.deadline, seen: Mutex::default() })
     }
 
     /// The vault of a URL: see [`open`](crate::open).
@@ -156,6 +167,7 @@ impl TransitVault {
         let bound = bound(key);
         let body = json(&Decrypt { ciphertext, context: &bound }).map_err(failed)?;
         let deadline = Deadline::after(self.deadline);
+        self.check_type(deadline, key).map_err(failed)?;
         let answer = self.post(deadline, "rewrap", key, &body).map_err(failed)?;
         self.wrapped(key, &answer).map_err(failed)
     }
@@ -171,9 +183,10 @@ impl TransitVault {
     }
 
     fn decrypt(&self, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
-        let bound = bound(key);
+        let (deadline, bound) = (Deadline::after(self.deadline), bound(key));
+        self.check_type(deadline, key)?;
         let body = json(&Decrypt { ciphertext, context: &bound })?;
-        let answer = self.post(Deadline::after(self.deadline), "decrypt", key, &body)?;
+        let answer = self.post(deadline, "decrypt", key, &body)?;
         let Data { data: mut answer } = parse::<Data<Decrypted<'_>>>(&answer, "decrypt")?;
         let dek = base64_decode(&answer.plaintext);
         if let std::borrow::Cow::Owned(copy) = &mut answer.plaintext {
@@ -183,19 +196,48 @@ impl TransitVault {
         Ok(Secret::copy_from(&dek))
     }
 
+    /// Refuses a key of another type as the error of whoever named it. The engine would answer as if it had failed itself, by a status
+    /// of 500 for a key of RSA, again and again until the deadline. The type of a key doesn't change, so that it is asked for once.
+    fn check_type(&self, deadline: Deadline, key: &str) -> Result<(), Trouble> {
+        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen().contains(key) {
+            return Ok(());
+        }
+        match self.described(deadline, key) {
+            Ok((_, kind)) if kind != KEY_TYPE => Err(Trouble::Altered),
+            Ok(_) => {
+                let mut seen = seen();
+                if seen.len() < MOST_SEEN {
+                    seen.insert(key.into());
+                }
+                Ok(())
+            }
+            // A caller that may not look at keys may decrypt.
+            Err(Trouble::Denied(_)) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
     fn key(&self, deadline: Deadline, key: &str) -> Result<Key, Trouble> {
+        let (body, kind) = self.described(deadline, key)?;
+        if kind != KEY_TYPE {
+            let kind = told(&kind, &[]);
+            return Err(Trouble::failed(format!("the key is of the type {kind}; make one of the type {KEY_TYPE}")));
+        }
+        let Data { data: found } = parse::<Data<Key>>(&body, "the key")?;
+        if found.soft_deleted {
+            return Err(Trouble::Refused(KeyRefusal::Deleted));
+        }
+        Ok(found)
+    }
+
+    /// The description of a key of any type, and its type.
+    fn described(&self, deadline: Deadline, key: &str) -> Result<(Zeroizing<Vec<u8>>, String), Trouble> {
         let path = format!("{}/keys/{key}", self.mount);
         let answer = self.server.ask(deadline, Method::Get, &path, &[])?;
         let body = sorted(answer, &path)?;
-        let Data { data: key } = parse::<Data<Key>>(&body, &path)?;
-        if key.kind != KEY_TYPE {
-            let kind = told(&key.kind, &[]);
-            return Err(Trouble::failed(format!("the key is of the type {kind}; make one of the type {KEY_TYPE}")));
-        }
-        if key.soft_deleted {
-            return Err(Trouble::Refused(KeyRefusal::Deleted));
-        }
-        Ok(key)
+        let Data { data: Kind { kind } } = parse(&body, &path)?;
+        Ok((body, kind))
     }
 
     fn post(&self, deadline: Deadline, action: &str, key: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Trouble> {

@@ -7,7 +7,7 @@ use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyVault};
 use atrest_kms::AwsKms;
 
-use crate::conformance::{self, SetWorld, dek};
+use crate::conformance::{self, SetWorld, dek, forgeries};
 use crate::cost;
 use crate::proxy::{Fate, Proxy};
 use crate::server::{Moto, error, options};
@@ -60,6 +60,19 @@ fn the_encryption_context_is_bound() {
     for name in ["aws:x", "atrest:purpose"] {
         assert!(matches!(AwsKms::new(&options(1).context(name, "x")), Err(Error::InvalidOption(_))));
     }
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let Some(moto) = Moto::start() else { return };
+    let vault = || Arc::new(moto.vault()) as Arc<dyn KeyVault>;
+    let known = vault();
+    let honest = known.wrap("disks", &dek()).unwrap();
+    // A blob of moto's begins with its key's id: see `the_vault_conforms`.
+    // The key's name is that of an alias, which may have been renamed since. What counts is the id behind it.
+    let mut names = forgeries::of_names(&honest, &[]);
+    names.retain(|(_, forged)| forged.kek.version() != honest.kek.version());
+    forgeries::delay_none(&known, &vault, &honest, forgeries::of_bytes(&honest, 36), names);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyVault};
 use atrest_kms::{AzureKeyVault, AzureOptions};
 
-use crate::conformance::{self, SetWorld, dek};
+use crate::conformance::{self, SetWorld, dek, forgeries};
 use crate::cost;
 use crate::peers::{pipe, python};
 use crate::proxy::{Fate, Proxy};
@@ -40,6 +40,21 @@ fn a_managed_hsm_wraps_by_aes_on_a_fake() {
     assert_eq!((described.kind, described.authenticated), (KeyKind::Aes256, true));
     // Tokens for a vault aren't good for it.
     assert!(matches!(fake.vault().wrap("disks", &dek()), Err(Error::Vault(_))));
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_on_a_fake() {
+    let Some(fake) = Fake::start() else { return };
+    let vault = || Arc::new(fake.vault()) as Arc<dyn KeyVault>;
+    let old = vault().describe("disks", None).unwrap().unwrap().id;
+    fake.rotate();
+    let mut others = vec![old];
+    for kind in ["EC", "RSA1024", "RSA3072"] {
+        let told = fake.tell(&format!(r#"{{"op":"new","key":"{kind}","kind":"{kind}"}}"#));
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        others.push(KeyId::new(ID, kind, told["versions"][kind][0].as_str().unwrap()).unwrap());
+    }
+    forgeries::delay_no_honest_disk(&vault, "disks", &others);
 }
 
 #[test]

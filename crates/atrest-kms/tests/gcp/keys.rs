@@ -8,7 +8,7 @@ use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyVault};
 use atrest_kms::GcpKms;
 
-use crate::conformance::{self, SetWorld, dek};
+use crate::conformance::{self, SetWorld, dek, forgeries};
 use crate::cost;
 use crate::proxy::{Fate, Proxy};
 use crate::server::{Fake, ID, options};
@@ -28,6 +28,17 @@ fn the_vault_conforms_on_a_fake() {
     conformance::wraps_and_unwraps(&vault, "disks");
     conformance::rotates(&vault, "disks", &|| fake.rotate());
     conformance::serves_a_volume(&vault, "disks", &|| fake.rotate());
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk_on_a_fake() {
+    let Some(fake) = Fake::start() else { return };
+    fake.rotate();
+    fake.tell(r#"{"op":"new","key":"signs","purpose":"ASYMMETRIC_SIGN"}"#);
+    fake.tell(r#"{"op":"new","key":"tapes"}"#);
+    let vault = || Arc::new(fake.vault()) as Arc<dyn KeyVault>;
+    let others = [("disks", "1"), ("signs", "1"), ("tapes", "1")].map(|(key, n)| KeyId::new(ID, key, n).unwrap());
+    forgeries::delay_no_honest_disk(&vault, "disks", &others);
 }
 
 #[test]

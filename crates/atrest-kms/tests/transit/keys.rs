@@ -8,7 +8,7 @@ use atrest::{Error, KeyVault};
 use atrest_http::Method;
 use atrest_kms::{TransitAuth, TransitVault};
 
-use crate::conformance::{self, SetWorld, dek};
+use crate::conformance::{self, SetWorld, dek, forgeries};
 use crate::cost;
 use crate::server::{Bao, ROOT, options};
 
@@ -44,6 +44,25 @@ fn keys_under_other_names_do_not_unwrap() {
     let tapes = KeyId::new(vault.id(), "tapes", "1").unwrap();
     let found = vault.unwrap(&WrappedDek::new(tapes, wrapped.algorithm, wrapped.bytes));
     assert!(matches!(found, Err(Error::UnwrapFailed)), "{found:?}");
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let Some(bao) = Bao::start() else { return };
+    // Keys of other types, none of which wraps DEKs.
+    let kinds = ["rsa-2048", "ecdsa-p256", "ed25519", "chacha20-poly1305", "aes128-gcm96", "hmac"];
+    for kind in kinds {
+        let size = if kind == "hmac" { r#","key_size":32"# } else { "" };
+        bao.post(&format!("transit/keys/{kind}"), &format!(r#"{{"type":"{kind}"{size}}}"#));
+    }
+    bao.post("transit/keys/tapes", "{}");
+    bao.post("transit/keys/derived", r#"{"derived":true}"#);
+    let vault = || Arc::new(bao.vault()) as Arc<dyn KeyVault>;
+    let id = vault().id().to_owned();
+    let others = kinds.iter().chain(&["tapes", "derived"]).map(|key| KeyId::new(&id, key, "1").unwrap());
+    let others: Vec<_> = others.collect();
+    forgeries::delay_no_honest_disk(&vault, "disks", &others);
+    forgeries::delay_no_honest_disk(&vault, "derived", &[KeyId::new(&id, "disks", "1").unwrap()]);
 }
 
 #[test]
