@@ -132,8 +132,13 @@ impl Quorum {
         Ok(WrappedDek::new(kek, WrapAlgorithm::Opaque, bytes))
     }
 
-    /// The parts of a bundle, from as many vaults as needed.
-    fn gather(&self, bundle: &Bundle) -> Result<Vec<(usize, Secret)>> {
+    /// The parts of a bundle of this key, from as many vaults as needed.
+    fn gather(&self, bundle: &Bundle, key: &str) -> Result<Vec<(usize, Secret)>> {
+        // The writer of a header chooses the names of the parts' keys. A refusal of another key says nothing of this one.
+        let is_of_key = |kek: &KeyId| {
+            let member = self.members.iter().find(|member| member.vault.id() == kek.vault());
+            member.is_some_and(|member| member.key_for(key) == kek.key())
+        };
         let (mut got, mut failed, mut next) = (Vec::new(), Failed::default(), 0);
         while got.len() < bundle.threshold {
             let end = (next + bundle.threshold - got.len()).min(bundle.parts.len());
@@ -156,10 +161,12 @@ impl Quorum {
                 }
             }
             for (at, answer) in at_once(asked, ask) {
-                let vault = bundle.parts[at].wrapped.kek.vault();
+                let kek = &bundle.parts[at].wrapped.kek;
+                let vault = kek.vault();
                 match answer {
                     Ok(Some(part)) => got.push((at, part)),
                     Ok(None) => failed.count(vault, Error::UnwrapFailed),
+                    Err(Error::KeyRefused { .. }) if !is_of_key(kek) => failed.count(vault, Error::UnwrapFailed),
                     Err(e) => failed.count(vault, e),
                 }
             }
@@ -267,7 +274,11 @@ impl KeyVault for Quorum {
             return Err(Error::UnwrapFailed);
         }
         self_test::check()?;
-        let secret = split::combine(&self.gather(&bundle)?)?;
+        let keys: Vec<_> = bundle.parts.iter().map(|part| part.wrapped.kek.clone()).collect();
+        if version::name(&keys) != wrapped.kek.version() {
+            return Err(Error::UnwrapFailed);
+        }
+        let secret = split::combine(&self.gather(&bundle, wrapped.kek.key())?)?;
         let key = bundle.key(&secret, &wrapped.kek)?;
         let mut out = Secret::zeroed(dek.len() - 8);
         let unwrapped = wrap::aes_kwp_unwrap(key.expose(), dek, out.expose_mut()).map_err(|e| match e {

@@ -15,7 +15,7 @@ use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::vault::{FileVault, Unlock, VersionChange};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
 use atrest_quorum::{Member, Quorum};
-use conformance::{DEK, SetWorld, dek};
+use conformance::{DEK, SetWorld, dek, forgeries};
 
 /// A vault file that is down, refuses, lies, dawdles or forgets when it is told to.
 struct Vault {
@@ -126,6 +126,50 @@ fn it_is_a_vault_like_others() {
     conformance::wraps_and_unwraps(&quorum, "disks");
     conformance::rotates(&quorum, "disks", &rotate);
     conformance::serves_a_volume(&quorum, "disks", &rotate);
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let world = World::new(3);
+    let old = world.quorum(2).wrap("disks", &dek()).unwrap().kek;
+    for vault in &world.vaults {
+        vault.file.create_key("tapes").unwrap();
+        vault.file.rotate_key("disks").unwrap();
+    }
+    let others = [old, world.quorum(2).wrap("tapes", &dek()).unwrap().kek];
+    let vault = || Arc::new(world.quorum(2)) as Arc<dyn KeyVault>;
+    forgeries::delay_no_honest_disk(&vault, "disks", &others);
+
+    // Bundles of their own, whose parts name vaults and keys that aren't there, or members' keys with other bytes.
+    let known = vault();
+    let honest = known.wrap("disks", &dek()).unwrap();
+    let ids: Vec<_> = world.vaults.iter().map(|vault| vault.id.clone()).collect();
+    let nobody = ["memory:a", "memory:b"].map(String::from);
+    let mut forged = Vec::new();
+    for (vaults, key, version) in
+        [(&ids[..], "disks", "1"), (&ids, "no-such-key", "1"), (&ids, "disks", "999"), (&nobody, "disks", "1")]
+    {
+        for algorithm in [1_u8, 2, 3, 6, 7] {
+            for len in [1, 40, 1200 / vaults.len()] {
+                let mut bytes = [b"ATRQ\x01\x02", &[vaults.len() as u8][..], &[7; 16]].concat();
+                for id in vaults {
+                    bytes.extend([&(id.len() as u16).to_be_bytes()[..], id.as_bytes()].concat());
+                    for name in [key, version] {
+                        bytes.push(name.len() as u8);
+                        bytes.extend(name.as_bytes());
+                    }
+                    bytes.push(algorithm);
+                    bytes.extend([7; 16]);
+                    bytes.extend((len as u16).to_be_bytes());
+                    bytes.extend(vec![7; len]);
+                }
+                bytes.extend([7; 72]);
+                let name = format!("parts of {len} bytes by {algorithm} under {key}/{version} of {vaults:?}");
+                forged.push((name, WrappedDek { bytes, ..honest.clone() }));
+            }
+        }
+    }
+    forgeries::delay_none(&known, &vault, &honest, forged, Vec::new());
 }
 
 #[test]

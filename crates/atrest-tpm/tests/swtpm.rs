@@ -13,6 +13,7 @@ use atrest::{Error, KeyRefusal, KeyVault, Secret};
 use atrest_tpm::{PcrSelection, TpmAddress, TpmAuth, TpmOptions, TpmVault};
 
 use common::Swtpm;
+use conformance::forgeries;
 
 /// The content of the file `auth`, for tpm2-tools.
 const AUTH: &str = "hex:612076616c7565206f6620612074657374";
@@ -141,6 +142,17 @@ fn what_tpm2_tools_seal_is_unsealed_here() {
         assert!(matches!(&other, Err(Error::InvalidOption(_))), "{other:?}");
     }
     assert_eq!(tpm.vault().describe("disks", None).unwrap().unwrap().id.version(), "3");
+}
+
+#[test]
+fn forged_wrapped_keys_delay_no_honest_disk() {
+    let Some(tpm) = Swtpm::new() else { return };
+    let vault = || Arc::new(TpmVault::new(tpm.options_with_auth()).unwrap()) as Arc<dyn KeyVault>;
+    let made = TpmVault::new(tpm.options_with_auth()).unwrap();
+    let old = made.create_key("disks", None).unwrap();
+    let others = [old, made.create_key("tapes", None).unwrap()];
+    made.create_key("disks", None).unwrap();
+    forgeries::delay_no_honest_disk(&vault, "disks", &others);
 }
 
 #[test]
