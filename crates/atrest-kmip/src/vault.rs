@@ -22,7 +22,7 @@ use crate::ttlv::{Malformed, Structure, Writer};
 const MOST_VERSIONS: usize = 256;
 
 /// The most keys for which known-good bytes are remembered.
-const MOST_PROOFS: usize = 64;
+const MOST_PROOFS: usize = 1024;
 
 /// A vault on a key manager that speaks KMIP. Clones are the same vault.
 ///
@@ -280,11 +280,7 @@ impl Inner {
     fn decrypt(&self, kek: &KeyId, object: &Object, sealed: Sealed, deadline: Deadline) -> Result<Secret, Trouble> {
         match self.try_decrypt(kek, &object.uid, &sealed, deadline) {
             Ok(dek) => {
-                let mut proofs = self.proofs();
-                if proofs.len() >= MOST_PROOFS {
-                    proofs.clear();
-                }
-                proofs.insert(kek.to_string(), sealed);
+                self.remember(kek, sealed);
                 Ok(dek)
             }
             Err(Trouble::Refused(refused)) => Err(self.verdict(kek, object, refused, deadline)),
@@ -331,7 +327,13 @@ impl Inner {
             return self.fetch(object, deadline).is_ok();
         }
         if object.may(tag::MAY_ENCRYPT) {
-            return self.encrypt(kek, object, &[0; 32], deadline).is_ok_and(|proof| decrypts(&proof));
+            let Ok(proof) = self.encrypt(kek, object, &[0; 64], deadline) else { return false };
+            let decrypts = decrypts(&proof);
+            if decrypts {
+                // Forged bytes are to cost one encryption in all, not one each.
+                self.remember(kek, proof);
+            }
+            return decrypts;
         }
         // Nothing can be encrypted under it, so that its state has to do until it has decrypted something.
         let is_allowed = self.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline).is_ok();
@@ -347,6 +349,15 @@ impl Inner {
     fn fetch(&self, object: &Object, deadline: Deadline) -> Result<Secret, Trouble> {
         let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, &object.uid);
         self.ask(Operation::Get, deadline, fill, |payload| answers::key(payload, &object.uid))
+    }
+
+    /// Keeps bytes that a version has decrypted.
+    fn remember(&self, kek: &KeyId, proof: Sealed) {
+        let mut proofs = self.proofs();
+        if proofs.len() >= MOST_PROOFS {
+            proofs.clear();
+        }
+        proofs.insert(kek.to_string(), proof);
     }
 
     fn proofs(&self) -> MutexGuard<'_, BTreeMap<String, Sealed>> {

@@ -239,12 +239,20 @@ fn a_failed_decryption_is_told_from_a_server_that_fails() {
         move |request: &[u8]| request.windows(data.len()).any(|window| window == data)
     };
     // It decrypts what is right, and fails for what is altered.
-    let decrypts = is_good.clone();
+    let (decrypts, encrypted) = (is_good.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = encrypted.clone();
     fake.set(move |request| {
+        count.fetch_add(usize::from(operation(request) == 0x1F), Ordering::SeqCst);
         let fails = operation(request) == 0x20 && !decrypts(request);
         Answer::Bytes(if fails { refusal(request, 0x100, "see the log") } else { sound(request) })
     });
     assert!(matches!(vault.unwrap(&altered), Err(Error::UnwrapFailed)));
+    // A vault that has unwrapped nothing yet has the server encrypt once to find that out, and not for each.
+    let new = self::vault(&fake, LONG);
+    for _ in 0..5 {
+        assert!(matches!(new.unwrap(&altered), Err(Error::UnwrapFailed)));
+    }
+    assert_eq!(encrypted.load(Ordering::SeqCst), 1);
     // It decrypts nothing: that isn't the fault of these bytes.
     fake.set(|request| {
         let fails = operation(request) == 0x20;

@@ -73,6 +73,10 @@ fn a_broken_token_is_an_outage_and_altered_bytes_are_not() {
     altered.bytes[7] ^= 1;
     // SoftHSM answers CKR_GENERAL_ERROR for these, before and after it has unwrapped anything.
     assert!(matches!(vault.unwrap(&altered), Err(Error::UnwrapFailed)));
+    // The token wraps once to find that out, and not for each.
+    hsm.fault("C_WrapKey 5");
+    assert!(matches!(vault.unwrap(&altered), Err(Error::UnwrapFailed)));
+    hsm.fault("");
     assert!(vault.unwrap(&wrapped).unwrap().is_some());
     assert!(matches!(vault.unwrap(&altered), Err(Error::UnwrapFailed)));
     for rv in [GENERAL_ERROR, DEVICE_ERROR] {

@@ -275,7 +275,7 @@ impl KeyVault for Quorum {
         }
         self_test::check()?;
         let keys: Vec<_> = bundle.parts.iter().map(|part| part.wrapped.kek.clone()).collect();
-        if version::name(&keys) != wrapped.kek.version() {
+        if version::name(&keys)? != wrapped.kek.version() {
             return Err(Error::UnwrapFailed);
         }
         let secret = split::combine(&self.gather(&bundle, wrapped.kek.key())?)?;
