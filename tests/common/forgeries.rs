@@ -146,7 +146,7 @@ pub fn delay_none(
     let wrong = RefCell::new(Vec::new());
     let judge = |name: &str, found: Result<Option<Secret>>, of_name: bool, took: Duration| {
         let right = match &found {
-            Err(Error::UnwrapFailed | Error::UnsupportedAlgorithm(_)) => true,
+            Err(Error::UnwrapFailed | Error::UnsupportedAlgorithm(_) | Error::WrapLength { .. }) => true,
             Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. }) => of_name,
             _ => false,
         };

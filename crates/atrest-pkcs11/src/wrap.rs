@@ -54,7 +54,7 @@ fn telling(last: Option<Answer>, next: Answer) -> Answer {
 }
 
 impl Call<'_> {
-    /// Wraps `dek` by the best way there is. A trial, which is not stored, may be wrapped by SHA-1 too.
+    /// Wraps `dek` by the best way there is. A trial, which is not stored, may be wrapped by SHA-1 too, unless approved algorithms only are taken.
     pub(crate) fn wrap(
         &self,
         version: &Version,
@@ -64,7 +64,7 @@ impl Call<'_> {
         let wrapper = version.wrapper.ok_or_else(|| outage("the key has no half that wraps"))?;
         if version.kind != KeyKind::Aes256 {
             let algorithms = [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep].into_iter();
-            let sha1 = self.token.options.sha1 || is_trial;
+            let sha1 = self.token.options.sha1 || is_trial && WrapAlgorithm::RsaOaep.approval().require().is_ok();
             let may = |algorithm: &WrapAlgorithm| *algorithm == WrapAlgorithm::RsaOaep256 || sha1;
             return first(&mut algorithms.filter(may).map(|algorithm| {
                 let encrypted = version.can_encrypt.then(|| self.encrypt(&mut || oaep(algorithm), wrapper, dek));
