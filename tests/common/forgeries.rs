@@ -33,7 +33,7 @@ pub fn of_bytes(wrapped: &WrappedDek, kept: usize) -> Vec<Forgery> {
         let mut bytes = bytes;
         bytes.iter_mut().zip(&wrapped.bytes[..kept]).for_each(|(byte, kept)| *byte = *kept);
         if (algorithm, &bytes) != (wrapped.algorithm, &wrapped.bytes) {
-            all.push((name, WrappedDek { kek: wrapped.kek.clone(), algorithm, bytes }));
+            all.push((name, WrappedDek::new(wrapped.kek.clone(), algorithm, bytes)));
         }
     };
     let (own, honest) = (wrapped.algorithm, &wrapped.bytes);
@@ -120,7 +120,7 @@ pub fn of_names(wrapped: &WrappedDek, others: &[KeyId]) -> Vec<Forgery> {
     let names = names.chain([("no-such-key", version), (&*long, version), ("..", version), ("x..y", version)]);
     let names = names.filter_map(|(key, version)| KeyId::new(kek.vault(), key, version).ok());
     let all = names.chain(others.iter().cloned()).filter(|other| other != kek);
-    all.map(|kek| (format!("the name {kek}"), WrappedDek { kek, ..wrapped.clone() })).collect()
+    all.map(|kek| (format!("the name {kek}"), WrappedDek::new(kek, wrapped.algorithm, wrapped.bytes.clone()))).collect()
 }
 
 /// Has vaults unwrap each forgery, and an honest wrapped key after it. `vault` gives a vault on the same keys that hasn't unwrapped

@@ -165,7 +165,7 @@ fn forged_wrapped_keys_delay_no_honest_disk() {
                 }
                 bytes.extend([7; 72]);
                 let name = format!("parts of {len} bytes by {algorithm} under {key}/{version} of {vaults:?}");
-                forged.push((name, WrappedDek { bytes, ..honest.clone() }));
+                forged.push((name, WrappedDek::new(honest.kek.clone(), honest.algorithm, bytes)));
             }
         }
     }
