@@ -1558,6 +1558,13 @@ typedef struct atrest_sector_cipher atrest_sector_cipher;
 atrest_status atrest_sector_cipher_new(const atrest_dek *dek, uint32_t sector_size, uint32_t sector_unit,
     atrest_sector_cipher **out);
 
+// As atrest_sector_cipher_new, from the bytes of a key that is kept elsewhere: the data key followed by the tweak key, 32 bytes
+// for AES-128-XTS or 64 for AES-256-XTS. The caller wipes its copy. This takes two thirds of the time of a DEK and its cipher.
+//
+// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES; ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM.
+atrest_status atrest_sector_cipher_from_key(const void *key, size_t key_len, uint32_t sector_size, uint32_t sector_unit,
+    atrest_sector_cipher **out);
+
 // Wipes and frees a cipher.
 void atrest_sector_cipher_free(atrest_sector_cipher *cipher);
 

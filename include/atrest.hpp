@@ -1581,6 +1581,13 @@ public:
             return atrest_sector_cipher_new(key.get(), sector_size, static_cast<std::uint32_t>(unit), out);
         });
     }
+    // From the bytes of a key that is kept elsewhere.
+    [[nodiscard]] static result<sector_cipher> make(const_bytes key, std::uint32_t sector_size, sector_unit unit) {
+        return detail::handle_of<sector_cipher>([&](auto out) {
+            return atrest_sector_cipher_from_key(key.data(), key.size(), sector_size,
+                                                 static_cast<std::uint32_t>(unit), out);
+        });
+    }
 
     // In place.
     result<void> encrypt(std::uint64_t first_sector, mutable_bytes sectors) const {

@@ -430,6 +430,8 @@ atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t
 typedef struct atrest_sector_cipher atrest_sector_cipher;
 atrest_status atrest_sector_cipher_new(const atrest_dek *dek, uint32_t sector_size, uint32_t sector_unit,
     atrest_sector_cipher **out);
+atrest_status atrest_sector_cipher_from_key(const void *key, size_t key_len, uint32_t sector_size, uint32_t sector_unit,
+    atrest_sector_cipher **out);
 void atrest_sector_cipher_free(atrest_sector_cipher *cipher);
 atrest_status atrest_sector_cipher_encrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
     size_t len);

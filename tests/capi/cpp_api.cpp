@@ -413,6 +413,10 @@ void deks_and_ciphers()
     CHECK(sectors != plain);
     GOT(one.encrypt_to(8, plain, other));
     CHECK(other == sectors);
+    const atrest::sector_cipher same = GOT(atrest::sector_cipher::make(key, 4096, atrest::sector_unit::of_512));
+    GOT(same.encrypt_to(8, plain, other));
+    CHECK(other == sectors);
+    FAILS(ATREST_ERR_KEY_LENGTH, atrest::sector_cipher::make(bytes(63), 4096, atrest::sector_unit::of_512));
     // Sector 8 of 512 bytes and sector 1 of 4096 have other tweaks: 8, 16 and 1, 2.
     GOT(two.decrypt_to(1, sectors, other));
     CHECK(other != plain);

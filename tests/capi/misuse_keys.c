@@ -352,8 +352,36 @@ static void ciphers(const atrest_dek *dek)
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE, atrest_sector_cipher_new(dek, 0, ATREST_UNIT_512, &out));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE, atrest_sector_cipher_new(dek, 520, ATREST_UNIT_512, &out));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BAD_ENUM, atrest_sector_cipher_new(dek, 512, 0, &out));
+    uint8_t key[64];
+    for (size_t i = 0; i < sizeof key; i++)
+        key[i] = (uint8_t)i;
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT,
+              atrest_sector_cipher_from_key(NULL, 64, 512, ATREST_UNIT_512, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_from_key(key, 64, 512, ATREST_UNIT_512, NULL));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_KEY_LENGTH,
+              atrest_sector_cipher_from_key(key, 63, 512, ATREST_UNIT_512, &out));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE,
+              atrest_sector_cipher_from_key(key, 64, 520, ATREST_UNIT_512, &out));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BAD_ENUM, atrest_sector_cipher_from_key(key, 64, 512, 0, &out));
+    memset(key, 7, sizeof key);
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_EQUAL_KEY_HALVES,
+              atrest_sector_cipher_from_key(key, 64, 512, ATREST_UNIT_512, &out));
 
+    // Vector 2 of IEEE 1619-2018, annex B.
+    static const uint8_t VECTOR[32] = {0xc4, 0x54, 0x18, 0x5e, 0x6a, 0x16, 0x93, 0x6e, 0x39, 0x33, 0x40,
+                                       0x38, 0xac, 0xef, 0x83, 0x8b, 0xfb, 0x18, 0x6f, 0xff, 0x74, 0x80,
+                                       0xad, 0xc4, 0x28, 0x93, 0x82, 0xec, 0xd6, 0xd3, 0x94, 0xf0};
+    static const uint8_t NUMBER[16] = {0x33, 0x33, 0x33, 0x33, 0x33};
     atrest_sector_cipher *cipher;
+    uint8_t unit[32];
+    memset(key, 0x11, 16);
+    memset(key + 16, 0x22, 16);
+    memset(unit, 0x44, sizeof unit);
+    OK(atrest_sector_cipher_from_key(key, 32, 512, ATREST_UNIT_512, &cipher));
+    OK(atrest_sector_cipher_encrypt_unit(cipher, NUMBER, unit, sizeof unit));
+    CHECK(memcmp(unit, VECTOR, sizeof unit) == 0);
+    atrest_sector_cipher_free(cipher);
+
     OK(atrest_sector_cipher_new(dek, 512, ATREST_UNIT_512, &cipher));
     const uint8_t tweak[16] = {1};
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt(NULL, 0, bytes, 512));

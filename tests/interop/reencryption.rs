@@ -198,7 +198,7 @@ fn the_keyslots_of_both_keys_share_one_limit_of_time() {
     let image = volume(&plain, SectorSize::B512);
     reencrypt(&image, &[&["--init-only", "--force-offline-reencrypt"][..], &CHEAP_PBKDF2].concat());
     let open = |micros: u64, options: OpenOptions| {
-        let limits = KdfLimits { max_total: Duration::from_micros(micros), ..KdfLimits::default() };
+        let limits = KdfLimits::default().max_total(Duration::from_micros(micros));
         let device = FileDevice::open_read_only(image.path()).unwrap();
         let options = options.read_only(true).kdf_limits(limits);
         Volume::open(device, Credential::Passphrase(b"one"), &options).map(drop)

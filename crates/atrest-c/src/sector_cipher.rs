@@ -60,6 +60,26 @@ pub unsafe extern "C" fn atrest_sector_cipher_new(
     })
 }
 
+/// As atrest_sector_cipher_new, from the bytes of a key that is kept elsewhere: the data key followed by the tweak key, 32 bytes
+/// for AES-128-XTS or 64 for AES-256-XTS. The caller wipes its copy. This takes two thirds of the time of a DEK and its cipher.
+///
+/// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES; ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_from_key(
+    key: *const c_void,
+    key_len: usize,
+    sector_size: u32,
+    sector_unit: u32,
+    out: *mut *mut atrest_sector_cipher,
+) -> atrest_status {
+    run(move || {
+        let (key, out) = (bytes!(key, key_len), out!(out));
+        let cipher = SectorCipher::new(key, SectorSize::new(sector_size)?, unit_of(sector_unit)?)?;
+        out.boxed(Box::new(cipher));
+        Ok(())
+    })
+}
+
 /// Wipes and frees a cipher.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_free(cipher: *mut atrest_sector_cipher) {

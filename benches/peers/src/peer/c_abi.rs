@@ -6,8 +6,7 @@ use std::ptr;
 
 use super::{Crypt, Direction, Job, Peer, Role, function, load};
 
-type DekFromBytes = unsafe extern "C" fn(*const c_void, usize, *mut *mut c_void) -> u32;
-type CipherNew = unsafe extern "C" fn(*const c_void, u32, u32, *mut *mut c_void) -> u32;
+type FromKey = unsafe extern "C" fn(*const c_void, usize, u32, u32, *mut *mut c_void) -> u32;
 type Free = unsafe extern "C" fn(*mut c_void);
 type Run = unsafe extern "C" fn(*const c_void, u64, *mut c_void, usize) -> u32;
 
@@ -16,10 +15,8 @@ const UNIT_SECTOR: u32 = 2;
 
 #[derive(Clone, Copy)]
 struct Functions {
-    dek_from_bytes: DekFromBytes,
-    dek_free: Free,
-    cipher_new: CipherNew,
-    cipher_free: Free,
+    from_key: FromKey,
+    free: Free,
     encrypt: Run,
     decrypt: Run,
 }
@@ -41,10 +38,8 @@ fn peer(file: &str, name: &str, about: &str, role: Role) -> Result<Peer, String>
     // SAFETY: the types above are those of include/atrest.h.
     let functions = unsafe {
         Functions {
-            dek_from_bytes: function(library, "atrest_hazmat_dek_from_bytes")?,
-            dek_free: function(library, "atrest_dek_free")?,
-            cipher_new: function(library, "atrest_sector_cipher_new")?,
-            cipher_free: function(library, "atrest_sector_cipher_free")?,
+            from_key: function(library, "atrest_sector_cipher_from_key")?,
+            free: function(library, "atrest_sector_cipher_free")?,
             encrypt: function(library, "atrest_sector_cipher_encrypt")?,
             decrypt: function(library, "atrest_sector_cipher_decrypt")?,
         }
@@ -64,16 +59,13 @@ unsafe impl Send for Cipher {}
 
 impl Cipher {
     fn new(functions: Functions, job: &Job) -> Self {
-        let Functions { dek_from_bytes, dek_free, cipher_new, cipher_free, encrypt, decrypt } = functions;
-        let (mut dek, mut cipher) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the key has the length given, the outputs are writable, and the DEK that was made is freed once.
-        unsafe {
-            assert_eq!(dek_from_bytes(job.key.as_ptr().cast(), job.key.len(), &mut dek), OK);
-            assert_eq!(cipher_new(dek, job.sector as u32, UNIT_SECTOR, &mut cipher), OK);
-            dek_free(dek);
-        }
+        let Functions { from_key, free, encrypt, decrypt } = functions;
+        let (key, mut cipher) = (job.key, ptr::null_mut());
+        // SAFETY: the key has the length given, and the output is writable.
+        let status = unsafe { from_key(key.as_ptr().cast(), key.len(), job.sector as u32, UNIT_SECTOR, &mut cipher) };
+        assert_eq!(status, OK);
         let run = if job.direction == Direction::Encrypt { encrypt } else { decrypt };
-        Cipher { run, free: cipher_free, cipher }
+        Cipher { run, free, cipher }
     }
 }
 
