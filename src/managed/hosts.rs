@@ -84,16 +84,15 @@ impl Inner {
         Err(Error::Busy { what })
     }
 
-    /// The regular work of a host for the others, about once a minute: it declares hosts lost whose lease stands still, gives back
-    /// parts of rotations that it couldn't give back before, and removes devices that no host is making any more.
+    /// The regular work of a host for the others, about once a minute: it declares hosts lost whose lease stands still, and gives back
+    /// parts of rotations that it couldn't give back before.
     pub(super) fn maintain_host(&self) -> Result<()> {
         let Some(fleet) = &self.keys.fleet else { return Ok(()) };
         for host in fleet.maintain()? {
             tell!(warn, "the host {host} was lost: its lease has run out");
         }
         self.give_back_parts(fleet);
-        self.give_up_devices()?;
-        self.remove_ownerless()
+        Ok(())
     }
 
     /// Removes devices of no resource whose makers are gone.

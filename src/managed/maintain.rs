@@ -3,7 +3,7 @@
 use core::ops::ControlFlow;
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ impl DiskService {
     /// using a DEK, the DEK is wiped when that ends.
     ///
     /// With a shared store it also does this host's work for the others, after that: it declares hosts lost whose lease has run out,
-    /// and removes devices that no host is making any more.
+    /// and removes devices that no host is making any more. If the store or a region hangs then, a service that is dropped meanwhile
+    /// lives until it answers.
     pub fn maintain(&self) {
         let inner = &self.inner;
         let (resources, now, deadline) = (inner.registry.all(), inner.keys.now(), inner.keys.vaults.deadline());
@@ -55,9 +56,15 @@ impl DiskService {
         sync(inner.parallel, deadline, resources.iter().filter(|live| live.is_closing()).cloned().collect());
         drop(due);
         // Last, because the store may be slow. Nothing above waits for it longer than the deadline.
-        let tending = inner.clone();
-        if let Err(e) = inner.keys.vaults.call_store(move || tending.tend_store(resources)) {
+        // A disk that is closed while the store hangs must not live on in that thread.
+        let (tending, used): (_, Vec<_>) = (inner.clone(), resources.iter().map(Arc::downgrade).collect());
+        drop(resources);
+        if let Err(e) = inner.keys.vaults.call_store(move || tending.tend_store(&used)) {
             tell!(warn, "the store didn't answer this host: {e}");
+        }
+        let removing = inner.clone();
+        if let Err(e) = inner.keys.vaults.call_regions(move || removing.remove_devices()) {
+            tell!(warn, "devices that nobody makes any more were not removed: {e}");
         }
         inner.keys.leases.tidy();
         #[cfg(feature = "metrics")]
@@ -67,10 +74,20 @@ impl DiskService {
 
 impl Inner {
     /// The work of a round that changes the store. If that of an earlier round still hangs, nothing is done.
-    fn tend_store(&self, resources: Vec<Arc<LiveResource>>) -> Result<()> {
+    fn tend_store(&self, used: &[Weak<LiveResource>]) -> Result<()> {
         let Some(_turn) = try_lock(&self.tending) else { return Ok(()) };
-        resources.iter().for_each(|live| live.note_growth());
+        used.iter().filter_map(Weak::upgrade).for_each(|live| live.note_growth());
         self.maintain_host()
+    }
+
+    /// Removes devices that no host is making any more, which a slow region may delay. As [`tend_store`](Self::tend_store).
+    fn remove_devices(&self) -> Result<()> {
+        let Some(_turn) = try_lock(&self.removing) else { return Ok(()) };
+        if self.keys.fleet.is_none() {
+            return Ok(());
+        }
+        self.give_up_devices()?;
+        self.remove_ownerless()
     }
 }
 

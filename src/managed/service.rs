@@ -147,6 +147,8 @@ pub(super) struct Inner {
     pub(super) given_up: Mutex<Vec<(String, Duration)>>,
     /// Held while a round's work with the store is done.
     pub(super) tending: Mutex<()>,
+    /// Held while a round removes devices.
+    pub(super) removing: Mutex<()>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, Now>>,
     /// How often a set was passed over since, for it seemed to wait for other hosts.
@@ -218,6 +220,7 @@ impl DiskService {
             copies: Named::default(),
             given_up: Mutex::default(),
             tending: Mutex::default(),
+            removing: Mutex::default(),
             looked: Mutex::default(),
             passed: Mutex::default(),
             unreturned: Mutex::default(),

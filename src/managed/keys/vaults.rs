@@ -46,6 +46,14 @@ impl Vaults {
         self.deadline.ask("the store", call).0
     }
 
+    /// The same for the devices of regions.
+    pub(in crate::managed) fn call_regions<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.deadline.ask("a region of devices", call).0
+    }
+
     /// The vault of this name, accessed under an identity.
     pub(in crate::managed) fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let (directory, name, identity) = (self.directory.clone(), id.to_owned(), identity.to_owned());

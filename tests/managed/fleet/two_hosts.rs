@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atrest::managed::{LeasePolicy, OpenDisk, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error};
@@ -173,6 +173,32 @@ fn a_store_that_hangs_delays_no_suspension() {
     one.hooks.hangs.store(false, Ordering::SeqCst);
     one.live(20 * LEASE);
     open.iter().for_each(|disk| disk.read_at(0, &mut [0; 4096]).unwrap());
+}
+
+/// A disk that is closed while the store hangs gives its DEK up, though a round waits for the store.
+#[test]
+fn a_store_that_hangs_keeps_no_closed_disk() {
+    let fleet = Fleet::new();
+    let policy = LeasePolicy::default().deadline(Duration::from_millis(200));
+    let one = fleet.host_with("one", 0, |options| options.lease(policy)).unwrap();
+    let id = one.create_disk(&new_disk("d", None)).unwrap().id;
+    let open = one.open_disk("d").unwrap();
+    open.read_at(0, &mut [0; 4096]).unwrap();
+    let device = fleet.disks.devices.lock().unwrap()[&id].clone();
+    let users = || Arc::strong_count(&device);
+    let with_the_disk = users();
+    one.hooks.hangs.store(true, Ordering::SeqCst);
+    one.maintain();
+    thread::scope(|scope| {
+        scope.spawn(|| drop(open));
+        let until = Instant::now() + Duration::from_secs(20);
+        while users() == with_the_disk && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let left = users();
+        one.hooks.hangs.store(false, Ordering::SeqCst);
+        assert!(left < with_the_disk, "{left} of {with_the_disk}");
+    });
 }
 
 /// The size, after another host had it.
