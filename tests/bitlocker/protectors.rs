@@ -172,6 +172,22 @@ fn a_copy_that_is_damaged_is_repaired_and_foreign_data_is_not_written_over() {
         let device = Arc::new(TestDevice::new(image));
         drop(open(&device, Credential::ClearKey).unwrap());
         assert!(device.bytes() == whole);
+        // Whole, but in a state that isn't known here.
+        let mut image = whole.clone();
+        image[at + 12] = 0x77;
+        let size = usize::from(u16::from_le_bytes([image[at + 8], image[at + 9]])) << 4;
+        let checksum = model::crc32(&image[at..at + size]);
+        image[at + size + 4..at + size + 8].copy_from_slice(&checksum.to_le_bytes());
+        let device = Arc::new(TestDevice::new(image.clone()));
+        let error = open(&device, Credential::ClearKey).map(drop).unwrap_err();
+        assert!(matches!(&error, Error::ForeignData(what) if what.contains("isn't damaged")), "{error}");
+        assert!(device.bytes() == image);
+        // Torn in its first sector, over zeros.
+        let mut image = whole.clone();
+        image[at + 9..at + AREA].fill(0);
+        let device = Arc::new(TestDevice::new(image));
+        drop(open(&device, Credential::ClearKey).unwrap());
+        assert!(device.bytes() == whole);
     }
 }
 

@@ -203,6 +203,13 @@ fn what_is_left_of_a_header_is_repaired() {
             ("a bit of the version", &|copy| copy[7] ^= 1),
             ("a bit of the checksum's name", &|copy| copy[73] ^= 2),
             ("a bit of the size", &|copy| copy[13] ^= 1),
+            ("a first sector that was torn over zeros", &|copy| copy[76..512].fill(0)),
+            ("a first sector that was torn over LUKS1's", &|copy| {
+                copy[8..512].fill(0);
+                copy[8..11].copy_from_slice(b"aes");
+                copy[40..51].copy_from_slice(b"xts-plain64");
+                copy[72..76].copy_from_slice(b"sha1");
+            }),
             ("an older one that can't be read", &|copy| {
                 copy[4096..8192].copy_from_slice(&[&b"{}"[..], &[0; 4094]].concat());
                 header::seal(copy);

@@ -109,8 +109,8 @@ pub(crate) enum Integrity {
 }
 
 impl Block {
-    /// Reads a copy. `area` is its whole place on the device.
-    pub(crate) fn parse(area: &[u8]) -> Result<Self, Defect> {
+    /// The version, and the bytes that the checksum is over, of a copy whose checksum is right.
+    fn whole(area: &[u8]) -> Result<(u16, &[u8]), Defect> {
         let cut = || Defect::Invalid("it is cut off".into());
         if !area.starts_with(MAGIC) {
             return Err(Defect::Invalid("it doesn't begin with \"-FVE-FS-\"".into()));
@@ -128,6 +128,19 @@ impl Block {
         if crc32(bytes) != expected {
             return Err(Defect::Invalid("its checksum is wrong".into()));
         }
+        Ok((version, bytes))
+    }
+
+    /// Whether a copy is of a version that is known, with a right checksum: somebody has written all of it.
+    pub(crate) fn is_whole(area: &[u8]) -> bool {
+        Self::whole(area).is_ok()
+    }
+
+    /// Reads a copy. `area` is its whole place on the device.
+    pub(crate) fn parse(area: &[u8]) -> Result<Self, Defect> {
+        let cut = || Defect::Invalid("it is cut off".into());
+        let (version, bytes) = Self::whole(area)?;
+        let size = bytes.len();
         let digest: [u8; 32] = Sha256::digest(bytes).into();
         let integrity = if version == 1 { Integrity::Missing } else { integrity(&area[size + 8..], &digest)? };
         let numbers = |at| u64_at(bytes, at).ok_or_else(cut);

@@ -170,6 +170,12 @@ impl BinaryHeader {
         be64(block, HDR_SIZE)
     }
 
+    /// Whether a block with the magic has a UUID, and the size and the offset of a copy at `offset`.
+    pub fn is_placed(block: &[u8; BINARY_HEADER], offset: u64) -> bool {
+        let has_uuid = !zeros::is_zero(field(block, UUID));
+        has_uuid && HEADER_SIZES.contains(&be64(block, HDR_SIZE)) && be64(block, HDR_OFFSET) == offset
+    }
+
     /// The name of the checksum that a block with the magic claims, if it may be a name.
     pub fn claimed_checksum(block: &[u8; BINARY_HEADER]) -> Option<&str> {
         let bytes = field(block, CSUM_ALG);

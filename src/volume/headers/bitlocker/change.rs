@@ -173,9 +173,17 @@ impl BitLockerStore {
 
 /// Why a copy that somebody may have written whole can't be read here; `None` for one that can, or that is torn or flipped.
 fn unreadable(area: &[u8]) -> Option<String> {
-    let Err(Defect::Unsupported(why)) = Block::parse(area) else { return None };
-    // Nothing says where the checksum of another version would be. A flipped copy is sound once its version is put back.
-    let mut known = area.to_vec();
-    known.get_mut(VERSION_AT)?.copy_from_slice(&2u16.to_le_bytes());
-    Block::parse(&known).is_err().then_some(why)
+    let Err(Defect::Invalid(why) | Defect::Unsupported(why)) = Block::parse(area) else { return None };
+    let version = area.get(VERSION_AT).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+    // Nothing says where the checksum of a newer version would be. A flipped copy is whole once its version is put back.
+    let may_be_newer = || {
+        let mut known = area.to_vec();
+        area.starts_with(SIGNATURE)
+            && (3..=0xFF).contains(&version)
+            && (1..=2u16).all(|version| {
+                known[VERSION_AT].copy_from_slice(&version.to_le_bytes());
+                !Block::is_whole(&known)
+            })
+    };
+    (Block::is_whole(area) || may_be_newer()).then_some(why)
 }

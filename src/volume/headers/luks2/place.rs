@@ -115,7 +115,10 @@ fn why_not_a_remnant(
     let checksum = BinaryHeader::claimed_checksum(&block);
     let why = match (version, checksum) {
         (3..=255, _) => format!("its version is {version}"),
-        (2, Some(name)) if name != "sha256" => format!("its checksum algorithm is {name:?}"),
+        // A first sector that was torn over other bytes doesn't say whose it is and where.
+        (2, Some(name)) if name != "sha256" && BinaryHeader::is_placed(&block, offset) => {
+            format!("its checksum algorithm is {name:?}")
+        }
         _ => return Ok(None),
     };
     Ok((!BinaryHeader::verifies_with(bytes, intact.header_size, offset)).then_some(why))
