@@ -1,5 +1,3 @@
-//! `cargo run --example quickstart`, in an empty folder.
-
 use atrest::vault::{FileVault, Unlock};
 use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Result, Volume};
 

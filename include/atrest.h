@@ -1956,7 +1956,7 @@ atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
 // The most blocks that a key may encrypt; more are refused with ATREST_ERR_KEY_EXHAUSTED.
 #define ATREST_BLOCKS_MAX 281474976710656
 
-// Tests every algorithm and kernel, even if it was tested before. It takes under a millisecond.
+// Tests every algorithm and kernel, even if it was tested before, and those of the vaults in this build.
 //
 // Errors: ATREST_ERR_SELF_TEST; the message names the algorithm that failed.
 atrest_status atrest_self_test(void);

@@ -48,13 +48,13 @@ impl TooSmall {
                  `data_offset` (at least 1 MiB) or a detached `header`"
             }
             TooSmall::NewHeader => {
-                "The header takes so much: make the device or file that it goes to larger, or name the one that it is of. Nothing \
-                 was written"
+                "The header takes so much: make the device or file that it goes to larger, or name the device that the header \
+                 belongs to. Nothing was written"
             }
             TooSmall::Header => "It was cut off in its header: take the whole device, or another backup of the header",
             TooSmall::Data => {
-                "It was cut off: put the whole device back. Made as large as it was, such as a file by `truncate`, it shows what is \
-                 left, and noise behind that"
+                "It was cut off: put the whole device back. If you make it as large as it was (a file by `truncate`), it shows what \
+                 is left, and noise behind that"
             }
             TooSmall::Volume => {
                 "Its volume was larger. If the device was cut off, find the rest: `hazmat_allow_truncated` opens what is left. If it \

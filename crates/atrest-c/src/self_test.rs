@@ -33,7 +33,7 @@ pub const ATREST_BLOCKS_MAX: u64 = 281474976710656;
 
 const _: () = assert!(ATREST_BLOCKS_DUE == KeyUsage::DUE && ATREST_BLOCKS_MAX == KeyUsage::MAX);
 
-/// Tests every algorithm and kernel, even if it was tested before. It takes under a millisecond.
+/// Tests every algorithm and kernel, even if it was tested before, and those of the vaults in this build.
 ///
 /// Errors: ATREST_ERR_SELF_TEST; the message names the algorithm that failed.
 #[unsafe(no_mangle)]
