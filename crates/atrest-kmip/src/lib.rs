@@ -9,6 +9,7 @@ mod connection;
 mod message;
 mod object;
 mod options;
+mod proofs;
 mod sealed;
 mod tag;
 mod trouble;

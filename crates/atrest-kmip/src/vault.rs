@@ -1,8 +1,7 @@
 //! [`KmipVault`]: the trait of vaults on a server.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use atrest::key::{KeyDescription, KeyId, MAX_WRAPPED, WrapAlgorithm, WrappedDek, wrap};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret, VaultFailure};
@@ -13,6 +12,7 @@ use crate::connection::{Deadline, config};
 use crate::message::{Operation, payload, request};
 use crate::object::{Object, Use, latest, to_describe};
 use crate::options::KmipOptions;
+use crate::proofs::{Proof, Proofs};
 use crate::sealed::{NONCE, Sealed, TAG};
 use crate::tag;
 use crate::trouble::{Refused, Trouble};
@@ -20,9 +20,6 @@ use crate::ttlv::{Malformed, Structure, Writer};
 
 /// The most versions of a key.
 const MOST_VERSIONS: usize = 256;
-
-/// The most keys for which known-good bytes are remembered.
-const MOST_PROOFS: usize = 1024;
 
 /// A vault on a key manager that speaks KMIP. Clones are the same vault.
 ///
@@ -46,8 +43,8 @@ pub struct KmipVault(Arc<Inner>);
 struct Inner {
     client: Client,
     identity: String,
-    /// For each version, bytes that it has unwrapped: see [`verdict`](Inner::verdict).
-    proofs: Mutex<BTreeMap<String, Sealed>>,
+    /// For each version, bytes to try it on: see [`verdict`](Inner::verdict).
+    proofs: Proofs,
 }
 
 impl fmt::Debug for KmipVault {
@@ -68,7 +65,7 @@ impl KmipVault {
         let client = Client::new(options);
         // The vault's name is checked with those of its keys.
         KeyId::new(&client.id, "key", "version")?;
-        Ok(KmipVault(Arc::new(Inner { client, identity, proofs: Mutex::default() })))
+        Ok(KmipVault(Arc::new(Inner { client, identity, proofs: Proofs::default() })))
     }
 
     fn call<T>(&self, key: &str, operation: &str, f: impl FnOnce(&Inner, Deadline) -> Result<T, Trouble>) -> Result<T> {
@@ -280,7 +277,7 @@ impl Inner {
     fn decrypt(&self, kek: &KeyId, object: &Object, sealed: Sealed, deadline: Deadline) -> Result<Secret, Trouble> {
         match self.try_decrypt(kek, &object.uid, &sealed, deadline) {
             Ok(dek) => {
-                self.remember(kek, sealed);
+                self.proofs.keep(&object.uid, Proof { kek: kek.clone(), sealed });
                 Ok(dek)
             }
             Err(Trouble::Refused(refused)) => Err(self.verdict(kek, object, refused, deadline)),
@@ -317,23 +314,27 @@ impl Inner {
 
     /// Whether the server still unwraps under this key.
     fn works(&self, kek: &KeyId, object: &Object, deadline: Deadline) -> bool {
-        let decrypts = |proof: &Sealed| self.try_decrypt(kek, &object.uid, proof, deadline).is_ok();
-        let proof = self.proofs().get(&kek.to_string()).cloned();
-        if let Some(proof) = proof {
+        // Under the name that the bytes were encrypted under, which may be another name of this object.
+        let decrypts = |proof: &Proof| self.try_decrypt(&proof.kek, &object.uid, &proof.sealed, deadline).is_ok();
+        if let Some(proof) = self.proofs.of(&object.uid) {
             return decrypts(&proof);
         }
         // The way in which this vault wraps.
         if self.client.options.fetch {
             return self.fetch(object, deadline).is_ok();
         }
-        if object.may(tag::MAY_ENCRYPT) {
-            let Ok(proof) = self.encrypt(kek, object, &[0; 64], deadline) else { return false };
-            let decrypts = decrypts(&proof);
-            if decrypts {
-                // Forged bytes are to cost one encryption in all, not one each.
-                self.remember(kek, proof);
+        if object.refusal(Use::Wrap, tag::MAY_ENCRYPT, self.now()).is_none() {
+            match self.encrypt(kek, object, &[0; 64], deadline) {
+                Ok(sealed) => {
+                    let proof = Proof { kek: kek.clone(), sealed };
+                    // Before it is tried: forged bytes are to cost one encryption in all, not one each while the server doesn't decrypt.
+                    self.proofs.keep(&object.uid, proof.clone());
+                    return decrypts(&proof);
+                }
+                // The key or this caller may not encrypt, which says nothing of decrypting.
+                Err(Trouble::Refused(refused)) if refused.of_key("", "").is_some() => {}
+                Err(_) => return false,
             }
-            return decrypts;
         }
         // Nothing can be encrypted under it, so that its state has to do until it has decrypted something.
         let is_allowed = self.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline).is_ok();
@@ -349,19 +350,6 @@ impl Inner {
     fn fetch(&self, object: &Object, deadline: Deadline) -> Result<Secret, Trouble> {
         let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, &object.uid);
         self.ask(Operation::Get, deadline, fill, |payload| answers::key(payload, &object.uid))
-    }
-
-    /// Keeps bytes that a version has decrypted.
-    fn remember(&self, kek: &KeyId, proof: Sealed) {
-        let mut proofs = self.proofs();
-        if proofs.len() >= MOST_PROOFS {
-            proofs.clear();
-        }
-        proofs.insert(kek.to_string(), proof);
-    }
-
-    fn proofs(&self) -> MutexGuard<'_, BTreeMap<String, Sealed>> {
-        self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

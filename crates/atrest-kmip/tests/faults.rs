@@ -12,51 +12,8 @@ use atrest::key::WrappedDek;
 use atrest::{Error, KeyVault};
 use atrest_kmip::KmipVault;
 
+use common::answers::{operation, refusal, sound};
 use common::fake::{Answer, Fake};
-
-/// The answers of PyKMIP 0.11 for the object 1 named `disks`; the one of Decrypt has the DEK of `conformance`.
-fn sound(request: &[u8]) -> Vec<u8> {
-    let text = match operation(request) {
-        0x08 => include_str!("answers/locate-1.4.hex"),
-        0x0A => include_str!("answers/get.hex"),
-        0x0B => include_str!("answers/attributes-1.4.hex"),
-        0x1F => include_str!("answers/encrypt.hex"),
-        0x20 => include_str!("answers/decrypt.hex"),
-        other => panic!("{other:#x}"),
-    };
-    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap();
-    digits.chunks(2).map(byte).collect()
-}
-
-/// The number after the tag and type of Operation.
-fn operation(request: &[u8]) -> u8 {
-    let at = request.windows(5).position(|window| window == b"\x42\x00\x5c\x05\x00").unwrap();
-    request[at + 11]
-}
-
-/// An answer to this request that the server won't do it, for a reason.
-fn refusal(request: &[u8], reason: u32, text: &str) -> Vec<u8> {
-    let field = |tag: u32, kind: u8, value: &[u8]| {
-        let mut bytes = tag.to_be_bytes()[1..].to_vec();
-        bytes.push(kind);
-        bytes.extend((value.len() as u32).to_be_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(8), 0);
-        bytes
-    };
-    let number = |tag, kind, value: u32| field(tag, kind, &value.to_be_bytes());
-    let item = [
-        number(0x42_005C, 5, operation(request).into()),
-        number(0x42_007F, 5, 1),
-        number(0x42_007E, 5, reason),
-        field(0x42_007D, 7, text.as_bytes()),
-    ];
-    let version = [number(0x42_006A, 2, 1), number(0x42_006B, 2, 4)].concat();
-    let header = [field(0x42_0069, 1, &version), number(0x42_000D, 2, 1)].concat();
-    let message = [field(0x42_007A, 1, &header), field(0x42_000F, 1, &item.concat())].concat();
-    field(0x42_007B, 1, &message)
-}
 
 fn vault(fake: &Fake, deadline: Duration) -> KmipVault {
     KmipVault::new(common::options(fake.folder.path(), fake.port, "client").deadline(deadline)).unwrap()
@@ -225,71 +182,6 @@ fn the_words_of_a_server() {
         }
     }
     assert!(matches!(vault.wrap("disks", &conformance::dek()), Err(Error::Vault(_))));
-}
-
-#[test]
-fn a_failed_decryption_is_told_from_a_server_that_fails() {
-    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
-    let vault = vault(&fake, LONG);
-    let good = wrapped(&vault);
-    let mut altered = good.clone();
-    *altered.bytes.last_mut().unwrap() ^= 1;
-    let is_good = {
-        let data = good.bytes[32..].to_vec();
-        move |request: &[u8]| request.windows(data.len()).any(|window| window == data)
-    };
-    // It decrypts what is right, and fails for what is altered.
-    let (decrypts, encrypted) = (is_good.clone(), Arc::new(AtomicUsize::new(0)));
-    let count = encrypted.clone();
-    fake.set(move |request| {
-        count.fetch_add(usize::from(operation(request) == 0x1F), Ordering::SeqCst);
-        let fails = operation(request) == 0x20 && !decrypts(request);
-        Answer::Bytes(if fails { refusal(request, 0x100, "see the log") } else { sound(request) })
-    });
-    assert!(matches!(vault.unwrap(&altered), Err(Error::UnwrapFailed)));
-    // A vault that has unwrapped nothing yet has the server encrypt once to find that out, and not for each.
-    let new = self::vault(&fake, LONG);
-    for _ in 0..5 {
-        assert!(matches!(new.unwrap(&altered), Err(Error::UnwrapFailed)));
-    }
-    assert_eq!(encrypted.load(Ordering::SeqCst), 1);
-    // It decrypts nothing: that isn't the fault of these bytes.
-    fake.set(|request| {
-        let fails = operation(request) == 0x20;
-        Answer::Bytes(if fails { refusal(request, 0x100, "see the log") } else { sound(request) })
-    });
-    for bytes in [&good, &altered] {
-        assert!(matches!(vault.unwrap(bytes), Err(Error::Vault(_))));
-    }
-}
-
-#[test]
-fn a_server_that_hands_out_keys_and_does_not_decrypt_is_there() {
-    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
-    let by_server = wrapped(&vault(&fake, LONG));
-    let options = common::options(fake.folder.path(), fake.port, "client").deadline(LONG);
-    // Permission Denied, Operation Not Supported, Wrong Key Lifecycle State, General Failure.
-    for reason in [0x0C, 0x05, 0x43, 0x100] {
-        let fetches = KmipVault::new(options.clone().fetch_keys(true)).unwrap();
-        let honest = fetches.wrap("disks", &conformance::dek()).unwrap();
-        fake.set(move |request| {
-            let refuses = [0x1F, 0x20].contains(&operation(request));
-            Answer::Bytes(if refuses { refusal(request, reason, "no") } else { sound(request) })
-        });
-        // Its own way works, and whoever wrote the header chose the other one.
-        assert!(matches!(fetches.unwrap(&by_server), Err(Error::UnwrapFailed)), "{reason:#x}");
-        assert_eq!(fetches.unwrap(&honest).unwrap().unwrap(), conformance::dek());
-        // It hands out no keys any more: that isn't the fault of these bytes.
-        fake.set(move |request| {
-            let refuses = [0x0A, 0x1F, 0x20].contains(&operation(request));
-            Answer::Bytes(if refuses { refusal(request, reason, "no") } else { sound(request) })
-        });
-        for wrapped in [&by_server, &honest] {
-            let error = fetches.unwrap(wrapped).unwrap_err();
-            assert!(matches!(error, Error::Vault(_) | Error::KeyRefused { .. }), "{reason:#x}: {error:?}");
-        }
-        fake.set(|request| Answer::Bytes(sound(request)));
-    }
 }
 
 #[test]

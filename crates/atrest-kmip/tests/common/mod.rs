@@ -7,6 +7,7 @@ mod listening;
 #[path = "../../../../tests/common/peers.rs"]
 pub mod peers;
 
+pub mod answers;
 pub mod cosmian;
 pub mod fake;
 mod owner;
