@@ -124,6 +124,11 @@ impl Trouble {
         Trouble::Failed(VaultFailure::new(what))
     }
 
+    /// For an error of this process's own ciphers, which may be broken; any other is `otherwise`.
+    pub(crate) fn computed(error: Error, otherwise: impl FnOnce(Error) -> Self) -> Self {
+        if let Error::SelfTest { .. } = error { Trouble::SelfTest(error) } else { otherwise(error) }
+    }
+
     /// The error for a call about a key.
     pub(crate) fn into_error(self, vault: &str, identity: &str, key: &str, operation: &str) -> Error {
         let reason = match self {

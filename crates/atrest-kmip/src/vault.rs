@@ -120,9 +120,8 @@ impl KeyVault for KmipVault {
                     let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
                     let fetched = inner.fetch(&object, deadline)?;
                     let mut dek = Secret::zeroed(len);
-                    wrap::aes_kw_unwrap(fetched.expose(), &wrapped.bytes, dek.expose_mut()).map_err(|e| {
-                        if let Error::SelfTest { .. } = e { Trouble::SelfTest(e) } else { Trouble::Altered }
-                    })?;
+                    wrap::aes_kw_unwrap(fetched.expose(), &wrapped.bytes, dek.expose_mut())
+                        .map_err(|e| Trouble::computed(e, |_| Trouble::Altered))?;
                     Ok(dek)
                 }
                 _ => Err(Trouble::Altered),
@@ -249,8 +248,8 @@ impl Inner {
         if self.client.options.fetch {
             let fetched = self.fetch(object, deadline)?;
             let mut bytes = vec![0; dek.len() + 8];
-            wrap::aes_kw_wrap(fetched.expose(), dek.expose(), &mut bytes)
-                .map_err(|e| Trouble::Failed(VaultFailure::new("wrapping under the fetched key").caused_by(e)))?;
+            let failed = |e| Trouble::Failed(VaultFailure::new("wrapping under the fetched key").caused_by(e));
+            wrap::aes_kw_wrap(fetched.expose(), dek.expose(), &mut bytes).map_err(|e| Trouble::computed(e, failed))?;
             return Ok(WrappedDek::new(kek, WrapAlgorithm::Aes256Kw, bytes));
         }
         let sealed = self.encrypt(&kek, object, dek.expose(), deadline)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atrest::key::WrappedDek;
-use atrest::{Error, KeyVault};
+use atrest::{Error, KeyVault, SelfTest};
 use atrest_kmip::KmipVault;
 
 use common::answers::{operation, refusal, sound};
@@ -182,6 +182,31 @@ fn the_words_of_a_server() {
         }
     }
     assert!(matches!(vault.wrap("disks", &conformance::dek()), Err(Error::Vault(_))));
+}
+
+/// In a process of its own, since nothing of it is used any more.
+#[test]
+fn a_failed_self_test_is_told_by_name() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_spoilt_process", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process where a self-test fails"]
+fn a_spoilt_process() {
+    static FAILS: SelfTest = SelfTest::new("a spoilt algorithm", || false);
+    let fake = Fake::new(|request| Answer::Bytes(sound(request)));
+    let options = common::options(fake.folder.path(), fake.port, "client").deadline(LONG).fetch_keys(true);
+    let vault = KmipVault::new(options).unwrap();
+    let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
+    FAILS.check().unwrap_err();
+    for result in [vault.wrap("disks", &conformance::dek()).map(drop), vault.unwrap(&wrapped).map(drop)] {
+        assert!(matches!(result, Err(Error::SelfTest { algorithm: "a spoilt algorithm" })), "{result:?}");
+    }
 }
 
 #[test]
