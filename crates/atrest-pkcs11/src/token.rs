@@ -125,15 +125,17 @@ impl Call<'_> {
         lock(&self.state.proofs).get(key).cloned().unwrap_or_default()
     }
 
-    /// Notes what a version has unwrapped. An old proof is as good as a new one.
+    /// Notes what a version has unwrapped, in place of an earlier proof of the same way: another key may have been made under the same
+    /// label and id, and unwraps nothing of the earlier one's.
     pub(crate) fn add_proof(&self, key: &str, proof: Wrapped) {
         let mut proofs = lock(&self.state.proofs);
         if proofs.len() >= 1024 && !proofs.contains_key(key) {
             return;
         }
         let of_key = proofs.entry(key.into()).or_default();
-        if of_key.iter().all(|known| known.way() != proof.way()) {
-            of_key.push(proof);
+        match of_key.iter_mut().find(|known| known.way() == proof.way()) {
+            Some(known) => *known = proof,
+            None => of_key.push(proof),
         }
     }
 }

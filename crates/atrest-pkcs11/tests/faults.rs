@@ -7,7 +7,7 @@ mod conformance;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::key::{WrapAlgorithm, wrap};
+use atrest::key::{WrapAlgorithm, WrappedDek, wrap};
 use atrest::{Error, KeyRefusal, KeyVault};
 use atrest_pkcs11::{Pin, Pkcs11Vault};
 use cryptoki::object::Attribute;
@@ -108,6 +108,32 @@ fn a_broken_token_is_an_outage_and_altered_bytes_are_not() {
     // A token that is gone is gone, whatever the bytes.
     hsm.fault("C_UnwrapKey 30\nC_GetTokenInfo e0");
     assert!(matches!(new.unwrap(&altered), Err(Error::Vault(_))));
+}
+
+/// The owner destroyed it and made another key of its name, while the vault remembers what the first one has unwrapped.
+#[test]
+fn altered_bytes_are_no_outage_of_a_key_that_was_made_anew() {
+    let Some(hsm) = softhsm("altered_bytes_are_no_outage_of_a_key_that_was_made_anew") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    let vault = Pkcs11Vault::new(hsm.options("t")).unwrap();
+    let altered = |wrapped: &WrappedDek| {
+        let mut bytes = wrapped.bytes.clone();
+        bytes[7] ^= 1;
+        WrappedDek::new(wrapped.kek.clone(), wrapped.algorithm, bytes)
+    };
+    let wrapped = vault.wrap("disks", &dek()).unwrap();
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), dek());
+    assert!(matches!(vault.unwrap(&altered(&wrapped)), Err(Error::UnwrapFailed)));
+    let admin = hsm.admin("t");
+    admin.objects("disks", 1).into_iter().for_each(|object| admin.session.destroy_object(object).unwrap());
+    hsm.aes("t", "disks", "01");
+    let new = vault.wrap("disks", &dek()).unwrap();
+    assert_eq!(new.kek, wrapped.kek);
+    assert_eq!(vault.unwrap(&new).unwrap().unwrap(), dek());
+    for bytes in [&wrapped, &altered(&new)] {
+        let error = vault.unwrap(bytes).unwrap_err();
+        assert!(matches!(error, Error::UnwrapFailed), "{error:?}");
+    }
 }
 
 #[test]
