@@ -374,9 +374,9 @@ impl Layers {
         [Some(&self.upper), self.lower.as_deref()].map(|volume| volume.map_or(0, |volume| volume.usage().blocks()))
     }
 
-    /// The upper volume's DEK as wrapped by a vault.
-    pub(super) fn wrapped(&self) -> Option<WrappedDek> {
-        self.upper.wrapped_deks().pop()
+    /// The upper volume's DEK as wrapped by each vault.
+    pub(super) fn wrapped(&self) -> Vec<WrappedDek> {
+        self.upper.wrapped_deks()
     }
 
     /// The algorithm of the upper volume's DEK.

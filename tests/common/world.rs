@@ -49,6 +49,8 @@ pub struct Customer {
     pub hangs_to_wrap: AtomicBool,
     /// It answers `get`, but is too busy to unwrap.
     pub throttles: AtomicBool,
+    /// Its answer to every unwrap, instead of the right one.
+    pub unwraps_by: Mutex<Option<fn() -> Error>>,
     /// The version that `expires` applies to; 0 for all.
     pub expires_of: AtomicUsize,
     /// All calls.
@@ -74,6 +76,7 @@ impl Customer {
             hangs: AtomicBool::new(false),
             hangs_to_wrap: AtomicBool::new(false),
             throttles: AtomicBool::new(false),
+            unwraps_by: Mutex::default(),
             expires_of: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
         })
@@ -147,6 +150,9 @@ impl KeyVault for Asked {
         self.customer.unwraps.fetch_add(1, Ordering::Relaxed);
         if self.customer.throttles.load(Ordering::Relaxed) {
             return Err(Error::Vault("it has too much to do".into()));
+        }
+        if let Some(answer) = *self.customer.unwraps_by.lock().unwrap() {
+            return Err(answer());
         }
         if self.customer.is_disabled(wrapped.kek.version()) {
             return Err(Error::KeyRefused { key: wrapped.kek.to_string(), reason: KeyRefusal::Disabled });

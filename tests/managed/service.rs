@@ -171,6 +171,33 @@ fn a_vault_that_does_not_answer_is_no_revocation() {
 }
 
 #[test]
+fn a_vault_that_no_longer_unwraps_what_it_did_has_taken_the_key_away() {
+    // KMIP and PKCS #11 tell a right to decrypt that was taken away so. Behaviour 36 doesn't wait for the end of an outage then.
+    let answers: [fn() -> Error; 2] = [|| Error::UnwrapFailed, || Error::UnsupportedAlgorithm("AES-256-KW".into())];
+    for answer in answers {
+        let mut world = World::new();
+        world.lease.outage = OutagePolicy::ContinueFor(Duration::from_secs(86400));
+        let service = world.service();
+        world.set(&service, "s", CustomerKey);
+        service.create_disk(&new_disk("x", Some("s"))).unwrap();
+        let disk = service.open_disk("x").unwrap();
+        disk.write_at(0, &text(0)).unwrap();
+        *world.customer(VAULT).unwraps_by.lock().unwrap() = Some(answer);
+        world.clock.advance(Duration::from_secs(900));
+        service.maintain();
+        let error = disk.read_at(0, &mut [0; 4096]).unwrap_err();
+        assert!(matches!(&error, Error::DiskSuspended { disk, .. } if disk == "x"), "{error:?}");
+        assert_eq!(service.metrics().key_leases.revoked, 1);
+        // A vault that was broken for a moment is asked again, and nothing is lost.
+        *world.customer(VAULT).unwraps_by.lock().unwrap() = None;
+        world.clock.advance(Duration::from_secs(60));
+        let mut back = vec![0; text(0).len()];
+        disk.read_at(0, &mut back).unwrap();
+        assert!(back == text(0));
+    }
+}
+
+#[test]
 fn a_rotation_moves_every_disk_and_touches_no_data() {
     // Behaviours 26 to 31
     let world = World::new();

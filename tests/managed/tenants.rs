@@ -1,13 +1,17 @@
 //! One tenant can't shut out others: a defect of one disk's header affects only that disk, and is not an outage of its
 //! vault.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::common::header::edit_json;
 use crate::common::world::{T, VAULT, World, new_disk};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
-use atrest::Error;
+use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
+use atrest::managed::{OutagePolicy, ResourceName};
+use atrest::volume::KeyslotOptions;
+use atrest::{Credential, Error, KeyVault, MemoryDevice, OpenOptions, Protector, Result, Secret, Volume};
 use serde_json::json;
 
 type Edit = fn(&mut serde_json::Value);
@@ -138,4 +142,62 @@ fn an_outage_of_a_vault_is_still_told_without_asking_it_each_time() {
     world.clock.set(T + 60);
     customer.throttles.store(false, Relaxed);
     service.open_disk("x").unwrap();
+}
+
+/// A vault that wraps a DEK by garbage under the key of a customer's vault, for an owner of the DEK who makes a token of their own.
+struct Garbage<'a> {
+    of: &'a dyn KeyVault,
+    key: KeyId,
+    dek: Mutex<Option<Secret>>,
+}
+
+impl KeyVault for Garbage<'_> {
+    fn id(&self) -> &str {
+        self.of.id()
+    }
+
+    fn wrap(&self, _: &str, dek: &Secret) -> Result<WrappedDek> {
+        *self.dek.lock().unwrap() = Some(Secret::copy_from(dek.expose()));
+        Ok(WrappedDek::new(self.key.clone(), WrapAlgorithm::Aes256Kw, vec![0; dek.len() + 8]))
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        let dek = self.dek.lock().unwrap();
+        match dek.as_ref().filter(|_| wrapped.bytes.iter().all(|&byte| byte == 0)) {
+            Some(dek) => Ok(Some(Secret::copy_from(dek.expose()))),
+            None => self.of.unwrap(wrapped),
+        }
+    }
+}
+
+#[test]
+fn a_forged_token_beside_the_right_one_ends_no_lease() {
+    let mut world = World::new();
+    world.lease.outage = OutagePolicy::ContinueFor(Duration::from_secs(86400));
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    for name in ["honest", "forged"] {
+        service.create_disk(&new_disk(name, Some("s"))).unwrap();
+    }
+    // Its owner knows the DEK, so that the service takes the token for one of its own.
+    let id = service.resource(&ResourceName::disk("forged")).unwrap().id;
+    world.device(&service, "forged").edit(|image| {
+        let customer = world.customer(VAULT);
+        let vault = Garbage { of: &customer.vault, key: customer.key(1), dek: Mutex::default() };
+        let options = OpenOptions::new().context(id.as_bytes());
+        let device = MemoryDevice::from_bytes(image.to_vec());
+        let volume = Volume::open(device, Credential::Vault(&vault), &options).unwrap();
+        volume.add_protector(Protector::Vault(&vault, "disks"), &KeyslotOptions::new()).unwrap();
+        assert_eq!(volume.keks(), [customer.key(1), customer.key(1)]);
+        image.copy_from_slice(&volume.into_device().into_bytes());
+    });
+    let honest = service.open_disk("honest").unwrap();
+    for _ in 0..5 {
+        service.open_disk("forged").unwrap();
+        world.clock.advance(Duration::from_secs(900));
+        service.maintain();
+        honest.read_at(0, &mut [0; 4096]).unwrap();
+        let leases = service.metrics().key_leases;
+        assert_eq!((leases.valid, leases.outage, leases.revoked), (1, 0, 0));
+    }
 }

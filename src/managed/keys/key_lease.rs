@@ -46,7 +46,7 @@ struct State {
     expires: Option<u64>,
     /// The reason of the vault's refusal.
     reason: String,
-    /// A DEK under the key, for a trial unwrap: an identity with `get` may lack `unwrapKey`.
+    /// A DEK that the vault has unwrapped under the key, for a trial unwrap: an identity with `get` may lack `unwrapKey`.
     sample: Option<WrappedDek>,
 }
 
@@ -166,10 +166,14 @@ impl KeyLease {
         self.state().lease.asked()
     }
 
-    /// Stores a DEK under the key for the vault's trial unwrap.
-    pub(in crate::managed) fn remember(&self, sample: Option<WrappedDek>) {
-        let sample = sample.filter(|sample| sample.kek == self.key);
-        self.state().sample = sample;
+    /// Stores the wrapped DEK of a volume that was opened or rewrapped under the key, for the vault's trial unwrap. The service writes
+    /// one under a key. Of several, which only someone who knows the DEK can write, it isn't known which one the vault has unwrapped. Then
+    /// the earlier sample stays, since no header may take it away.
+    pub(in crate::managed) fn remember(&self, wrapped: Vec<WrappedDek>) {
+        let mut ours = wrapped.into_iter().filter(|wrapped| wrapped.kek == self.key);
+        if let (Some(sample), None) = (ours.next(), ours.next()) {
+            self.state().sample = Some(sample);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -231,10 +235,26 @@ impl KeyLease {
             expires = description.expires;
         }
         if let Some(wrapped) = sample {
+            let unwrapped = vault.unwrap(wrapped).map_err(|e| self.of_sample(e))?;
             // If a vault takes its own DEK for another vault's, it doesn't have the key any more.
-            vault.unwrap(wrapped)?.ok_or_else(|| Error::NotThisVault { wanted: key() })?;
+            unwrapped.ok_or_else(|| Error::NotThisVault { wanted: key() })?;
         }
         Ok(expires)
+    }
+
+    /// The meaning of a vault's error about the sample. The vault has unwrapped these very bytes before, and no header has chosen them
+    /// since. If it says now that they aren't sound, the key behind the name is another one, or the right to it is gone: KMIP and
+    /// PKCS #11 tell a right to decrypt that was taken away by such words. For an outage a vault has other errors. Should it be broken
+    /// for a moment and say this nevertheless, the refusal costs some errors of I/O until it is asked again, at most a minute later.
+    /// Taken for an outage, it would leave a key that was taken away in use for as long as [`OutagePolicy`](super::lease::OutagePolicy) says.
+    fn of_sample(&self, error: Error) -> Error {
+        match error {
+            Error::UnwrapFailed | Error::UnsupportedAlgorithm(_) => {
+                tell!(warn, "the vault of {} doesn't unwrap what it has unwrapped before: {error:#}", self.key);
+                Error::key_refused(self.key.to_string(), KeyRefusal::Missing)
+            }
+            other => other,
+        }
     }
 }
 
