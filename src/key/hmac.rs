@@ -98,12 +98,19 @@ impl fmt::Debug for HmacSha256 {
 pub fn hkdf_sha256(secret: &Secret, salt: &[u8], info: &[u8], len: usize) -> Result<Secret> {
     Algorithm::HkdfSha256.check(hkdf_is_right)?;
     secret.check()?;
+    // Before any memory is taken for it.
+    if len > MOST_DERIVED {
+        return Err(Error::InvalidOption(format!("HKDF-SHA-256 gives at most {MOST_DERIVED} bytes, not {len}")));
+    }
     let mut key = Secret::zeroed(len);
     let salt = if salt.is_empty() { None } else { Some(salt) };
     let expanded = on_wiped_stack(|| Hkdf::<Sha256>::new(salt, secret.expose()).expand(info, key.expose_mut()));
-    expanded.map_err(|_| Error::InvalidOption(format!("HKDF-SHA-256 gives at most 8160 bytes, not {len}")))?;
+    expanded.expect("the length is within HKDF's limit");
     Ok(key)
 }
+
+/// The most bytes that HKDF gives: 255 hashes (RFC 5869, 2.3).
+const MOST_DERIVED: usize = 255 * 32;
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
@@ -144,4 +151,21 @@ pub(super) fn hkdf_is_right() -> bool {
         Hkdf::<Sha256>::new(salt, &[0x0b; 22]).expand(info, &mut out).is_ok() && out == okm
     };
     mac == MAC && expands(None, &[], OKM) && expands(Some(&SALT), &INFO, SALTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hkdf_refuses_more_than_it_gives_before_it_takes_memory() {
+        let derive = |len| hkdf_sha256(&Secret::copy_from(&[0x0b; 22]), b"", b"", len);
+        // RFC 5869, A.3: a longer key begins with the shorter one.
+        let longest = derive(8160).unwrap();
+        assert_eq!(longest.len(), 8160);
+        assert_eq!(longest.expose()[..8], [0x8d, 0xa4, 0xe7, 0x75, 0xa5, 0x63, 0xc1, 0x8f]);
+        for len in [8161, usize::MAX / 2, usize::MAX] {
+            assert!(matches!(derive(len), Err(Error::InvalidOption(_))), "{len}");
+        }
+    }
 }
