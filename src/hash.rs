@@ -28,23 +28,6 @@ pub(crate) fn check(hash: Algorithm) -> Result<()> {
     })
 }
 
-/// SHA-256 (FIPS 180-4) of a message in parts, as if they were one.
-///
-/// # Errors
-/// [`Error::SelfTest`](crate::Error::SelfTest).
-///
-/// ```
-/// let hash = atrest::key::sha256(&[b"a", b"bc"])?;
-/// assert_eq!(hash[..4], [0xba, 0x78, 0x16, 0xbf]);
-/// # Ok::<(), atrest::Error>(())
-/// ```
-pub fn sha256(message: &[&[u8]]) -> Result<[u8; 32]> {
-    check(Algorithm::Sha256)?;
-    let mut hash = Sha256::new();
-    message.iter().for_each(|part| hash.update(part));
-    Ok(hash.finalize().into())
-}
-
 /// As [`check`], of any hash.
 pub(crate) fn check_any(hash: HashAlgorithm) -> Result<()> {
     match hash {

@@ -35,12 +35,14 @@ mod key_vault;
 #[path = "../../tests/common/peers.rs"]
 pub(crate) mod peers; // for unit tests, of the layers above too
 pub(crate) mod self_test;
+#[cfg(feature = "std")]
+mod sha256;
 pub mod wrap;
 
 #[cfg(feature = "std")]
-pub(crate) use crate::hash::WithHash;
+pub use crate::hash::HashAlgorithm;
 #[cfg(feature = "std")]
-pub use crate::hash::{HashAlgorithm, sha256};
+pub(crate) use crate::hash::WithHash;
 #[cfg(feature = "std")]
 pub use any_vault::AnyVault;
 #[cfg(feature = "std")]
@@ -70,6 +72,8 @@ pub use key_id::KeyId;
 #[cfg(feature = "std")]
 pub use key_vault::{EncryptionType, KeyVault, WrappedDek};
 pub use self_test::self_test;
+#[cfg(feature = "std")]
+pub use sha256::{sha256, sha256_secret};
 pub use wrap::WrapAlgorithm;
 
 /// The longest context that an envelope or a volume can be bound to, in bytes.

@@ -11,7 +11,7 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use atrest::Secret;
 use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
 #[cfg(target_os = "linux")]
-use atrest::key::{HmacSha256, hkdf_sha256};
+use atrest::key::{HmacSha256, hkdf_sha256, sha256, sha256_secret};
 use atrest::{
     Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
     StreamCipher, Volume,
@@ -336,6 +336,33 @@ fn no_mac_leaves_its_key_on_the_stack() {
     let after = stack_after(&mut || derived = Some(hkdf_sha256(&key, b"salt", b"info", 64).unwrap()));
     let needles = [needles, words(derived.unwrap().expose())].concat();
     assert_eq!(found(&after, &needles), Vec::new(), "HKDF");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_hash_leaves_its_message_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let secret = key(1000);
+    // SHA-256 reads words of 32 bits with the high byte first.
+    let swapped: Vec<u8> = secret.chunks_exact(4).flat_map(|word| [word[3], word[2], word[1], word[0]]).collect();
+    for len in [32, 40, 64, 100, 1000] {
+        let words = |bytes: &[u8]| -> Vec<u64> {
+            bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+        };
+        let needles = [words(&secret[..len]), words(&swapped[..len])].concat();
+        let mut hash = [0; 32];
+        let after = stack_after(&mut || hash = sha256(&[&secret[..len]]).unwrap());
+        assert_eq!(found(&after, &needles), Vec::new(), "{len} bytes");
+        let mut derived = None;
+        let after = stack_after(&mut || derived = Some(sha256_secret(&[&secret[..len]]).unwrap()));
+        let derived = derived.unwrap();
+        assert_eq!(derived.expose(), &Sha256::digest(&secret[..len])[..]);
+        assert_eq!(derived.expose(), hash);
+        let needles = [needles, words(derived.expose())].concat();
+        assert_eq!(found(&after, &needles), Vec::new(), "a key from {len} bytes");
+    }
 }
 
 #[test]

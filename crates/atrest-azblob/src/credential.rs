@@ -143,7 +143,7 @@ impl Signed<'_> {
     /// As [`hmac_sha256`].
     pub fn authorization(&self, key: &[u8]) -> io::Result<String> {
         let signature = hmac_sha256(key, self.string().as_bytes())?;
-        Ok(format!("SharedKey {}:{}", self.account, base64(signature.as_slice())))
+        Ok(format!("SharedKey {}:{}", self.account, base64(signature.expose())))
     }
 }
 

@@ -67,9 +67,9 @@ impl Signing<'_> {
         let first = Zeroizing::new(format!("AWS4{}", key.secret.expose()));
         let mut derived = hmac_sha256(first.as_bytes(), &date.as_bytes()[..8])?;
         for part in [region, service, "aws4_request"] {
-            derived = hmac_sha256(derived.as_slice(), part.as_bytes())?;
+            derived = hmac_sha256(derived.expose(), part.as_bytes())?;
         }
-        let signature = hex(hmac_sha256(derived.as_slice(), string.as_bytes())?.as_slice());
+        let signature = hex(hmac_sha256(derived.expose(), string.as_bytes())?.expose());
         Ok(format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", key.id))
     }
 

@@ -2,17 +2,16 @@
 
 use std::io;
 
-use atrest::key;
+use atrest::{Secret, key};
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use zeroize::Zeroizing;
 
-/// HMAC-SHA-256 (RFC 2104).
+/// HMAC-SHA-256 (RFC 2104). The MAC is a secret, since AWS derives its signing keys so.
 ///
 /// # Errors
 /// One that holds [`atrest::Error::SelfTest`]: this process computes wrongly.
-pub fn hmac_sha256(key: &[u8], message: &[u8]) -> io::Result<Zeroizing<[u8; 32]>> {
-    let mac = key::HmacSha256::new(key).and_then(|hmac| hmac.mac(&[message]));
-    mac.map(Zeroizing::new).map_err(io::Error::other)
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> io::Result<Secret> {
+    key::HmacSha256::new(key).and_then(|hmac| hmac.derive(&[message])).map_err(io::Error::other)
 }
 
 /// SHA-256 (FIPS 180-4).

@@ -44,10 +44,7 @@ fn kdf_e(z: &[u8], label: &[u8], u: &[u8], v: &[u8]) -> Result<Secret> {
 /// One round of a hash over a shared secret (SP 800-56C Rev. 2, 4.1).
 pub(crate) fn one_step(z: &[u8], fixed: &[&[u8]]) -> Result<Secret> {
     let first = 1u32.to_be_bytes();
-    let mut hash = sha256(&[&[&first[..], z], fixed].concat())?;
-    let derived = Secret::copy_from(&hash);
-    hash.zeroize();
-    Ok(derived)
+    atrest::key::sha256_secret(&[&[&first[..], z], fixed].concat())
 }
 
 /// Encrypts or decrypts by AES-128 in CFB mode with a feedback of whole blocks.

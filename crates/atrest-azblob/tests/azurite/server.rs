@@ -136,7 +136,7 @@ pub fn options() -> PageBlobOptions {
 pub fn sas(permissions: &str) -> String {
     let (version, start, expiry) = ("2020-08-04", "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z");
     let signed = format!("{ACCOUNT}\n{permissions}\nb\nsco\n{start}\n{expiry}\n\nhttps,http\n{version}\n");
-    let signature = base64(hmac_sha256(&base64_decode(KEY).unwrap(), signed.as_bytes()).unwrap().as_slice());
+    let signature = base64(hmac_sha256(&base64_decode(KEY).unwrap(), signed.as_bytes()).unwrap().expose());
     format!(
         "sv={version}&ss=b&srt=sco&sp={permissions}&st={}&se={}&spr=https%2Chttp&sig={}",
         encode_query(start),
