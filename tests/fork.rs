@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use atrest::key::{AnyVault, KeyId, WrapAlgorithm, WrappedDek};
 use atrest::{
-    Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize,
-    SectorUnit, Volume,
+    Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, KeyVault, OpenOptions, Protector, Result, Secret,
+    SectorSize, SectorUnit, Volume,
 };
 use common::device::reopen;
 use common::fork::{forked, in_child, so};
@@ -116,6 +118,52 @@ fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
         done.store(true, Ordering::Relaxed);
         assert_eq!(failed, 0, "of 400 children");
     });
+}
+
+/// A vault without locks, which a child may use.
+struct Echo;
+
+impl KeyVault for Echo {
+    fn id(&self) -> &str {
+        "memory:echo"
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        Ok(WrappedDek::new(KeyId::new(self.id(), key, "1")?, WrapAlgorithm::Opaque, dek.expose().to_vec()))
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        Ok(Some(Secret::copy_from(&wrapped.bytes)))
+    }
+}
+
+#[test]
+fn a_child_asks_the_vaults_that_its_parent_has_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = vault_at(&folder.path().join("keys.vault"));
+    let wrapped = [&file as &dyn KeyVault, &Echo].map(|vault| vault.wrap("disks", &Secret::zeroed(32)).unwrap());
+    let any = AnyVault::new([Arc::new(file) as Arc<dyn KeyVault>, Arc::new(Echo)]).unwrap();
+    let done = AtomicBool::new(false);
+    let failed = thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(any.unwrap(&wrapped[1]).unwrap().is_some());
+                }
+            });
+        }
+        let failed = (0..100).filter(|_| {
+            0 != in_child(|| {
+                so!(forked(any.unwrap(&wrapped[0])));
+                so!(any.unwrap(&wrapped[1]).is_ok_and(|dek| dek.is_some()));
+                Ok(())
+            })
+        });
+        let failed = failed.count();
+        done.store(true, Ordering::Relaxed);
+        failed
+    });
+    assert_eq!(failed, 0, "of 100 children");
 }
 
 #[test]

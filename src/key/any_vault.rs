@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::description::KeyDescription;
 use super::key_id::KeyId;
 use super::key_vault::{KeyVault, WrappedDek};
-use crate::{Error, Result, Secret, VaultFailure};
+use crate::{Error, OwningProcess, Result, Secret, VaultFailure};
 
 /// Several vaults as one: it unwraps a DEK that any of them has wrapped, so that a volume with a token for each opens while one
 /// of them can be reached.
@@ -44,6 +44,7 @@ pub struct AnyVault(Vec<Member>);
 
 struct Member {
     vault: Arc<dyn KeyVault>,
+    owner: OwningProcess,
     failed: Mutex<Option<Failed>>,
 }
 
@@ -63,7 +64,7 @@ impl AnyVault {
     /// # Errors
     /// [`Error::InvalidOption`] if there are none, or two with one id.
     pub fn new(vaults: impl IntoIterator<Item = Arc<dyn KeyVault>>) -> Result<Self> {
-        let members: Vec<_> = vaults.into_iter().map(|vault| Member { vault, failed: Mutex::default() }).collect();
+        let members: Vec<_> = vaults.into_iter().map(Member::new).collect();
         if members.is_empty() {
             return Err(Error::InvalidOption("several vaults as one are at least one vault".into()));
         }
@@ -83,8 +84,16 @@ impl AnyVault {
 }
 
 impl Member {
+    fn new(vault: Arc<dyn KeyVault>) -> Self {
+        Member { vault, owner: OwningProcess::current(), failed: Mutex::default() }
+    }
+
     /// Asks the vault, unless it failed a moment ago.
     fn ask<T>(&self, now: Instant, ask: impl FnOnce(&dyn KeyVault) -> Result<T>) -> Result<T> {
+        // A thread of the parent may have held the lock when this process was forked. The vault itself knows whether a child may use it.
+        if !self.owner.is_current() {
+            return ask(&*self.vault);
+        }
         self.pass(now)?;
         let answer = ask(&*self.vault);
         let failed = |count: u32, why| Failed { count, until: now.max(Instant::now()) + wait(count), why };
