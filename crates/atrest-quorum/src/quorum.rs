@@ -30,6 +30,10 @@ impl Member {
     }
 
     /// Sets the name of its key, whatever the name of the quorum's key.
+    ///
+    /// Keep it for as long as anything is wrapped under that key. A bundle names the keys of its parts, and anyone who writes to a disk
+    /// chooses those names, so a vault's refusal of a key of another name counts as an altered bundle ([`Error::UnwrapFailed`]) and
+    /// not as a refusal.
     pub fn key(mut self, name: impl Into<String>) -> Self {
         self.key = Some(name.into());
         self
@@ -329,6 +333,8 @@ struct Failed {
     outages: Vec<String>,
     refusal: Option<Error>,
     wrong: bool,
+    /// What no vault can help: this process computes wrongly, or is a forked child, which must open the vault anew.
+    own: Option<Error>,
 }
 
 impl Failed {
@@ -338,16 +344,21 @@ impl Failed {
             Error::KeyRefused { .. } | Error::NotApproved { .. } => self.refusal = self.refusal.take().or(Some(error)),
             // Wrong bytes, a vault that isn't one of these, or one that gave another part.
             Error::UnwrapFailed | Error::UnsupportedAlgorithm(_) | Error::WrapLength { .. } => self.wrong = true,
+            Error::SelfTest { .. } => self.own = Some(error),
+            Error::Forked => self.own = self.own.take().or(Some(error)),
             e => self.outages.push(format!("{vault}: {e:#}")),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.outages.is_empty() && self.refusal.is_none() && !self.wrong
+        self.outages.is_empty() && self.refusal.is_none() && !self.wrong && self.own.is_none()
     }
 
     /// The error that follows if so many answers are missing.
     fn verdict(self, missing: usize) -> Error {
+        if let Some(own) = self.own {
+            return own;
+        }
         if self.outages.len() >= missing && missing > 0 {
             return failure(format!("{missing} more vaults are needed: {}", self.outages.join("; ")));
         }

@@ -56,9 +56,11 @@ fn is_spoilt() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::Command;
     use std::sync::Arc;
 
+    use atrest::key::WrappedDek;
     use atrest::vault::{FileVault, Unlock};
     use atrest::{Error, KeyVault};
 
@@ -81,6 +83,61 @@ mod tests {
         assert!(child.status.success() && text.contains("1 passed"), "{text}");
     }
 
+    /// A vault in which the first failure of a process is found while a quorum asks.
+    struct Late(Arc<FileVault>);
+
+    static LATE: SelfTest = SelfTest::new(LATE_NAME, || false);
+    const LATE_NAME: &str = "an algorithm of a member";
+
+    impl KeyVault for Late {
+        fn id(&self) -> &str {
+            self.0.id()
+        }
+
+        fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+            self.0.wrap(key, dek)
+        }
+
+        fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+            let unwrapped = self.0.unwrap(wrapped);
+            let _ = LATE.run();
+            unwrapped
+        }
+    }
+
+    #[test]
+    fn a_failure_while_vaults_are_asked_is_no_outage() {
+        let this = std::env::current_exe().unwrap();
+        let child = Command::new(this)
+            .args(["--exact", "self_test::tests::a_process_that_is_spoilt_late", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above, in a process of its own"]
+    fn a_process_that_is_spoilt_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let vaults = [member(folder.path(), "a"), member(folder.path(), "b")];
+        let quorum = Quorum::new("quorum:board", 2, vaults.clone().map(|vault| Member::new(vault))).unwrap();
+        let wrapped = quorum.wrap("disks", &Secret::zeroed(64)).unwrap();
+        let quorum = Quorum::new("quorum:board", 2, vaults.map(|vault| Member::new(Arc::new(Late(vault))))).unwrap();
+        for _ in 0..2 {
+            let unwrapped = quorum.unwrap(&wrapped);
+            assert!(matches!(unwrapped, Err(Error::SelfTest { algorithm: LATE_NAME })), "{unwrapped:?}");
+        }
+    }
+
+    fn member(folder: &Path, name: &str) -> Arc<FileVault> {
+        let key_file = folder.join(format!("{name}.key"));
+        FileVault::generate_key_file(&key_file).unwrap();
+        let vault = FileVault::create(folder.join(name), Unlock::KeyFile(&key_file)).unwrap();
+        vault.create_key("disks").unwrap();
+        Arc::new(vault)
+    }
+
     #[test]
     #[ignore = "run by the test above, in a process where the self-test fails"]
     fn a_spoilt_process() {
@@ -89,14 +146,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let folder = tempfile::tempdir().unwrap();
-        let member = |name: &str| {
-            let key_file = folder.path().join(format!("{name}.key"));
-            FileVault::generate_key_file(&key_file).unwrap();
-            let vault = FileVault::create(folder.path().join(name), Unlock::KeyFile(&key_file)).unwrap();
-            vault.create_key("disks").unwrap();
-            Arc::new(vault)
-        };
-        let vaults = [member("a"), member("b")];
+        let vaults = [member(folder.path(), "a"), member(folder.path(), "b")];
         let quorum = Quorum::new("quorum:board", 2, vaults.clone().map(|vault| Member::new(vault))).unwrap();
         let dek = Secret::zeroed(64);
         // The members work until the quorum is used.

@@ -473,3 +473,20 @@ fn disks_cost_their_vaults_few_calls() {
     let rotate = || drop(world.vaults[1].file.rotate_key("disks").unwrap());
     cost::disks_cost_few_calls("2 of 3 vault files", Arc::new(world.quorum(2)), "disks", &rotate);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_is_told_to_open_the_vaults_anew() {
+    let world = World::new(3);
+    let quorum = world.quorum(2);
+    let wrapped = quorum.wrap("disks", &dek()).unwrap();
+    use conformance::fork;
+    let ended = fork::in_child(|| {
+        fork::so!(fork::forked(quorum.unwrap(&wrapped)));
+        fork::so!(fork::forked(quorum.describe("disks", None)));
+        fork::so!(fork::forked(quorum.wrap("disks", &Secret::copy_from(DEK))));
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the line that wasn't so");
+    assert!(quorum.unwrap(&wrapped).unwrap().is_some());
+}
