@@ -145,6 +145,13 @@ impl Server {
         if is_denied(&answer) { Err(Trouble::Denied(self.auth.identity())) } else { Ok(answer) }
     }
 
+    /// Asks with the token as it is. `None` if the server denies it.
+    pub fn ask_once(&self, deadline: Deadline, method: Method, path: &str) -> Result<Option<Answer>, Trouble> {
+        let session = self.session(deadline)?;
+        let answer = self.send(deadline, method, path, Some(&session.token), &[])?;
+        Ok((!is_denied(&answer)).then_some(answer))
+    }
+
     fn session(&self, deadline: Deadline) -> Result<Arc<Session>, Trouble> {
         let late = || Trouble::failed("waiting for another thread that logs in, until the deadline");
         let got = self.session.get(deadline, Session::is_fresh, |old| match old {

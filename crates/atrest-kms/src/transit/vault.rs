@@ -1,7 +1,7 @@
 //! [`TransitVault`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -193,33 +193,43 @@ impl TransitVault {
             copy.zeroize();
         }
         let dek = dek.ok_or_else(|| Trouble::failed("the answer of decrypt isn't base64"))?;
+        self.saw(key);
         Ok(Secret::copy_from(&dek))
     }
 
     /// Refuses a key of another type as the error of whoever named it. The engine would answer as if it had failed itself, by a status
     /// of 500 for a key of RSA, again and again until the deadline. The type of a key doesn't change, so that it is asked for once.
     fn check_type(&self, deadline: Deadline, key: &str) -> Result<(), Trouble> {
-        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen().contains(key) {
+        if self.seen().contains(key) {
             return Ok(());
         }
-        match self.described(deadline, key) {
-            Ok((_, kind)) if kind != KEY_TYPE => Err(Trouble::Altered),
-            Ok(_) => {
-                let mut seen = seen();
-                if seen.len() < MOST_SEEN {
-                    seen.insert(key.into());
-                }
-                Ok(())
-            }
-            // A caller that may not look at keys may decrypt.
-            Err(Trouble::Denied(_)) => Ok(()),
-            Err(trouble) => Err(trouble),
+        let path = self.path_of(key);
+        // A caller that may not look at keys may decrypt, and a new login wouldn't change that. Nothing is remembered of a denial: the
+        // writer of a header chooses the name.
+        let Some(answer) = self.server.ask_once(deadline, Method::Get, &path)? else { return Ok(()) };
+        let (_, kind) = described(answer, &path)?;
+        if kind != KEY_TYPE {
+            return Err(Trouble::Altered);
+        }
+        self.saw(key);
+        Ok(())
+    }
+
+    /// Remembers a key that is of the right type: it said so, or it has just decrypted.
+    fn saw(&self, key: &str) {
+        let mut seen = self.seen();
+        if seen.len() < MOST_SEEN && !seen.contains(key) {
+            seen.insert(key.into());
         }
     }
 
+    fn seen(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn key(&self, deadline: Deadline, key: &str) -> Result<Key, Trouble> {
-        let (body, kind) = self.described(deadline, key)?;
+        let path = self.path_of(key);
+        let (body, kind) = described(self.server.ask(deadline, Method::Get, &path, &[])?, &path)?;
         if kind != KEY_TYPE {
             let kind = told(&kind, &[]);
             return Err(Trouble::failed(format!("the key is of the type {kind}; make one of the type {KEY_TYPE}")));
@@ -231,13 +241,8 @@ impl TransitVault {
         Ok(found)
     }
 
-    /// The description of a key of any type, and its type.
-    fn described(&self, deadline: Deadline, key: &str) -> Result<(Zeroizing<Vec<u8>>, String), Trouble> {
-        let path = format!("{}/keys/{key}", self.mount);
-        let answer = self.server.ask(deadline, Method::Get, &path, &[])?;
-        let body = sorted(answer, &path)?;
-        let Data { data: Kind { kind } } = parse(&body, &path)?;
-        Ok((body, kind))
+    fn path_of(&self, key: &str) -> String {
+        format!("{}/keys/{key}", self.mount)
     }
 
     fn post(&self, deadline: Deadline, action: &str, key: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Trouble> {
@@ -328,6 +333,13 @@ impl fmt::Debug for TransitVault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransitVault").field("id", &self.id).field("auth", &self.server.auth).finish_non_exhaustive()
     }
+}
+
+/// The description of a key of any type, and its type.
+fn described(answer: Answer, path: &str) -> Result<(Zeroizing<Vec<u8>>, String), Trouble> {
+    let body = sorted(answer, path)?;
+    let Data { data: Kind { kind } } = parse(&body, path)?;
+    Ok((body, kind))
 }
 
 /// The meaning of an answer about a key. The texts are those of `sdk/helper/keysutil` and `builtin/logical/transit`.

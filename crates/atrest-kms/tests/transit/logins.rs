@@ -38,6 +38,24 @@ fn tokens_with_the_least_rights_suffice_and_other_keys_are_denied() {
 }
 
 #[test]
+fn an_identity_that_only_decrypts_logs_in_once() {
+    let Some(bao) = Bao::start() else { return };
+    let wrapped = bao.vault().wrap("disks", &dek()).unwrap();
+    let vault = vault(&bao, app_role(&bao, "1h", "1h"));
+    bao.post(
+        "sys/policies/acl/disks",
+        r#"{"policy":"path \"transit/decrypt/disks\" { capabilities = [\"update\"] }"}"#,
+    );
+    let tokens = || bao.ask(Method::Get, "auth/token/accessors?list=true", "").1.matches('"').count();
+    let mut after = Vec::new();
+    for _ in 0..5 {
+        assert!(vault.unwrap(&wrapped).unwrap().is_some());
+        after.push(tokens());
+    }
+    assert!(after.iter().all(|count| *count == after[0]), "{after:?}");
+}
+
+#[test]
 fn a_token_that_was_revoked_is_denied_and_not_shown() {
     let Some(bao) = Bao::start() else { return };
     let token = bao.token("root", "");
