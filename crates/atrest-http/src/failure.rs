@@ -11,7 +11,8 @@ pub struct Failure {
     reason: String,
     kind: io::ErrorKind,
     sent: bool,
-    forked: bool,
+    /// Why no server can help: this process computes wrongly, or it is a child of the one that made the client.
+    own: Option<Box<Error>>,
 }
 
 impl Failure {
@@ -20,39 +21,35 @@ impl Failure {
         self.sent
     }
 
-    /// Whether another attempt can't end otherwise: the server's certificate isn't trusted, the request isn't well formed, or the
-    /// client belongs to the parent of this process.
+    /// Whether another attempt can't end otherwise: the server's certificate isn't trusted, the request isn't well formed, a self-test of
+    /// this process failed, or the client belongs to the parent of this process.
     pub fn is_final(&self) -> bool {
         !self.sent
-            && (self.forked || matches!(self.kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput))
+            && (self.own.is_some()
+                || matches!(self.kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput))
     }
 
     /// A request that couldn't be made: its signature or token failed.
     pub fn unsent(what: impl Into<String>, error: &io::Error) -> Self {
-        Failure { what: what.into(), reason: error.to_string(), kind: error.kind(), sent: false, forked: false }
+        let own = error.get_ref().and_then(|inner| inner.downcast_ref()).and_then(of_self_test).map(Box::new);
+        Failure { what: what.into(), reason: error.to_string(), kind: error.kind(), sent: false, own }
     }
 
     /// The client belongs to the parent of this process.
     pub(crate) fn forked(what: impl Into<String>) -> Self {
         let (what, reason) = (what.into(), Error::Forked.to_string());
-        Failure { what, reason, kind: io::ErrorKind::Other, sent: false, forked: true }
+        Failure { what, reason, kind: io::ErrorKind::Other, sent: false, own: Some(Box::new(Error::Forked)) }
     }
 
     /// The deadline was over before the request was sent.
     pub(crate) fn late(what: String) -> Self {
-        Failure {
-            what,
-            reason: "the deadline is over".into(),
-            kind: io::ErrorKind::TimedOut,
-            sent: false,
-            forked: false,
-        }
+        Failure { what, reason: "the deadline is over".into(), kind: io::ErrorKind::TimedOut, sent: false, own: None }
     }
 
     /// An answer whose body is too long.
     pub(crate) fn too_long(what: String, most: usize) -> Self {
         let reason = format!("the answer is longer than {most} bytes");
-        Failure { what, reason, kind: io::ErrorKind::InvalidData, sent: true, forked: false }
+        Failure { what, reason, kind: io::ErrorKind::InvalidData, sent: true, own: None }
     }
 
     /// An error of `ureq`. Its texts aren't shown if they may hold the URL.
@@ -88,7 +85,12 @@ impl Failure {
             E::Protocol(e) => (io::ErrorKind::InvalidData, true, format!("the answer isn't HTTP/1.1: {e}")),
             _ => (io::ErrorKind::Other, true, "the HTTP client failed".into()),
         };
-        Failure { what, reason, kind, sent, forked: false }
+        Failure { what, reason, kind, sent, own: None }
+    }
+
+    /// The error of a self-test, if one failed: this is no outage of the server.
+    pub fn self_test(&self) -> Option<Error> {
+        self.own.as_deref().and_then(of_self_test)
     }
 
     pub(crate) fn after(self, attempts: u32) -> Self {
@@ -97,6 +99,11 @@ impl Failure {
         }
         Failure { reason: format!("{} ({attempts} attempts)", self.reason), ..self }
     }
+}
+
+fn of_self_test(error: &Error) -> Option<Error> {
+    let Error::SelfTest { algorithm } = error else { return None };
+    Some(Error::SelfTest { algorithm })
 }
 
 /// Whether the server's certificate was refused: then no request was sent.
@@ -115,6 +122,27 @@ impl std::error::Error for Failure {}
 
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> Self {
-        if failure.forked { io::Error::other(Error::Forked) } else { io::Error::new(failure.kind, failure) }
+        match failure.own {
+            Some(own) => io::Error::other(*own),
+            None => io::Error::new(failure.kind, failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_self_test_is_final_and_no_failure_of_the_server() {
+        let failed = || io::Error::other(Error::SelfTest { algorithm: "SHA-256" });
+        let failure = Failure::unsent("signing a request", &failed());
+        assert!(failure.is_final() && !failure.may_have_happened());
+        assert!(matches!(failure.self_test(), Some(Error::SelfTest { algorithm: "SHA-256" })));
+        let error = io::Error::from(failure);
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        assert!(matches!(inner, Some(Error::SelfTest { algorithm: "SHA-256" })));
+        let other = Failure::unsent("signing a request", &io::Error::other("no token"));
+        assert!(!other.is_final() && other.self_test().is_none());
     }
 }
