@@ -59,6 +59,8 @@ fn a_log_that_has_grown_is_archived_by_the_use_that_finds_it() {
             });
         }
     });
+    // The handle that archives nothing may have been the last for long.
+    vault.unwrap(&wrapped).unwrap().unwrap();
     let archives = archives(&path);
     assert!(archives.len() >= 3, "{archives:?}");
     let mut all = Vec::new();
@@ -67,14 +69,15 @@ fn a_log_that_has_grown_is_archived_by_the_use_that_finds_it() {
         // The name has the last entry before the one that says that it was archived.
         assert_eq!(found.last(), Some(&(last + 1)));
         let len = fs::metadata(file).unwrap().len();
-        assert!((LIMIT..2 * LIMIT).contains(&len), "{len}");
+        // Up to all entries of the handle that archives nothing.
+        assert!((LIMIT..3 * LIMIT).contains(&len), "{len}");
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         all.extend(found);
     }
     all.extend(numbers(&log(&path)));
     assert_eq!(all, (1..=all.len() as u64).collect::<Vec<_>>());
-    // One key, one wrap, 4000 uses, and the archives.
-    assert_eq!(all.len(), 4002 + archives.len());
+    // One key, one wrap, 4001 uses, and the archives.
+    assert_eq!(all.len(), 4003 + archives.len());
     assert!(plain.audit().unwrap().all(|entry| entry.is_ok()));
     assert!(fs::metadata(log(&path)).unwrap().len() < LIMIT + (16 << 10));
 }
