@@ -1,6 +1,5 @@
 #include <atrest.h>
 #include <stdio.h>
-
 #define CHECK(call) if ((call) != ATREST_OK) { fprintf(stderr, "%s\n", atrest_last_error_message()); return 1; }
 
 int main(void)

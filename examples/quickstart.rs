@@ -1,3 +1,4 @@
+//! `cargo run --example quickstart`, in an empty folder.
 use atrest::vault::{FileVault, Unlock};
 use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Result, Volume};
 
