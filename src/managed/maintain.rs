@@ -59,12 +59,15 @@ impl DiskService {
         // A disk that is closed while the store hangs must not live on in that thread.
         let (tending, used): (_, Vec<_>) = (inner.clone(), resources.iter().map(Arc::downgrade).collect());
         drop(resources);
-        if let Err(e) = inner.keys.vaults.call_store(move || tending.tend_store(&used)) {
+        if let Err(e) = inner.keys.vaults.call_in_time("the store", move || tending.tend_store(&used)) {
             tell!(warn, "the store didn't answer this host: {e}");
         }
-        let removing = inner.clone();
-        if let Err(e) = inner.keys.vaults.call_regions(move || removing.remove_devices()) {
-            tell!(warn, "devices that nobody makes any more were not removed: {e}");
+        // A service with a store of its own knows of all its devices.
+        if inner.keys.fleet.is_some() {
+            let removing = inner.clone();
+            if let Err(e) = inner.keys.vaults.call_in_time("a region of devices", move || removing.remove_devices()) {
+                tell!(warn, "devices that nobody makes any more were not removed: {e}");
+            }
         }
         inner.keys.leases.tidy();
         #[cfg(feature = "metrics")]
@@ -83,9 +86,6 @@ impl Inner {
     /// Removes devices that no host is making any more, which a slow region may delay. As [`tend_store`](Self::tend_store).
     fn remove_devices(&self) -> Result<()> {
         let Some(_turn) = try_lock(&self.removing) else { return Ok(()) };
-        if self.keys.fleet.is_none() {
-            return Ok(());
-        }
         self.give_up_devices()?;
         self.remove_ownerless()
     }

@@ -88,7 +88,7 @@ impl Access {
     /// The vault to ask for a lease.
     pub(in crate::managed) fn vault_of_lease(&self, lease: &KeyLease) -> Result<Arc<dyn KeyVault>> {
         let (store, set) = (self.store.clone(), lease.set.clone());
-        self.vault_of(&self.vaults.call_store(move || store.set(&set))?, &lease.key)
+        self.vault_of(&self.vaults.call_in_time("the store", move || store.set(&set))?, &lease.key)
     }
 
     /// A set's key, with its vault accessed under the set's identity.

@@ -38,20 +38,14 @@ impl Vaults {
         self.deadline.after
     }
 
-    /// Calls the store, for work that must not wait for it: by the same deadline, in a thread that nobody waits for.
-    pub(in crate::managed) fn call_store<T: Send + 'static>(
+    /// Calls the store or a region, for work that must not wait for it: by the same deadline, in a thread that nobody waits for. `who` is
+    /// its name in errors.
+    pub(in crate::managed) fn call_in_time<T: Send + 'static>(
         &self,
+        who: &str,
         call: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.deadline.ask("the store", call).0
-    }
-
-    /// The same for the devices of regions.
-    pub(in crate::managed) fn call_regions<T: Send + 'static>(
-        &self,
-        call: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.deadline.ask("a region of devices", call).0
+        self.deadline.ask(who, call).0
     }
 
     /// The vault of this name, accessed under an identity.
