@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
 
 use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
 use atrest::key::HmacSha256;
@@ -15,11 +15,18 @@ use atrest::{
 use common::maps::{Mapping, hmac_states, holding, mappings};
 use common::vault_at;
 
-/// One test at a time looks at memory, and nothing changes it meanwhile.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs a test again in a process of its own, where no other thread ends its memory while that is searched, and says
+/// whether this is that process.
+fn alone(test: &str) -> bool {
+    const ALONE: &str = "ATREST_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let this = std::env::current_exe().unwrap();
+    let output = Command::new(this).args([test, "--exact", "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{}: {text}", output.status);
+    false
 }
 
 /// The content of a core dump. A build without optimisation leaves copies of everything on stacks, so there only the
@@ -31,7 +38,9 @@ fn dumped(mapping: &&Mapping) -> bool {
 
 #[test]
 fn no_key_of_an_open_volume_would_be_in_a_core() {
-    let _alone = alone();
+    if !alone("no_key_of_an_open_volume_would_be_in_a_core") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     let options = atrest::FormatOptions::new().data_offset(1 << 20);
@@ -59,7 +68,9 @@ fn check<T>(key: &Secret, user: T, name: &str) {
 
 #[test]
 fn no_expanded_key_would_be_in_a_core() {
-    let _alone = alone();
+    if !alone("no_expanded_key_would_be_in_a_core") {
+        return;
+    }
     let mut data = vec![0; 2048];
     for algorithm in [DekAlgorithm::Aes256Xts, DekAlgorithm::Aes128Xts] {
         for kind in KernelKind::available() {
@@ -84,7 +95,9 @@ fn no_expanded_key_would_be_in_a_core() {
 
 #[test]
 fn no_state_of_a_mac_would_be_in_a_core() {
-    let _alone = alone();
+    if !alone("no_state_of_a_mac_would_be_in_a_core") {
+        return;
+    }
     let key = Secret::random(32).unwrap();
     let states = hmac_states(key.expose().try_into().unwrap());
     let hmac = HmacSha256::new(key.expose()).unwrap();
@@ -112,7 +125,9 @@ fn no_state_of_a_mac_would_be_in_a_core() {
 
 #[test]
 fn what_is_said_of_the_memory_is_what_the_kernel_says() {
-    let _alone = alone();
+    if !alone("what_is_said_of_the_memory_is_what_the_kernel_says") {
+        return;
+    }
     let secrets: Vec<Secret> = [1, 64, 65, 640, 4096, 4097, 100_000].map(|len| Secret::random(len).unwrap()).into();
     let said = atrest::memory_protection();
     let all = mappings();
@@ -127,7 +142,9 @@ fn what_is_said_of_the_memory_is_what_the_kernel_says() {
 
 #[test]
 fn threads_that_have_ended_keep_no_memory_of_secrets() {
-    let _alone = alone();
+    if !alone("threads_that_have_ended_keep_no_memory_of_secrets") {
+        return;
+    }
     let secrets = || drop((1..=16).map(|units| Secret::zeroed(64 * units)).collect::<Vec<_>>());
     let total = || {
         let memory = atrest::memory_protection();
