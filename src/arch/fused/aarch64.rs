@@ -139,6 +139,17 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
+    fn rotate_words(self) -> Self {
+        Neon(with!(vextq_u8::<12>(self.0, self.0)))
+    }
+
+    #[inline(always)]
+    fn high_words(self, zero: Self) -> Self {
+        let words = |from: Neon| with!(vreinterpretq_u32_u8(from.0));
+        Neon(with!(vreinterpretq_u8_u32(vzip2q_u32(words(self), words(zero)))))
+    }
+
+    #[inline(always)]
     fn low_to_high(self, zero: Self) -> Self {
         Neon::from_halves(with!(vzip1q_u64(zero.halves(), self.halves())))
     }

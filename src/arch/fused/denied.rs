@@ -23,8 +23,10 @@ pub(super) enum Feature {
     Aes,
     Vaes,
     Avx512,
-    /// The form of the AVX-512 kernel for Intel's CPUs.
+    /// The forms of the AVX-512 kernel for the CPUs of Intel and Zen 4: what is left is that of Zen 5.
     Products,
+    /// All forms of the AVX-512 kernel but that of Zen 4.
+    Strides,
 }
 
 impl Feature {
@@ -34,7 +36,8 @@ impl Feature {
             b"vaes" => Feature::Vaes,
             b"avx512" => Feature::Avx512,
             b"products" => Feature::Products,
-            _ => panic!("ATREST_DENY is none of aes, vaes, avx512 and products"),
+            b"strides" => Feature::Strides,
+            _ => panic!("ATREST_DENY is none of aes, vaes, avx512, products and strides"),
         }
     }
 }

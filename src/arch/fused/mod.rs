@@ -6,6 +6,7 @@ mod aes;
 mod cbc;
 mod ctr;
 mod denied;
+mod halves;
 #[cfg(feature = "std")]
 mod hctr2;
 mod keys;
@@ -13,6 +14,7 @@ mod numbers;
 #[cfg(feature = "std")]
 mod polyval;
 mod prefetch;
+mod scratch;
 mod tweaks;
 mod vector;
 mod work;
@@ -41,7 +43,7 @@ pub(super) use ctr::CtrKeys;
 pub(super) use hctr2::Hctr2Keys;
 pub(super) use keys::XtsKeys;
 #[cfg(target_arch = "x86_64")]
-use tweaks::{ByMultiplying, ByProducts};
+use tweaks::{ByHalves, ByMultiplying, ByProducts};
 use work::Work;
 use xts::Cut;
 
@@ -52,9 +54,9 @@ const ALIGNMENT: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Fused {
     kind: KernelKind,
-    /// Whether to use the form of the kernel without shifts.
+    /// The form of the kernel for AVX-512.
     #[cfg(target_arch = "x86_64")]
-    by_products: bool,
+    form: cpu::Form,
 }
 
 impl Fused {
@@ -78,7 +80,7 @@ impl Fused {
         Self::has(kind).then(|| Fused {
             kind,
             #[cfg(target_arch = "x86_64")]
-            by_products: kind == KernelKind::Vaes512 && cpu::shifts_displace_aes(),
+            form: cpu::Form::of_this_cpu(),
         })
     }
 
@@ -127,11 +129,13 @@ impl Fused {
                 (KernelKind::Vaes256, true) => cpu::vaes_256::<true>(k, d, first, cut, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
                 (KernelKind::Vaes512, _) => {
-                    let run = match (self.by_products, stream) {
-                        (false, false) => cpu::vaes_512::<ByMultiplying, false>,
-                        (false, true) => cpu::vaes_512::<ByMultiplying, true>,
-                        (true, false) => cpu::vaes_512::<ByProducts, false>,
-                        (true, true) => cpu::vaes_512::<ByProducts, true>,
+                    let run = match (self.form, stream) {
+                        (cpu::Form::Multiplying, false) => cpu::vaes_512::<ByMultiplying, false>,
+                        (cpu::Form::Multiplying, true) => cpu::vaes_512::<ByMultiplying, true>,
+                        (cpu::Form::Products, false) => cpu::vaes_512::<ByProducts, false>,
+                        (cpu::Form::Products, true) => cpu::vaes_512::<ByProducts, true>,
+                        (cpu::Form::Halves, false) => cpu::vaes_512::<ByHalves, false>,
+                        (cpu::Form::Halves, true) => cpu::vaes_512::<ByHalves, true>,
                     };
                     run(k, d, first, cut, src, dst, len)
                 }

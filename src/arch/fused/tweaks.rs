@@ -1,10 +1,8 @@
-//! Tweaks: the ways to compute those of the next stride, and the memory for them.
-
-use core::hint::black_box;
-use core::mem::MaybeUninit;
+//! Tweaks: the ways to compute those of the next stride.
 
 use super::aes::BLOCK;
 use super::keys::KeyPointer;
+use super::scratch::{SLACK, Scratch};
 use super::vector::{Bytes, Doubling, Vector};
 
 /// The blocks of a stride, and its bytes.
@@ -35,6 +33,13 @@ pub(super) trait Produce<V: Vector> {
     /// # Safety
     /// The CPU has the instructions of `V`; `slot` is within a stride, for which `next` is valid for writes.
     unsafe fn make(&self, state: &mut Self::State, half: usize, round: usize, slot: usize, next: *mut u8);
+}
+
+/// The tweaks of slots, `T xor K`, each made when it is asked for.
+pub(super) trait TweaksOf<V> {
+    /// # Safety
+    /// The CPU has the instructions of `V`; `slot` is within a stride.
+    unsafe fn tweak(&self, slot: usize) -> V;
 }
 
 /// Makes no tweaks, for the last stride.
@@ -92,7 +97,34 @@ impl<const SMALL: bool> Expand<SMALL> {
     #[inline(always)]
     unsafe fn unit<V: Vector>(&self, slot: usize) -> V {
         // SAFETY: `new` was promised first tweaks there.
-        unsafe { V::splat(self.units[usize::from(slot * V::LANES >= STRIDE / 2)].cast()) }
+        unsafe { V::splat(self.at(slot * V::LANES)) }
+    }
+
+    /// The same with its halves swapped.
+    ///
+    /// # Safety
+    /// As [`Produce::make`].
+    #[inline(always)]
+    unsafe fn swapped<V: Vector>(&self, slot: usize) -> V {
+        // SAFETY: a swapped first tweak is `GROUP` blocks behind each.
+        unsafe { V::splat(self.at(slot * V::LANES).add(GROUP * BLOCK)) }
+    }
+
+    #[inline(always)]
+    fn at(&self, block: usize) -> *const u8 {
+        self.units[usize::from(block >= STRIDE / 2)].cast()
+    }
+}
+
+impl<V: Vector, const SMALL: bool> TweaksOf<V> for Expand<SMALL> {
+    #[inline(always)]
+    unsafe fn tweak(&self, slot: usize) -> V {
+        let k = slot * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
+        // SAFETY: the tables have an entry for each block of a stride; the caller vouches for the rest.
+        unsafe {
+            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
+            times_x_to_the(left, right, self.unit(slot), self.swapped(slot)).xor(self.keys.last())
+        }
     }
 }
 
@@ -101,6 +133,18 @@ pub(super) struct Known<V> {
     pub(super) keys: KeyPointer,
     /// The first tweak, in each lane.
     pub(super) unit: V,
+}
+
+impl<V: Vector> TweaksOf<V> for Known<V> {
+    #[inline(always)]
+    unsafe fn tweak(&self, slot: usize) -> V {
+        let k = slot * V::LANES;
+        // SAFETY: as in `Expand`.
+        unsafe {
+            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
+            times_x_to_the(left, right, self.unit, self.unit.swap_halves()).xor(self.keys.last())
+        }
+    }
 }
 
 /// A way to multiply by powers of x.
@@ -112,6 +156,8 @@ pub(super) trait Method<V: Vector> {
     type Start<const SMALL: bool>: Produce<V> + From<Expand<SMALL>>;
     /// How many bytes it may overwrite behind the tweaks of a stride.
     const SLACK: usize;
+    /// Whether data units of whole half strides go [by half strides](super::halves).
+    const HALVES: bool = false;
 }
 
 /// Makes the first `blocks` tweaks, half a stride or all of it, without interleaving.
@@ -143,6 +189,20 @@ impl<V: Vector> Method<V> for ByMultiplying {
     type Large = Multiplied<Expand<false>>;
     type Start<const SMALL: bool> = Multiplied<Expand<SMALL>>;
     const SLACK: usize = 0;
+}
+
+/// The same by half strides. On Zen 4 a round takes a cycle for each register of 512 bits, and eight hide its latency of four.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct ByHalves;
+
+#[cfg(target_arch = "x86_64")]
+impl<V: Vector> Method<V> for ByHalves {
+    type Step = Multiplied<Step>;
+    type Small = Multiplied<Expand<true>>;
+    type Large = Multiplied<Expand<false>>;
+    type Start<const SMALL: bool> = Multiplied<Expand<SMALL>>;
+    const SLACK: usize = 0;
+    const HALVES: bool = true;
 }
 
 pub(super) struct Multiplied<P>(P);
@@ -189,13 +249,8 @@ impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Expand<SMALL>> {
     #[inline(always)]
     unsafe fn make(&self, _state: &mut (), _half: usize, round: usize, slot: usize, next: *mut u8) {
         let at = slot + round;
-        let k = at * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
         // SAFETY: the CPU is as the caller says, and `at` is within a stride, `LANES` blocks each.
-        unsafe {
-            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
-            let tweak = times_x_to_the(left, right, self.0.unit(slot)).xor(self.0.keys.last());
-            tweak.store(next.add(at * V::BYTES));
-        }
+        unsafe { TweaksOf::<V>::tweak(&self.0, at).store(next.add(at * V::BYTES)) }
     }
 }
 
@@ -209,12 +264,9 @@ impl<V: Vector> Produce<V> for Multiplied<Known<V>> {
 
     #[inline(always)]
     unsafe fn make(&self, _state: &mut (), _half: usize, round: usize, slot: usize, next: *mut u8) {
-        let (at, k) = (slot + round, (slot + round) * V::LANES);
+        let at = slot + round;
         // SAFETY: the CPU is as the caller says, and `at` is within a stride, `LANES` blocks each.
-        unsafe {
-            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
-            times_x_to_the(left, right, self.0.unit).xor(self.0.keys.last()).store(next.add(at * V::BYTES));
-        }
+        unsafe { self.0.tweak(at).store(next.add(at * V::BYTES)) }
     }
 }
 
@@ -329,7 +381,7 @@ impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Expand<SMALL>> {
             }
             let left = V::gather(LEFT[slot].as_ptr().cast(), LEFT[RUN].as_ptr().cast());
             let right = V::gather(RIGHT[slot].as_ptr().cast(), RIGHT[RUN].as_ptr().cast());
-            Run::new(times_x_to_the(left, right, tweaks), keys)
+            Run::new(times_x_to_the(left, right, tweaks, tweaks.swap_halves()), keys)
         }
     }
 
@@ -485,21 +537,23 @@ pub(super) unsafe fn next_tweak<V: Vector>(keys: KeyPointer, tweak: *const u8, t
     unsafe {
         let last: V = keys.last();
         let (left, right) = (V::load(LEFT[1..].as_ptr().cast()), V::load(RIGHT[1..].as_ptr().cast()));
-        times_x_to_the(left, right, V::load(tweak).xor(last)).xor(last).store(to);
+        let tweak = V::load(tweak).xor(last);
+        times_x_to_the(left, right, tweak, tweak.swap_halves()).xor(last).store(to);
     }
 }
 
 /// t x^k is t << k with the leaving bits put back. `carry` holds the bits that leave the low half in its high half, and
 /// those that leave the high half in its low half. The latter come back times x^7 + x^2 + x + 1; `carry` itself is the
-/// term for the 1. `left` and `right` are the shift counts of each lane's k, which is below 64.
+/// term for the 1. `left` and `right` are the shift counts of each lane's k, which is below 64. `swapped` is the tweak with its halves
+/// swapped.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn times_x_to_the<V: Vector>(left: V, right: V, tweak: V) -> V {
+unsafe fn times_x_to_the<V: Vector>(left: V, right: V, tweak: V, swapped: V) -> V {
     // SAFETY: the caller vouches for the CPU.
     let reduce = unsafe { V::splat(REDUCE_LESS_ONE.as_ptr()) };
-    let carry = tweak.swap_halves().shift_right(right);
+    let carry = swapped.shift_right(right);
     tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce))
 }
 
@@ -516,6 +570,35 @@ fn times_power<V: Vector>(tweak: V, power: V, reduce: V, zero: V) -> V {
 #[inline(always)]
 fn times_x64<V: Vector>(tweak: V, reduce: V, zero: V, step: V) -> V {
     tweak.multiply_high(reduce).xor3(tweak.low_to_high(zero), step)
+}
+
+/// The step from `T xor K` to `T x^32 xor K`.
+#[derive(Clone, Copy)]
+pub(super) struct StepX32<V> {
+    reduce: V,
+    zero: V,
+    /// K x^32 xor K.
+    key: V,
+}
+
+impl<V: Vector> StepX32<V> {
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the keys live.
+    #[inline(always)]
+    pub(super) unsafe fn new(keys: KeyPointer) -> Self {
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            let last = keys.last();
+            let step = StepX32 { reduce: V::splat(REDUCE_LESS_ONE.as_ptr()), zero: keys.zero(), key: last };
+            StepX32 { key: step.apply(last), ..step }
+        }
+    }
+
+    /// The top 32 bits leave and come back times x^7 + x^2 + x + 1. The rotation puts back the term for the 1.
+    #[inline(always)]
+    pub(super) fn apply(self, tweak: V) -> V {
+        tweak.rotate_words().xor3(tweak.high_words(self.zero).multiply_high(self.reduce), self.key)
+    }
 }
 
 /// x^7 + x^2 + x + 1, which is congruent to x^128 (IEEE 1619-2018, 5.2), and the same without the 1.
@@ -547,75 +630,4 @@ const fn powers() -> [[u64; 2]; STRIDE] {
         j += 1;
     }
     powers
-}
-
-/// The bytes that may be overwritten behind the tweaks of a stride: the size of the widest register.
-const SLACK: usize = 64;
-/// A stride's tweaks with the slack behind them.
-const TWEAK_BYTES: usize = STRIDE_BYTES + SLACK;
-
-/// Memory for tweaks.
-#[repr(C, align(64))]
-pub(super) struct Memory {
-    tweaks: [[u8; TWEAK_BYTES]; 2],
-    first: [[u8; BLOCK]; GROUP],
-}
-
-/// Access to [`Memory`]. Tweaks are as sensitive as a part of the tweak key, so they are wiped. Only the used part is
-/// wiped, since clearing 3 KiB would noticeably slow down a single sector.
-pub(super) struct Scratch {
-    /// The tweaks of this stride and the next, in turn.
-    pub(super) tweaks: [*mut u8; 2],
-    /// The first tweaks of a group of data units.
-    pub(super) first: *mut [u8; BLOCK],
-    used_tweaks: [usize; 2],
-    pub(super) used_first: usize,
-}
-
-impl Scratch {
-    #[inline(always)]
-    pub(super) fn new(memory: &mut MaybeUninit<Memory>) -> Self {
-        // The compiler must not know where this points. Otherwise it would see that writing tweaks can't change keys,
-        // read keys ahead of the loops, and put them on the stack.
-        let memory = black_box(memory.as_mut_ptr());
-        // SAFETY: these are places within `memory`; nothing is read.
-        let (one, two, first) =
-            unsafe { (&raw mut (*memory).tweaks[0], &raw mut (*memory).tweaks[1], &raw mut (*memory).first) };
-
-        Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: [0; 2], used_first: 0 }
-    }
-
-    /// Records how many blocks of both strides were used, to be wiped with the bytes that may be overwritten behind them.
-    #[inline(always)]
-    pub(super) fn used(&mut self, blocks: [usize; 2]) {
-        let [one, two] = self.used_tweaks;
-        self.used_tweaks = [one.max(blocks[0]), two.max(blocks[1])];
-    }
-
-    #[inline(always)]
-    pub(super) fn wipe<V: Vector, M: Method<V>>(&mut self) {
-        /// The number of registers cleared before each `black_box`. With a single `black_box` at the end the compiler
-        /// would call `memset`, which takes longer.
-        const AT_ONCE: usize = 8;
-        let used = |blocks| if blocks == 0 { 0 } else { blocks * BLOCK + M::SLACK };
-        let ([one, two], [used_one, used_two]) = (self.tweaks, self.used_tweaks.map(used));
-        for (area, used) in [(one, used_one), (two, used_two), (self.first.cast(), self.used_first)] {
-            // SAFETY: a kernel runs only on a CPU that has the instructions of `V`.
-            let zero = unsafe { V::splat([0; BLOCK].as_ptr()) };
-            let clear = |offset, registers| {
-                for i in 0..registers {
-                    // SAFETY: `used` never exceeds an area.
-                    unsafe { zero.store(area.add(offset + i * V::BYTES)) };
-                }
-                black_box(area);
-            };
-            let whole = used - used % (AT_ONCE * V::BYTES);
-            for offset in (0..whole).step_by(AT_ONCE * V::BYTES) {
-                clear(offset, AT_ONCE);
-            }
-            for offset in (whole..used).step_by(V::BYTES) {
-                clear(offset, 1);
-            }
-        }
-    }
 }

@@ -88,6 +88,12 @@ pub(super) trait Vector: Copy {
     /// Exchanges the halves of each block.
     fn swap_halves(self) -> Self;
 
+    /// Moves each word of 32 bits of a block up by one, and the top word to the bottom.
+    fn rotate_words(self) -> Self;
+
+    /// Moves the top word of each block to the low end of the high half, with the words of `zero` above each moved word.
+    fn high_words(self, zero: Self) -> Self;
+
     /// Moves the low half of each block to the high half, and the low half of `zero` to the low half.
     fn low_to_high(self, zero: Self) -> Self;
 

@@ -10,6 +10,8 @@
 //!    instructions. Between the rounds it makes tweaks of the next stride, on ports that AES leaves free, by the
 //!    [method](Method) that suits the CPU best.
 //!
+//! Where eight registers hide that latency, it goes by [half strides](halves) instead.
+//!
 //! Tweaks are stored as `T xor K`, where K is the last round key. So the last round adds key and tweak in one
 //! instruction. Data units that don't fit this pattern go through [`odd_unit`], one at a time.
 
@@ -17,11 +19,13 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::aes::{BLOCK, crypt, one_round, rounds_from};
+use super::halves::{self, HALF_BYTES};
 use super::keys::{KeyPointer, XtsKeys};
 use super::numbers::Numbers;
 use super::prefetch::{self, LINE};
+use super::scratch::Scratch;
 use super::tweaks::{
-    Expand, GROUP, Known, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
+    Expand, GROUP, Known, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Step, fill, next_tweak,
 };
 use super::vector::Vector;
 use crate::arch::run::Direction;
@@ -95,10 +99,17 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         // SAFETY: one data unit is at `src` and `dst`, and the CPU is as the caller says.
         unsafe {
             let [unit] = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
-            let blocks = group.blocks.min(STRIDE);
-            fill::<V, _>(Multiplied::from(Known { keys, unit }), scratch.tweaks[0], blocks);
-            scratch.used([blocks, if group.blocks > STRIDE { STRIDE } else { 0 }]);
-            strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, distance);
+            let unit = Known { keys, unit };
+            match len / HALF_BYTES {
+                1 => halves::one::<V, DECRYPT, STREAM>(unit, src, dst),
+                halves if M::HALVES => halves::lone::<V, DECRYPT, STREAM>(unit, halves, src, dst),
+                _ => {
+                    let blocks = group.blocks.min(STRIDE);
+                    fill::<V, _>(Multiplied::from(unit), scratch.tweaks[0], blocks);
+                    scratch.used([blocks, if group.blocks > STRIDE { STRIDE } else { 0 }]);
+                    strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, distance);
+                }
+            }
         }
         if STREAM {
             V::fence();
@@ -115,7 +126,9 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         let group = Group { small, blocks: units.len / BLOCK, count };
         // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
         unsafe {
-            if fits {
+            if fits && M::HALVES {
+                halves::group::<V, DECRYPT, STREAM>(keys, &mut scratch, units.len / HALF_BYTES, count, src, dst);
+            } else if fits {
                 first_stride::<V, M>(keys, group, &mut scratch);
                 strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, distance);
             } else {
@@ -441,7 +454,7 @@ unsafe fn round_and_tweaks<V: Vector, const C: usize, const DECRYPT: bool, P: Pr
 #[inline(always)]
 unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u64, count: usize, scratch: &mut Scratch) {
     let to = scratch.first.cast::<u8>();
-    // SAFETY: there is room for `GROUP` blocks, a multiple of eight registers of any type; the caller vouches for the
+    // SAFETY: there is twice room for `GROUP` blocks, a multiple of eight registers of any type; the caller vouches for the
     // CPU.
     unsafe {
         let mut numbers = Numbers::<V>::new(first, step);
@@ -459,15 +472,18 @@ unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u64, coun
     }
 }
 
-/// Writes registers, and returns their number.
+/// Writes first tweaks, and the same with swapped halves `GROUP` blocks behind, and returns the number of registers.
 ///
 /// # Safety
-/// `to` is valid for writes of `C` registers.
+/// `to` is valid for these writes.
 #[inline(always)]
 unsafe fn store<V: Vector, const C: usize>(registers: [V; C], to: *mut u8) -> usize {
     for (i, register) in registers.into_iter().enumerate() {
         // SAFETY: the caller vouches for it.
-        unsafe { register.store(to.add(i * V::BYTES)) };
+        unsafe {
+            register.store(to.add(i * V::BYTES));
+            register.swap_halves().store(to.add(GROUP * BLOCK + i * V::BYTES));
+        }
     }
     C
 }

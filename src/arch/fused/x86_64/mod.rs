@@ -53,12 +53,27 @@ pub(super) fn has(kind: KernelKind) -> bool {
     }
 }
 
-/// Whether 512-bit shifts take the place of AES instructions. That holds on Intel's CPUs, and
-/// [`ByProducts`](super::tweaks::ByProducts) is for them. AMD's CPUs have AES on two other ports, or run
-/// multiplications on the ports of AES.
-#[inline(always)]
-pub(super) fn shifts_displace_aes() -> bool {
-    Model::get() == Model::Intel
+/// The form of the kernel for AVX-512.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// [`ByMultiplying`](super::tweaks::ByMultiplying).
+    Multiplying,
+    /// [`ByProducts`](super::tweaks::ByProducts), for Intel's CPUs: there 512-bit shifts take the place of AES instructions. AMD's CPUs
+    /// have AES on two other ports, or run multiplications on the ports of AES.
+    Products,
+    /// [`ByHalves`](super::tweaks::ByHalves), for Zen 4.
+    Halves,
+}
+
+impl Form {
+    #[inline(always)]
+    pub(super) fn of_this_cpu() -> Self {
+        match Model::get() {
+            Model::Intel => Form::Products,
+            Model::Zen3Or4 => Form::Halves,
+            Model::Zen5 | Model::Other => Form::Multiplying,
+        }
+    }
 }
 
 /// Expands two keys of 16 or 32 bytes.

@@ -42,10 +42,11 @@ impl Model {
         let (vendor, signature) = unsafe { (__cpuid(0), __cpuid(1).eax) };
         let [one, two, three] = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
         match [one, two, three].as_flattened() {
+            _ if is_denied(Feature::Strides) => Model::Zen3Or4,
             b"GenuineIntel" if !is_denied(Feature::Products) => Model::Intel,
             // Families above 15 are reported as 15 and the rest.
             b"AuthenticAMD" => match (signature >> 8 & 0xf) + (signature >> 20 & 0xff) {
-                25 => Model::Zen3Or4,
+                25 if !is_denied(Feature::Products) => Model::Zen3Or4,
                 26.. => Model::Zen5,
                 _ => Model::Other,
             },

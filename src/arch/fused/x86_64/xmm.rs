@@ -106,6 +106,16 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
+    fn rotate_words(self) -> Self {
+        Xmm(with!(_mm_shuffle_epi32::<0b1001_0011>(self.0)))
+    }
+
+    #[inline(always)]
+    fn high_words(self, zero: Self) -> Self {
+        Xmm(with!(_mm_unpackhi_epi32(self.0, zero.0)))
+    }
+
+    #[inline(always)]
     fn low_to_high(self, zero: Self) -> Self {
         Xmm(with!(_mm_unpacklo_epi64(zero.0, self.0)))
     }

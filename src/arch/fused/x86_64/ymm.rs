@@ -107,6 +107,16 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
+    fn rotate_words(self) -> Self {
+        Ymm(with!(_mm256_shuffle_epi32::<0b1001_0011>(self.0)))
+    }
+
+    #[inline(always)]
+    fn high_words(self, zero: Self) -> Self {
+        Ymm(with!(_mm256_unpackhi_epi32(self.0, zero.0)))
+    }
+
+    #[inline(always)]
     fn low_to_high(self, zero: Self) -> Self {
         Ymm(with!(_mm256_unpacklo_epi64(zero.0, self.0)))
     }

@@ -112,6 +112,16 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
+    fn rotate_words(self) -> Self {
+        Zmm(with!(_mm512_shuffle_epi32::<0b1001_0011>(self.0)))
+    }
+
+    #[inline(always)]
+    fn high_words(self, zero: Self) -> Self {
+        Zmm(with!(_mm512_unpackhi_epi32(self.0, zero.0)))
+    }
+
+    #[inline(always)]
     fn low_to_high(self, zero: Self) -> Self {
         Zmm(with!(_mm512_unpacklo_epi64(zero.0, self.0)))
     }
