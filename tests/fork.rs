@@ -5,7 +5,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use atrest::key::{AnyVault, KeyId, WrapAlgorithm, WrappedDek};
@@ -97,27 +97,16 @@ fn a_child_locks_memory_of_its_own_for_secrets() {
 
 #[test]
 fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let secrets: Vec<Secret> = (0..100).map(|len| Secret::copy_from(&vec![7; len * 8])).collect();
-                    assert!(secrets.iter().all(|secret| secret.expose().iter().all(|byte| *byte == 7)));
-                }
-            });
-        }
-        let failed = (0..400).filter(|_| {
-            0 != in_child(|| {
-                let secrets: Vec<Secret> = (0..100).map(|len| Secret::copy_from(&vec![9; len * 8])).collect();
-                so!(secrets.iter().all(|secret| secret.expose().iter().all(|byte| *byte == 9)));
-                Ok(())
-            })
-        });
-        let failed = failed.count();
-        done.store(true, Ordering::Relaxed);
-        assert_eq!(failed, 0, "of 400 children");
+    let busy = || {
+        let secrets: Vec<Secret> = (0..100).map(|len| Secret::copy_from(&vec![7; len * 8])).collect();
+        assert!(secrets.iter().all(|secret| secret.expose().iter().all(|byte| *byte == 7)));
+    };
+    let failed = failed_of(400, &[&busy, &busy, &busy, &busy], || {
+        let secrets: Vec<Secret> = (0..100).map(|len| Secret::copy_from(&vec![9; len * 8])).collect();
+        so!(secrets.iter().all(|secret| secret.expose().iter().all(|byte| *byte == 9)));
+        Ok(())
     });
+    assert_eq!(failed, 0, "of 400 children");
 }
 
 /// A vault without locks, which a child may use.
@@ -143,25 +132,11 @@ fn a_child_asks_the_vaults_that_its_parent_has_put_together() {
     let file = vault_at(&folder.path().join("keys.vault"));
     let wrapped = [&file as &dyn KeyVault, &Echo].map(|vault| vault.wrap("disks", &Secret::zeroed(32)).unwrap());
     let any = AnyVault::new([Arc::new(file) as Arc<dyn KeyVault>, Arc::new(Echo)]).unwrap();
-    let done = AtomicBool::new(false);
-    let failed = thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    assert!(any.unwrap(&wrapped[1]).unwrap().is_some());
-                }
-            });
-        }
-        let failed = (0..100).filter(|_| {
-            0 != in_child(|| {
-                so!(forked(any.unwrap(&wrapped[0])));
-                so!(any.unwrap(&wrapped[1]).is_ok_and(|dek| dek.is_some()));
-                Ok(())
-            })
-        });
-        let failed = failed.count();
-        done.store(true, Ordering::Relaxed);
-        failed
+    let busy = || assert!(any.unwrap(&wrapped[1]).unwrap().is_some());
+    let failed = failed_of(100, &[&busy, &busy, &busy, &busy], || {
+        so!(forked(any.unwrap(&wrapped[0])));
+        so!(any.unwrap(&wrapped[1]).is_ok_and(|dek| dek.is_some()));
+        Ok(())
     });
     assert_eq!(failed, 0, "of 100 children");
 }
@@ -214,30 +189,16 @@ fn a_child_leaves_the_store_of_its_parents_service_alone() {
     let is_put = |outcome| matches!(outcome, Ok(Outcome::Committed(_)));
     let store = FileStore::open(&path).unwrap();
     assert!(is_put(store.commit(&put("a"))));
-    let mut store = Some(store);
-    let done = AtomicBool::new(false);
-    let failed = thread::scope(|scope| {
-        let shared = store.as_ref().unwrap();
-        scope.spawn(|| {
-            for n in 0.. {
-                assert!(is_put(shared.commit(&put(&format!("of the thread/{n}")))));
-                if done.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-        });
-        let failed = (0..50).filter(|_| {
-            0 != in_child(|| {
-                so!(forked(shared.get(&["a"])) && forked(shared.list("a", None, 9)));
-                so!(forked(shared.commit(&put("b"))));
-                Ok(())
-            })
-        });
-        let failed = failed.count();
-        done.store(true, Ordering::Relaxed);
-        failed
+    let count = AtomicUsize::new(0);
+    let busy =
+        || assert!(is_put(store.commit(&put(&format!("of the thread/{}", count.fetch_add(1, Ordering::Relaxed))))));
+    let failed = failed_of(50, &[&busy], || {
+        so!(forked(store.get(&["a"])) && forked(store.list("a", None, 9)));
+        so!(forked(store.commit(&put("b"))));
+        Ok(())
     });
     assert_eq!(failed, 0, "of 50 children");
+    let mut store = Some(store);
     let ended = in_child(|| {
         drop(store.take());
         Ok(())
