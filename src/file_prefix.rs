@@ -27,7 +27,7 @@ const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
 
 /// The first bytes of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream.
 ///
-/// The engine's data follows, under one of two ciphers. `docs/formats.md` specifies the bytes.
+/// The engine's data follows, under one of two ciphers. `docs/formats/file.md` specifies the bytes.
 ///
 /// - A [`StreamCipher`], by [`create`](Self::create) and [`open`](Self::open), for engines that append at any byte
 ///   (RocksDB). Its offset 0 is the first byte after the prefix.

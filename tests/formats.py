@@ -1,6 +1,6 @@
-"""A second implementation of docs/formats.md, written from its text and sharing no code with the library.
+"""A second implementation of docs/formats.md and docs/formats, written from their text and sharing no code with the library.
 
-    formats.py make FORMATS.md FOLDER          makes the examples of the text from its inputs
+    formats.py make FOLDER TEXT...             makes the examples of the texts from their inputs
     formats.py cache SECRET FILE               the blocks of a host cache that its disk lacks
     formats.py open-file VAULT KEY FILE CONTEXT
     formats.py open VAULT KEY ENVELOPE CONTEXT IMAGE
@@ -571,7 +571,7 @@ def open_all(vault, key, envelope, context, image):
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
-        make(Path(sys.argv[2]).read_text(), Path(sys.argv[3]))
+        make("".join(Path(text).read_text() for text in sys.argv[3:]), Path(sys.argv[2]))
     elif sys.argv[1] == "chunk-map":
         print(*chunk_map_open(Path(sys.argv[2]).read_bytes(), int(sys.argv[3])))
     elif sys.argv[1] == "written-map":

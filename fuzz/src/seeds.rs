@@ -13,9 +13,9 @@ pub fn write(seeds: impl IntoIterator<Item = Vec<u8>>) {
     }
 }
 
-/// The example of this name in `docs/formats.md`: a text in a fence, behind its mark.
+/// The example of this name in `docs/formats.md` or of the vault: a text in a fence, behind its mark.
 pub fn example(name: &str) -> String {
-    let text = include_str!("../../docs/formats.md");
+    let text = concat!(include_str!("../../docs/formats.md"), include_str!("../../docs/formats/vault.md"));
     let mark = format!("<!-- example: {name} -->\n```text\n");
     let text = text.split_once(&mark).expect("the example is there").1;
     text.split_once("```").expect("its fence is closed").0.to_owned()

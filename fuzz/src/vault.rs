@@ -1,4 +1,4 @@
-//! Vault files made by the letter of `docs/formats.md`, without the library's own code.
+//! Vault files made by the letter of `docs/formats/vault.md`, without the library's own code.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

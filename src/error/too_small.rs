@@ -31,6 +31,24 @@ pub enum TooSmall {
 }
 
 impl TooSmall {
+    /// The name for programs, which never changes: `new-volume`, `new-bitlocker`, `encryption-in-place`, `new-header`, `header`,
+    /// `data`, `volume`, `plain`, `prefix`, `host-cache` or `disk`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TooSmall::NewVolume => "new-volume",
+            TooSmall::NewBitLocker => "new-bitlocker",
+            TooSmall::EncryptionInPlace => "encryption-in-place",
+            TooSmall::NewHeader => "new-header",
+            TooSmall::Header => "header",
+            TooSmall::Data => "data",
+            TooSmall::Volume => "volume",
+            TooSmall::Plain => "plain",
+            TooSmall::Prefix => "prefix",
+            TooSmall::HostCache => "host-cache",
+            TooSmall::Disk => "disk",
+        }
+    }
+
     /// Writes the whole text of the error.
     pub(super) fn write(self, f: &mut fmt::Formatter<'_>, needed: u64, size: u64) -> fmt::Result {
         let subject = if self == TooSmall::Prefix { "file" } else { "device" };

@@ -17,7 +17,7 @@ const MAC_INFO: &str = "atrest envelope v1";
 /// it is bound to. Store its bytes next to the data; they hold no secret.
 ///
 /// A MAC under a key derived from the DEK covers every byte: if the key name, algorithm or context was replaced, the
-/// envelope does not open. `docs/formats.md` specifies the bytes.
+/// envelope does not open. `docs/formats/envelope.md` specifies the bytes.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();

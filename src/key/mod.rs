@@ -37,6 +37,9 @@ pub(crate) mod peers; // for unit tests, of the layers above too
 pub(crate) mod self_test;
 #[cfg(feature = "std")]
 mod sha256;
+#[cfg(all(test, feature = "std"))]
+#[path = "../../tests/common/spoilt.rs"]
+pub(crate) mod spoilt;
 pub mod wrap;
 
 #[cfg(feature = "std")]

@@ -88,7 +88,7 @@ impl DiskService {
         credential: Credential<'_>,
         options: &AdoptOptions,
     ) -> Result<Resource> {
-        let inner = &self.inner;
+        let inner = self.inner()?;
         let name = ResourceName::disk(&new.name);
         if !inner.is_adopting(&name, new, image)? {
             inner.store.check_absent(&name)?;

@@ -36,7 +36,7 @@ impl DiskService {
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists); [`Error::NotFound`](crate::Error::NotFound) without its folder;
     /// [`Error::Io`](crate::Error::Io). On failure nothing is left behind.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
-        self.inner.store.backup(to.as_ref())
+        self.inner()?.store.backup(to.as_ref())
     }
 
     /// Checks the whole store while the service continues.
@@ -44,6 +44,6 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if it can't be read any further.
     pub fn check(&self) -> Result<StoreCheck> {
-        self.inner.store.check()
+        self.inner()?.store.check()
     }
 }

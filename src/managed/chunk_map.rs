@@ -19,7 +19,7 @@ const HEAD: usize = 8 + 4 + 4 + 8 + 32;
 const ALIGN: u64 = 4096;
 
 /// A bit for each chunk, which threads set and read without a lock. That of an incremental snapshot is stored behind the data
-/// of its volume, as `docs/formats.md` says.
+/// of its volume, as `docs/formats/managed.md` says.
 pub(super) struct ChunkMap {
     chunks: u64,
     /// The first chunk is the lowest bit of the first word.

@@ -106,7 +106,8 @@ impl DiskService {
     /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
     /// subscription; [`Error::InvalidOption`]; the vault's errors; [`Error::Io`]. On failure nothing is left behind.
     pub fn create_disk(&self, new: &NewDisk) -> Result<Resource> {
-        self.inner.make(self.inner.new_disk(new)?, Ok)
+        let inner = self.inner()?;
+        inner.make(inner.new_disk(new)?, Ok)
     }
 
     /// Makes a disk with the content of a disk, a snapshot or an image's copy, and with a new DEK. A disk that is
@@ -123,17 +124,18 @@ impl DiskService {
         new: &NewCopy,
         progress: &dyn Fn(CopyProgress),
     ) -> Result<Resource> {
+        let inner = self.inner()?;
         [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
-        let from = self.inner.store.resource(source)?;
+        let from = inner.store.resource(source)?;
         let disk = Resource {
             kind: ResourceKind::Disk,
             name: new.name.clone(),
             region: new.region.clone(),
             subscription: new.subscription.clone(),
-            ..self.inner.copy_of(&from)?
+            ..inner.copy_of(&from)?
         };
-        let disk = self.inner.in_set(disk, new.set.as_deref())?;
-        self.inner.make_copy(&from, disk, progress)
+        let disk = inner.in_set(disk, new.set.as_deref())?;
+        inner.make_copy(&from, disk, progress)
     }
 
     /// A disk, a snapshot, or a copy of an image's disk.
@@ -141,7 +143,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn resource(&self, name: &ResourceName) -> Result<Resource> {
-        self.inner.store.resource(name)
+        self.inner()?.store.resource(name)
     }
 
     /// The names of all disks, snapshots, or copies of images' disks, in order.
@@ -149,7 +151,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`].
     pub fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
-        self.inner.store.names(kind)
+        self.inner()?.store.names(kind)
     }
 
     /// A page of these names: at most `limit` of them, up to 1000, that come after `after`. A page with fewer is the last one. What
@@ -158,7 +160,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::InvalidOption`] for a limit of 0 or over 1000; [`Error::Io`].
     pub fn names_page(&self, kind: ResourceKind, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        self.inner.store.names_page(kind, after, limit)
+        self.inner()?.store.names_page(kind, after, limit)
     }
 
     /// Opens a disk. All users share one opening, and so its vault call. On a [shared](Self::open_shared) store it stays this host's
@@ -169,24 +171,25 @@ impl DiskService {
     /// host has it open, or a write-back cache on another host has writes for it
     /// ([`take_host_cache`](Self::take_host_cache)); the errors of the vault and the device.
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
+        let inner = self.inner()?;
         let name = ResourceName::disk(name);
-        let live = self.inner.registry.find(&name)?;
+        let live = inner.registry.find(&name)?;
         let coming = live.come()?;
-        self.inner.begin_import(&live)?;
-        self.inner.go_on_adopting(&live)?;
+        inner.begin_import(&live)?;
+        inner.go_on_adopting(&live)?;
         live.with_layers(|_| Ok(()))?;
-        let mut resource = self.inner.store.resource(&name)?;
+        let mut resource = inner.store.resource(&name)?;
         if resource.joining.is_some() {
             // Finish a move that a killed process began. While a vault is away, it is left for later: the old key still serves.
-            match self.inner.registry.changing_here(&name, |live, _| self.inner.finish_joining(live)) {
+            match inner.registry.changing_here(&name, |live, _| inner.finish_joining(live)) {
                 Err(e) if e.is_revocation() => return Err(e),
                 _ => {}
             }
-            resource = self.inner.store.resource(&name)?;
+            resource = inner.store.resource(&name)?;
         }
-        self.inner.check_cache(&resource)?;
+        inner.check_cache(&resource)?;
         let user = coming.came();
-        Ok(OpenDisk::new(live, user, &resource, self.inner.discard))
+        Ok(OpenDisk::new(live, user, &resource, inner.discard))
     }
 
     /// Removes a disk or a snapshot with its content. If later incremental snapshots need content of a removed one, it
@@ -197,13 +200,14 @@ impl DiskService {
     /// [`Error::NotAllowed`] for an image's copy, which is removed with the image; for an incremental snapshot with a
     /// later one, [`Error::DiskSuspended`] and the vault's errors; [`Error::Io`].
     pub fn delete(&self, name: &ResourceName) -> Result<()> {
-        let resource = self.inner.store.resource(name)?;
+        let inner = self.inner()?;
+        let resource = inner.store.resource(name)?;
         match (resource.kind, resource.place()) {
             (ResourceKind::Image, _) => {
                 not_allowed(Rule::ImageIsWhole, "an image is removed as a whole; delete the image")
             }
-            (_, Some((disk, _))) => self.inner.delete_increment(disk, name),
-            _ => self.inner.remove(&[resource]),
+            (_, Some((disk, _))) => inner.delete_increment(disk, name),
+            _ => inner.remove(&[resource]),
         }
     }
 
@@ -213,7 +217,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a disk under a customer's key (52), or encrypted at the host (56).
     pub fn mark_guest_encrypted(&self, disk: &str) -> Result<()> {
-        self.inner.store.write(|tables| {
+        self.inner()?.store.write(|tables| {
             let mut resource = tables.resource(&ResourceName::disk(disk))?;
             if resource.set.is_some() {
                 let text = "a disk under a customer's key can't be encrypted in the guest; copy the data to a disk under the \
@@ -237,7 +241,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a disk that was ever encrypted in the guest (56).
     pub fn set_host_encryption(&self, disk: &str, on: bool) -> Result<()> {
-        self.inner.store.write(|tables| {
+        self.inner()?.store.write(|tables| {
             let mut resource = tables.resource(&ResourceName::disk(disk))?;
             if on && resource.guest_encrypted {
                 let text = "a disk that was ever encrypted in the guest can't be encrypted at the host; copy the decrypted data to \
@@ -255,9 +259,10 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a resource under a customer's key (47).
     pub fn move_to_subscription(&self, name: &ResourceName, subscription: &str) -> Result<Resource> {
+        let inner = self.inner()?;
         check_name(subscription)?;
-        self.inner.change_group(name, |_, names| {
-            self.inner.store.write(|tables| {
+        inner.change_group(name, |_, names| {
+            inner.store.write(|tables| {
                 let resources = names.iter().map(|name| tables.resource(name)).collect::<Result<Vec<_>>>()?;
                 tables.still_whole(&resources)?;
                 for mut resource in resources {
@@ -271,7 +276,7 @@ impl DiskService {
                 }
                 Ok(())
             })?;
-            self.inner.store.resource(name)
+            inner.store.resource(name)
         })
     }
 }

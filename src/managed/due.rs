@@ -60,12 +60,13 @@ impl DiskService {
         progress: &(dyn Fn(RotationProgress) + Sync),
         ended: &mut dyn FnMut(&str, Result<Rotation>),
     ) -> Result<()> {
-        self.inner.finish_all_joining()?;
+        let inner = self.inner()?;
+        inner.finish_all_joining()?;
         let mut after = None;
         loop {
-            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
-            let due = self.inner.find_newer(&sets);
-            let open = self.inner.open_sets();
+            let (sets, next) = inner.store.sets_page(after.as_deref())?;
+            let due = inner.find_newer(&sets);
+            let open = inner.open_sets();
             let (ours, others): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|(name, _)| open.contains(name));
             let mut rotate = |(name, key): Due| {
                 let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
@@ -73,11 +74,11 @@ impl DiskService {
             };
             // No other host can move the resources that are open here.
             ours.into_iter().for_each(&mut rotate);
-            let runs = if others.is_empty() { Vec::new() } else { self.inner.runs()? };
-            let mut others = self.inner.in_own_order(others, &runs).into_iter();
+            let runs = if others.is_empty() { Vec::new() } else { inner.runs()? };
+            let mut others = inner.in_own_order(others, &runs).into_iter();
             while others.len() > 0 {
                 let some: Vec<Due> = others.by_ref().take(Records::SETS).collect();
-                let work = self.inner.with_work(&some, &runs)?;
+                let work = inner.with_work(&some, &runs)?;
                 some.into_iter().zip(work).filter(|(_, work)| *work).for_each(|(due, _)| rotate(due));
             }
             match next {
@@ -94,9 +95,10 @@ impl DiskService {
         key: &KeyId,
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<Option<Rotation>> {
-        let rotating = self.inner.rotating.of(name);
+        let inner = self.inner()?;
+        let rotating = inner.rotating.of(name);
         let Some(_alone) = try_lock(&rotating) else { return Ok(None) };
-        let set = match self.inner.store.set(name) {
+        let set = match inner.store.set(name) {
             Err(Error::NoSuchResource(_)) => return Ok(None),
             set => set?,
         };
@@ -104,15 +106,15 @@ impl DiskService {
         let due = if set.rotates_by_itself() {
             set.active_key != *key || !set.previous_keys.is_empty()
         } else {
-            self.inner.was_ordered(&set) && set.active_key == *key
+            inner.was_ordered(&set) && set.active_key == *key
         };
         if !due {
             return Ok(None);
         }
-        let failures = self.inner.failures();
-        let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
+        let failures = inner.failures();
+        let rotation = inner.rotate(set, key.clone(), progress).map_err(|e| {
             // An outage will probably pass, so don't note it. A refusal is noted.
-            if e.is_revocation() { self.inner.stopped(name, None, e, failures) } else { e }
+            if e.is_revocation() { inner.stopped(name, None, e, failures) } else { e }
         });
         rotation.map(Some)
     }

@@ -26,14 +26,15 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) from the store. A vault that doesn't answer, or doesn't describe its keys, is left out.
     pub fn expiring_keys(&self, within: Duration) -> Result<Vec<ExpiringKey>> {
-        let horizon = self.inner.clock.now().saturating_add(within.as_secs());
+        let inner = self.inner()?;
+        let horizon = inner.clock.now().saturating_add(within.as_secs());
         let mut expiring = Vec::new();
         let mut after = None;
         loop {
-            let (sets, next) = self.inner.store.sets_page(after.as_deref())?;
+            let (sets, next) = inner.store.sets_page(after.as_deref())?;
             for set in sets {
                 let key = &set.active_key;
-                let vault = self.inner.keys.vault_of(&set, key);
+                let vault = inner.keys.vault_of(&set, key);
                 let said = vault.and_then(|vault| vault.describe(key.key(), Some(key.version())));
                 let expires = said.ok().flatten().and_then(|said| said.expires);
                 if let Some(expires) = expires.filter(|&expires| expires <= horizon) {

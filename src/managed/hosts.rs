@@ -13,7 +13,7 @@ impl DiskService {
     /// [`Error::Busy`] if another host has taken this one for lost: then the service has to be opened again; [`Error::Io`] if the
     /// store doesn't answer: the lease holds as long as it did; [`Error::InvalidOption`] for a store that isn't shared.
     pub fn renew_host_lease(&self) -> Result<()> {
-        self.inner.keys.fleet.as_ref().ok_or_else(not_shared)?.renew()
+        self.inner()?.keys.fleet.as_ref().ok_or_else(not_shared)?.renew()
     }
 
     /// Hands a disk that is open here over to the host `to`, as for the live migration of a machine: on return it is closed here, all
@@ -29,7 +29,7 @@ impl DiskService {
     /// has a write-back cache, or is open on another host; [`Error::DiskSuspended`]; [`Error::Io`]: the disk is closed here, and if the
     /// store didn't answer, `to` finds it busy until [`maintain`](Self::maintain) has told the store.
     pub fn hand_over(&self, disk: &str, to: &str) -> Result<()> {
-        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        let (inner, name) = (self.inner()?, ResourceName::disk(disk));
         let fleet = inner.keys.fleet.as_ref().ok_or_else(not_shared)?;
         inner.registry.changing(&name, |live, _| {
             let here = live.here()?;
@@ -61,8 +61,9 @@ impl DiskService {
     /// [`Error::NoSuchResource`]; [`Error::Busy`] while another host has the disk open; [`Error::InvalidOption`] for a store that isn't
     /// shared; those of the store.
     pub fn take_host_cache(&self, disk: &str) -> Result<()> {
-        self.inner.keys.fleet.as_ref().ok_or_else(not_shared)?;
-        self.inner.registry.changing_here(&ResourceName::disk(disk), |live, _| live.take_host_cache())
+        let inner = self.inner()?;
+        inner.keys.fleet.as_ref().ok_or_else(not_shared)?;
+        inner.registry.changing_here(&ResourceName::disk(disk), |live, _| live.take_host_cache())
     }
 }
 

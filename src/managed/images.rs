@@ -52,9 +52,10 @@ impl DiskService {
     /// `None` for each disk, in that region (49), and for a copy under the platform's key of a disk under a customer's
     /// (50); otherwise as [`create_snapshot`](Self::create_snapshot). On failure nothing is left behind.
     pub fn create_image(&self, new: &NewImage, progress: &dyn Fn(CopyProgress)) -> Result<Vec<Resource>> {
+        let inner = self.inner()?;
         check_name(&new.name)?;
         // Check before any work. The check when it is added decides.
-        if !self.inner.store.image(&new.name)?.is_empty() {
+        if !inner.store.image(&new.name)?.is_empty() {
             return Err(exists(&new.name));
         }
         let mut made = Vec::new();
@@ -62,8 +63,8 @@ impl DiskService {
             let first = made.len();
             for copy in copies {
                 let size = disk.size;
-                let prepared = self.inner.prepare(copy, |layers| match made.get(first) {
-                    None => self.inner.copy_disk(&disk, Target::whole(layers, size), progress),
+                let prepared = inner.prepare(copy, |layers| match made.get(first) {
+                    None => inner.copy_disk(&disk, Target::whole(layers, size), progress),
                     // The other copies copy the first one, because the disk may have changed since.
                     Some(Made { layers: first, .. }) => {
                         let target = Target::whole(layers, size);
@@ -74,13 +75,13 @@ impl DiskService {
                 match prepared {
                     Ok(prepared) => made.push(prepared),
                     Err(e) => {
-                        made.into_iter().for_each(|made| self.inner.discard(made));
+                        made.into_iter().for_each(|made| inner.discard(made));
                         return Err(e);
                     }
                 }
             }
         }
-        self.inner.commit(made, |tables| tables.claim_image(&new.name))?;
+        inner.commit(made, |tables| tables.claim_image(&new.name))?;
         self.image(&new.name)
     }
 
@@ -89,7 +90,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn image(&self, name: &str) -> Result<Vec<Resource>> {
-        let mut copies = self.inner.store.image(name)?;
+        let mut copies = self.inner()?.store.image(name)?;
         let number = |copy: &Resource| copy.name.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
         copies.sort_by(|a, b| (&a.region, number(a)).cmp(&(&b.region, number(b))));
         if copies.is_empty() {
@@ -104,11 +105,12 @@ impl DiskService {
     /// [`Error::NoSuchResource`]; [`Error::Busy`] while one of its copies is being copied; [`Error::Io`]: then the
     /// image is gone, and the remains of its copies are removed when the service is opened next.
     pub fn delete_image(&self, name: &str) -> Result<()> {
-        self.inner.remove(&self.image(name)?)
+        self.inner()?.remove(&self.image(name)?)
     }
 
     /// The copies to make of each disk.
     fn plan(&self, new: &NewImage) -> Result<Vec<(Resource, Vec<Resource>)>> {
+        let inner = self.inner()?;
         if new.disks.is_empty() || new.regions.is_empty() {
             return Err(Error::InvalidOption("an image has at least one disk and one region".into()));
         }
@@ -119,7 +121,7 @@ impl DiskService {
             );
         }
         let plan_disk = |(number, disk): (usize, &String)| {
-            let from = self.inner.store.resource(&ResourceName::disk(disk))?;
+            let from = inner.store.resource(&ResourceName::disk(disk))?;
             let copy = |region: &ImageRegion| {
                 let set = region.sets[number].as_deref();
                 if from.set.is_some() && set.is_none() {
@@ -133,9 +135,9 @@ impl DiskService {
                     kind: ResourceKind::Image,
                     name,
                     region: region.region.clone(),
-                    ..self.inner.copy_of(&from)?
+                    ..inner.copy_of(&from)?
                 };
-                self.inner.in_set(copy, set)
+                inner.in_set(copy, set)
             };
             let copies = new.regions.iter().map(copy).collect::<Result<Vec<_>>>()?;
             Ok((from, copies))

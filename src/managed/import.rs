@@ -35,7 +35,7 @@ impl DiskService {
     /// [`Error::NotAllowed`] for a set with two layers, because the second can't be added in place; the errors of
     /// [`create_disk`](Self::create_disk) and of the backend.
     pub fn import_disk(&self, new: &NewDisk, image: &str) -> Result<Resource> {
-        let inner = &self.inner;
+        let inner = self.inner()?;
         let size = inner.check_image(&new.region, image)?;
         if ![0, size].contains(&new.size) {
             return Err(Error::InvalidOption(format!("the image has {size} bytes, not {}", new.size)));

@@ -26,8 +26,10 @@ impl DiskService {
     /// With a shared store it also does this host's work for the others, after that: it declares hosts lost whose lease has run out,
     /// and removes devices that no host is making any more. If the store or a region hangs then, a service that is dropped meanwhile
     /// lives until it answers.
+    ///
+    /// In a forked child it does nothing.
     pub fn maintain(&self) {
-        let inner = &self.inner;
+        let Ok(inner) = self.inner() else { return };
         let (resources, now, deadline) = (inner.registry.all(), inner.keys.now(), inner.keys.vaults.deadline());
         // First suspend disks that need no answer, because a vault may be slow.
         resources.iter().for_each(|live| live.suspend_if_revoked());

@@ -26,7 +26,7 @@ impl DiskService {
     /// another place, of a kind that the disk can't become in place, or for a disk or snapshot that was ever encrypted in the guest
     /// (52); the vault's errors; [`Error::Io`](crate::Error::Io).
     pub fn put_into_set(&self, name: &ResourceName, set: &str) -> Result<Resource> {
-        let inner = &self.inner;
+        let inner = self.inner()?;
         inner.change_group(name, |group, names| {
             // From here to the end no other host opens them, nor puts them into another set.
             let _here = group.iter().map(|live| live.here()).collect::<Result<Vec<_>>>()?;

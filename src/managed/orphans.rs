@@ -12,13 +12,14 @@ impl DiskService {
     /// # Errors
     /// Those of [`DiskBackend::list`](super::DiskBackend::list); [`Error::Io`].
     pub fn orphans(&self, region: &str) -> Result<Vec<String>> {
-        let mut ids = self.inner.backend.list(region)?;
+        let inner = self.inner()?;
+        let mut ids = inner.backend.list(region)?;
         // Asked after the list: a device that is made meanwhile is in the store before it is in the backend.
-        let being_made = self.inner.store.orphan_ids()?;
+        let being_made = inner.store.orphan_ids()?;
         let mut unknown = Vec::new();
         ids.sort_unstable();
         for id in ids {
-            if !being_made.contains(&id) && self.inner.store.name_of(&id)?.is_none() {
+            if !being_made.contains(&id) && inner.store.name_of(&id)?.is_none() {
                 unknown.push(id);
             }
         }
@@ -31,13 +32,14 @@ impl DiskService {
     /// [`Error::Busy`] for a device of this service; [`Error::NoSuchResource`] if the backend has no such device; those of
     /// [`orphans`](Self::orphans) and of the backend.
     pub fn remove_orphan(&self, region: &str, id: &str) -> Result<()> {
+        let inner = self.inner()?;
         check_id(id)?;
-        if let Some(name) = self.inner.store.name_of(id)? {
+        if let Some(name) = inner.store.name_of(id)? {
             return Err(Error::Busy { what: format!("the device of the {name}") });
         }
         if !self.orphans(region)?.iter().any(|orphan| orphan == id) {
             return Err(Error::NoSuchResource(format!("the backend has no device {id} in the region {region:?}")));
         }
-        self.inner.remove_device(region, id)
+        inner.remove_device(region, id)
     }
 }

@@ -51,10 +51,11 @@ impl DiskService {
     ///
     /// `progress` must not call this.
     pub fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+        let inner = self.inner()?;
         // No set has this name.
-        let rotating = self.inner.rotating.of(".platform");
+        let rotating = inner.rotating.of(".platform");
         let _alone = lock(&rotating);
-        self.inner.store.counters.rotation(|| self.inner.rotate_platform(progress))
+        inner.store.counters.rotation(|| inner.rotate_platform(progress))
     }
 
     /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or opened) and
@@ -64,7 +65,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`] from the store. A resource with an unreadable header is `waiting`.
     pub fn report_platform(&self) -> Result<PlatformReport> {
-        let inner = &self.inner;
+        let inner = self.inner()?;
         let keys = inner.store.platform()?;
         let active = keys.as_ref().map(|keys| &keys.active_key);
         let is_done = |name: &ResourceName| {

@@ -37,7 +37,7 @@ impl DiskService {
     /// write-back cache of the disk; [`Error::DiskSuspended`];
     /// [`Error::NoRoom`]; the vault's errors; [`Error::Io`].
     pub fn rekey_disk(&self, disk: &str) -> Result<Resource> {
-        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        let (inner, name) = (self.inner()?, ResourceName::disk(disk));
         inner.registry.changing_here(&name, |live, _| {
             // Going on with an adoption may order a re-encryption itself.
             inner.finish_adoption(live, None)?;
@@ -82,7 +82,7 @@ impl DiskService {
     /// those of [`rekey_disk`](Self::rekey_disk) for what it has to begin; [`Error::Io`], after which the zone can't be read or
     /// written until a step succeeds.
     pub fn reencrypt_step(&self, disk: &str, budget: u64) -> Result<ReencryptionProgress> {
-        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        let (inner, name) = (self.inner()?, ResourceName::disk(disk));
         let live = inner.registry.find(&name)?;
         // From here on nobody can remove it, nor does another host get it.
         let _user = live.visit()?;
@@ -117,7 +117,7 @@ impl DiskService {
     /// because anyone who could open the volume before may have its DEK; [`Error::NoSuchResource`]; [`Error::Busy`]; [`Error::Io`].
     /// If only the device tells whether it has begun, [`Error::DiskSuspended`] and the vault's errors.
     pub fn cancel_reencryption(&self, disk: &str) -> Result<()> {
-        let inner = &self.inner;
+        let inner = self.inner()?;
         inner.registry.changing_here(&ResourceName::disk(disk), |live, resource| inner.withdraw(live, &resource))
     }
 
@@ -128,7 +128,7 @@ impl DiskService {
     pub fn reencrypting(&self) -> Result<Vec<String>> {
         let is_open = |of: &Resource| of.unfinished().is_some() || of.is_ordered_with_adoption();
         let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && is_open(of);
-        let resources = self.inner.store.resources_where(unfinished)?.into_iter();
+        let resources = self.inner()?.store.resources_where(unfinished)?.into_iter();
         Ok(resources.map(|resource| resource.name).collect())
     }
 }

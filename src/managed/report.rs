@@ -148,8 +148,9 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A header that can't be read is part of the report.
     pub fn report(&self, name: &ResourceName) -> Result<ResourceReport> {
+        let inner = self.inner()?;
         // Nobody may change it between reading its record and its header.
-        self.inner.registry.changing(name, |live, resource| self.inner.report(live, resource))
+        inner.registry.changing(name, |live, resource| inner.report(live, resource))
     }
 
     /// The [reports](Self::report) on all disks, snapshots, and copies of images' disks. Resources removed meanwhile
@@ -179,7 +180,7 @@ impl DiskService {
     /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A member with an unreadable header is `waiting`; its
     /// own [report](Self::report) says why.
     pub fn report_set(&self, set: &str) -> Result<SetReport> {
-        let inner = &self.inner;
+        let inner = self.inner()?;
         let set = inner.store.set(set)?;
         let (mut waiting, mut total, mut after) = (Vec::new(), 0, None);
         loop {
@@ -216,8 +217,9 @@ impl DiskService {
     /// # Errors
     /// As [`report_set`](Self::report_set); [`Error::InvalidOption`] for a limit of 0 or over 1000.
     pub fn report_set_page(&self, set: &str, after: Option<&ResourceName>, limit: usize) -> Result<SetPage> {
-        let set = self.inner.store.set(set)?;
-        self.inner.report_page(&set, after, limit)
+        let inner = self.inner()?;
+        let set = inner.store.set(set)?;
+        inner.report_page(&set, after, limit)
     }
 }
 

@@ -21,7 +21,7 @@ impl DiskService {
     /// sectors, is over 64 TiB or more than its map of written chunks can tell of, and for a backend whose devices keep their
     /// size; [`Error::Busy`] while the disk is being copied or re-encrypted; [`Error::DiskSuspended`]; [`Error::Io`].
     pub fn resize_disk(&self, disk: &str, size: u64) -> Result<Resource> {
-        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        let (inner, name) = (self.inner()?, ResourceName::disk(disk));
         let id = inner.store.resource(&name)?.id;
         inner.check_uncopied(&name, &id)?;
         // An incremental snapshot that begins would miss writes beyond the old end.

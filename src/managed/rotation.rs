@@ -53,11 +53,12 @@ impl DiskService {
     ///
     /// `progress` must not call the service for the same set.
     pub fn rotate_set(&self, set: &str, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
-        let rotating = self.inner.rotating.of(set);
+        let inner = self.inner()?;
+        let rotating = inner.rotating.of(set);
         let _alone = lock(&rotating);
-        let set = self.inner.rotatable(set)?;
-        let key = self.inner.latest(&set, false)?;
-        self.inner.rotate(set, key, progress)
+        let set = inner.rotatable(set)?;
+        let key = inner.latest(&set, false)?;
+        inner.rotate(set, key, progress)
     }
 
     /// Moves a set with all its members to another key, possibly in another vault. Otherwise as
@@ -70,11 +71,12 @@ impl DiskService {
     /// As [`rotate_set`](Self::rotate_set); [`Error::NotAllowed`] for a vault in another region or tenant, or without soft
     /// delete and purge protection.
     pub fn change_key(&self, set: &str, key: &KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
-        let rotating = self.inner.rotating.of(set);
+        let inner = self.inner()?;
+        let rotating = inner.rotating.of(set);
         let _alone = lock(&rotating);
-        let set = self.inner.rotatable(set)?;
-        self.inner.check_vault(key.vault(), &set.region, &set.tenant)?;
-        self.inner.rotate(set, key.clone(), progress)
+        let set = inner.rotatable(set)?;
+        inner.check_vault(key.vault(), &set.region, &set.tenant)?;
+        inner.rotate(set, key.clone(), progress)
     }
 
     /// Clears the error that stopped a rotation, so that it may be tried again (32).
@@ -82,7 +84,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn clear_rotation_error(&self, set: &str) -> Result<()> {
-        self.inner.change_set(set, |set| set.auto_key_rotation_error = None).map(drop)
+        self.inner()?.change_set(set, |set| set.auto_key_rotation_error = None).map(drop)
     }
 }
 

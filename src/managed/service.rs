@@ -10,7 +10,7 @@ use super::fleet::{Fenced, Fleet, HostOptions};
 use super::keys::{Access, LeasePolicy, Now, Vaults};
 use super::live::Registry;
 use super::store::{Queue, Records, Store, check_whole};
-use super::sync::Named;
+use super::sync::{Named, Own};
 use crate::error::Rule;
 use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
 
@@ -116,12 +116,13 @@ impl ServiceOptions {
     }
 }
 
-/// Encryption sets, managed disks, snapshots and images. It may be used from any number of threads.
+/// Encryption sets, managed disks, snapshots and images. It may be used from any number of threads. A forked child can't use its
+/// parent's: each call fails there with [`Error::Forked`].
 ///
 /// One process at a time can open a store in a file. Services of many hosts share another one: see
 /// [`open_shared`](Self::open_shared).
 pub struct DiskService {
-    pub(super) inner: Arc<Inner>,
+    inner: Own<Arc<Inner>>,
 }
 
 pub(super) struct Inner {
@@ -169,9 +170,10 @@ impl DiskService {
     pub fn open(store: impl AsRef<Path>, options: ServiceOptions) -> Result<Self> {
         options.lease.check()?;
         let service = Self::over(Arc::new(Records::open(store.as_ref())?), None, options);
-        for (id, region) in service.inner.store.orphans()? {
+        let inner = service.inner()?;
+        for (id, region) in inner.store.orphans()? {
             // Its region may be away.
-            let _ = service.inner.remove_device(&region, &id);
+            let _ = inner.remove_device(&region, &id);
         }
         Ok(service)
     }
@@ -191,7 +193,7 @@ impl DiskService {
         // A copy to another store that began since then looks for hosts after it has set its mark.
         check_whole(&*store)?;
         let service = Self::over(records, Some(fleet), options);
-        service.inner.remove_ownerless()?;
+        service.inner()?.remove_ownerless()?;
         Ok(service)
     }
 
@@ -225,14 +227,19 @@ impl DiskService {
             passed: Mutex::default(),
             unreturned: Mutex::default(),
         };
-        DiskService { inner: Arc::new(inner) }
+        DiskService { inner: Own::new(Arc::new(inner)) }
+    }
+
+    /// What all calls begin with.
+    pub(super) fn inner(&self) -> Result<&Arc<Inner>> {
+        self.inner.get()
     }
 }
 
 #[cfg(test)]
 impl DiskService {
     pub(super) fn registry(&self) -> &Registry {
-        &self.inner.registry
+        &self.inner.without_locks().registry
     }
 }
 
@@ -294,7 +301,7 @@ mod tests {
         let mut json: serde_json::Value = serde_json::from_str(&made.to_json()).unwrap();
         json.as_object_mut().unwrap().remove("fingerprints").unwrap();
         let earlier: Resource = serde_json::from_value(json).unwrap();
-        service.inner.store.write(|tables| tables.put_resource(&earlier)).unwrap();
+        service.inner().unwrap().store.write(|tables| tables.put_resource(&earlier)).unwrap();
         assert!(service.resource(&name).unwrap().fingerprints.is_empty());
         service.open_disk("d").unwrap().write_at(0, &[1; 4096]).unwrap();
         let now = Resource { used_blocks: made.used_blocks, ..service.resource(&name).unwrap() };

@@ -88,6 +88,7 @@ impl DiskService {
     /// soft delete and purge protection (16), and for the type `PlatformKey`, which has no set (20); the directory's
     /// errors.
     pub fn create_set(&self, new: &NewSet) -> Result<EncryptionSet> {
+        let inner = self.inner()?;
         [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if new.encryption_type == EncryptionType::PlatformKey {
             return not_allowed(
@@ -95,13 +96,13 @@ impl DiskService {
                 "disks under the platform's key have no set; make them without one",
             );
         }
-        self.inner.check_vault(new.key.vault(), &new.region, &new.tenant)?;
+        inner.check_vault(new.key.vault(), &new.region, &new.tenant)?;
         let set = EncryptionSet {
             name: new.name.clone(),
             region: new.region.clone(),
             subscription: new.subscription.clone(),
             tenant: new.tenant.clone(),
-            identity: self.inner.new_identity(&new.name)?,
+            identity: inner.new_identity(&new.name)?,
             encryption_type: new.encryption_type,
             active_key: new.key.clone(),
             previous_keys: Vec::new(),
@@ -109,10 +110,10 @@ impl DiskService {
             auto_rotation: new.auto_rotation,
             last_key_rotation_timestamp: None,
             auto_key_rotation_error: None,
-            created: self.inner.clock.now(),
+            created: inner.clock.now(),
             removing: false,
         };
-        self.inner.store.write(|tables| match tables.set(&set.name)? {
+        inner.store.write(|tables| match tables.set(&set.name)? {
             Some(_) => Err(Error::ResourceExists(format!("there is a set {:?} already", set.name))),
             None => tables.put_set(&set),
         })?;
@@ -124,7 +125,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn encryption_set(&self, name: &str) -> Result<EncryptionSet> {
-        self.inner.store.set(name)
+        self.inner()?.store.set(name)
     }
 
     /// The names of all sets, in order.
@@ -132,7 +133,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`].
     pub fn encryption_sets(&self) -> Result<Vec<String>> {
-        self.inner.store.set_names()
+        self.inner()?.store.set_names()
     }
 
     /// The members of a set, in order (23).
@@ -140,8 +141,9 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn members(&self, set: &str) -> Result<Vec<ResourceName>> {
-        self.inner.store.set(set)?;
-        self.inner.store.members(set, false)
+        let inner = self.inner()?;
+        inner.store.set(set)?;
+        inner.store.members(set, false)
     }
 
     /// A page of these members: at most `limit` of them, up to 1000, that come after `after`, in the order of the store. A page
@@ -150,8 +152,9 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::InvalidOption`] for a limit of 0 or over 1000.
     pub fn members_page(&self, set: &str, after: Option<&ResourceName>, limit: usize) -> Result<Vec<ResourceName>> {
-        self.inner.store.set(set)?;
-        self.inner.store.members_page(set, after, limit)
+        let inner = self.inner()?;
+        inner.store.set(set)?;
+        inner.store.members_page(set, after, limit)
     }
 
     /// Sets whether newer versions of a set's key are adopted automatically.
@@ -159,7 +162,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn set_auto_rotation(&self, set: &str, on: bool) -> Result<()> {
-        self.inner.change_set(set, |set| set.auto_rotation = on).map(drop)
+        self.inner()?.change_set(set, |set| set.auto_rotation = on).map(drop)
     }
 
     /// Moves a set to another tenant, for example after its subscription was transferred. The set loses its identity,
@@ -170,12 +173,13 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn move_set_to_tenant(&self, set: &str, tenant: &str) -> Result<EncryptionSet> {
-        let identity = self.inner.new_identity(set)?;
-        let moved = self.inner.change_set(set, |set| {
+        let inner = self.inner()?;
+        let identity = inner.new_identity(set)?;
+        let moved = inner.change_set(set, |set| {
             set.tenant = tenant.into();
             set.identity.clone_from(&identity);
         })?;
-        self.inner.keys.leases.expire(set);
+        inner.keys.leases.expire(set);
         Ok(moved)
     }
 
@@ -184,10 +188,11 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while it has any.
     pub fn delete_set(&self, name: &str) -> Result<()> {
+        let inner = self.inner()?;
         // First a mark that every new member takes back, and then a look for members: one that came before the mark is found,
         // and one that comes after it makes the removal of the set look again.
-        self.inner.change_set(name, |set| set.removing = true)?;
-        let removed = self.inner.store.write(|tables| {
+        inner.change_set(name, |set| set.removing = true)?;
+        let removed = inner.store.write(|tables| {
             let set = tables.set(name)?.ok_or_else(|| no_set(name))?;
             if set.removing && !tables.has_members(name)? {
                 return tables.remove_set(name).map(|()| true);
@@ -199,7 +204,7 @@ impl DiskService {
             let text = "the set still has disks, snapshots or images; delete them, or put them into another set, first";
             return not_allowed(Rule::SetInUse, text);
         }
-        self.inner.keys.leases.forget(name);
+        inner.keys.leases.forget(name);
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; those of the store.
     pub fn rotation_progress(&self, set: &str) -> Result<RotationProgress> {
-        let store = &self.inner.store;
+        let store = &self.inner()?.store;
         let set = store.set(set)?;
         let (mut progress, mut after) = (RotationProgress { done: 0, total: 0 }, None);
         loop {

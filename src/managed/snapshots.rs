@@ -51,7 +51,7 @@ impl DiskService {
     /// not be used; the vault's errors; [`Error::Io`](crate::Error::Io). On failure nothing is left behind.
     pub fn create_snapshot(&self, new: &NewSnapshot, progress: &dyn Fn(CopyProgress)) -> Result<Resource> {
         check_name(&new.name)?;
-        let (inner, disk) = (&self.inner, ResourceName::disk(&new.disk));
+        let (inner, disk) = (self.inner()?, ResourceName::disk(&new.disk));
         let id = inner.store.resource(&disk)?.id;
         let chain = inner.chains.of(&id);
         let _alone = new.incremental.then(|| {

@@ -1,10 +1,12 @@
-//! Locks that survive a panic of another thread, and locks by name.
+//! Locks that survive a panic of another thread, locks by name, and locks that a forked child leaves alone.
 
 use std::collections::HashMap;
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
     TryLockResult,
 };
+
+use crate::{NotInherited, OwningProcess, Result};
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -47,6 +49,32 @@ fn unless_held<G>(locked: TryLockResult<G>) -> Option<G> {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
         Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// What only the process that made it may use. A lock in it that another thread held at a fork stays locked in the child for ever:
+/// the child is refused before it takes any, and its drop leaves all as it is.
+#[derive(Clone)]
+pub(super) struct Own<T> {
+    owner: OwningProcess,
+    value: NotInherited<T>,
+}
+
+impl<T> Own<T> {
+    pub(super) fn new(value: T) -> Self {
+        Own { owner: OwningProcess::current(), value: NotInherited::new(value) }
+    }
+
+    /// # Errors
+    /// [`Error::Forked`](crate::Error::Forked).
+    pub(super) fn get(&self) -> Result<&T> {
+        self.owner.check()?;
+        Ok(&self.value)
+    }
+
+    /// The same also in a child, for what takes no lock.
+    pub(super) fn without_locks(&self) -> &T {
+        &self.value
     }
 }
 

@@ -106,6 +106,13 @@ impl<T> NotInherited<T> {
     }
 }
 
+impl<T: Clone> Clone for NotInherited<T> {
+    /// A clone belongs to the process of the first value.
+    fn clone(&self) -> Self {
+        NotInherited { owner: self.owner, value: self.value.clone() }
+    }
+}
+
 impl<T> Deref for NotInherited<T> {
     type Target = T;
 

@@ -56,7 +56,7 @@ const LONGEST_DEK: usize = 64;
 ///
 /// The whole file is authenticated, replaced atomically, and kept twice (`NAME` and `NAME.bak`). Processes exclude each
 /// other by a lock on `NAME.lock`. The log is `NAME.audit`. Anyone can read names and dates in these files, but not
-/// keys. `docs/formats.md` specifies the formats. A clone is another handle of the same vault.
+/// keys. `docs/formats/vault.md` specifies the formats. A clone is another handle of the same vault.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();

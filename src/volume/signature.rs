@@ -100,7 +100,7 @@ const TABLE: &[Signature] = &[
     of("a VHDX image", 0, b"vhdxfile"),
     of("a VHD image", 0, b"conectix"),
     of("a VDI image", 64, b"\x7f\x10\xda\xbe"),
-    // This library's own (docs/formats.md).
+    // This library's own (docs/formats/file.md).
     of("an encrypted file with a prefix of this library", 0, b"atrestFP"),
     // Partition tables. The GPT header is in the second sector, of 512 or 4096 bytes.
     of("a GPT partition table", 512, b"EFI PART"),

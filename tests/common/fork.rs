@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros)] // each test program uses its part
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,30 @@ pub fn in_child(work: impl FnOnce() -> Result<(), u32>) -> i32 {
         thread::sleep(Duration::from_micros(200));
     }
     (status >> 8) & 0xff | (status & 0x7f) << 8 // WEXITSTATUS, WTERMSIG
+}
+
+/// Makes children one after the other while threads of this process, one for each of `busy`, work over and over. Returns how many
+/// children didn't come to a good end.
+pub fn failed_of(children: usize, busy: &[&(dyn Fn() + Sync)], work: impl Fn() -> Result<(), u32>) -> usize {
+    struct Stop<'d>(&'d AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Also when a panic leaves this scope, which waits for the threads.
+        let _stop = Stop(&done);
+        for busy in busy {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    busy();
+                }
+            });
+        }
+        (0..children).filter(|_| in_child(&work) != 0).count()
+    })
 }
 
 /// Leaves the child where something isn't so.

@@ -1,4 +1,4 @@
-//! Compares docs/formats.md with the library, and with a second implementation written from it.
+//! Compares docs/formats.md and docs/formats with the library, and with a second implementation written from it.
 
 use std::fs;
 use std::path::Path;
@@ -18,32 +18,43 @@ const BLOCKS: [&str; 15] = [
     "file-prefix",
     "file-data",
     "file-sectors",
-    "written-token",
-    "written-page",
     "binary-header",
     "token",
     "metadata",
     "mac-input",
     "sector",
+    "written-token",
+    "written-page",
     "vault",
     "audit",
     "passphrase-vault",
     "pbkdf2-vault",
 ];
 
-/// The examples as the text has them.
+/// The texts with examples, in the order of the index.
+const TEXTS: [&str; 6] = [
+    "docs/formats.md",
+    "docs/formats/envelope.md",
+    "docs/formats/file.md",
+    "docs/formats/volume-example.md",
+    "docs/formats/written-map.md",
+    "docs/formats/vault.md",
+];
+
+/// The examples as the texts have them.
 struct Examples {
-    text: Markdown,
+    texts: [Markdown; TEXTS.len()],
     folder: tempfile::TempDir,
 }
 
 impl Examples {
     fn read() -> Self {
-        Examples { text: Markdown::read("docs/formats.md"), folder: tempfile::tempdir().unwrap() }
+        Examples { texts: TEXTS.map(Markdown::read), folder: tempfile::tempdir().unwrap() }
     }
 
     fn block(&self, name: &str) -> &str {
-        self.text.block("example", name)
+        let text = self.texts.iter().find(|text| text.names("example").iter().any(|found| found == name));
+        text.unwrap_or_else(|| panic!("no example {name}")).block("example", name)
     }
 
     fn input(&self, name: &str) -> &str {
@@ -386,14 +397,22 @@ fn the_second_implementation_makes_the_examples() {
     let mut examples = Examples::read();
     let made = examples.folder.path().join("made");
     fs::create_dir(&made).unwrap();
-    run(&python, &[&script(), "make", "docs/formats.md", text(&made)]);
-    for name in BLOCKS {
-        let wanted = fs::read_to_string(made.join(format!("{name}.txt"))).unwrap();
-        examples.text.expect("example", name, &wanted);
+    let script = script();
+    run(&python, &[&[&*script, "make", text(&made)][..], &TEXTS].concat());
+    let mut named = Vec::new();
+    for text in &mut examples.texts {
+        for name in text.names("example").into_iter().filter(|name| name != "inputs") {
+            let wanted = fs::read_to_string(made.join(format!("{name}.txt"))).unwrap();
+            text.expect("example", &name, &wanted);
+            named.push(name);
+        }
     }
-    let mut named = examples.text.names("example");
-    named.retain(|name| name != "inputs");
     assert_eq!(named, BLOCKS, "an example that nothing holds against the code");
+    for page in fs::read_dir("docs/formats").unwrap() {
+        let page = format!("docs/formats/{}", page.unwrap().file_name().to_str().unwrap());
+        let has = !Markdown::read(&page).names("example").is_empty();
+        assert_eq!(has, TEXTS.contains(&&*page), "{page} has examples that nothing holds against the code, or none");
+    }
 
     // Its volume opens without repair, and both sectors are as written.
     let key = made.join("root.key");

@@ -20,7 +20,7 @@ pub fn content(disk: &OpenDisk) -> Vec<u8> {
     bytes
 }
 
-/// Holds the map behind an incremental snapshot's data against docs/formats.md, by its second implementation.
+/// Holds the map behind an incremental snapshot's data against docs/formats/managed.md, by its second implementation.
 fn check_map(world: &World, device: Vec<u8>, size: u64, expected: &[bool]) {
     let Some(python) = python("hashlib") else { return };
     let (vault, map) = (&world.customer(VAULT).vault, world.folder.path().join("map"));

@@ -12,7 +12,7 @@ fn root() -> &'static Path {
 /// The pages for users that are in the package.
 fn pages() -> Vec<String> {
     let mut pages: Vec<String> = ["README.md", "SECURITY.md", "CHANGELOG.md"].map(String::from).into();
-    for folder in ["docs", "docs/fleet", "docs/integrate", "docs/kms", "docs/storage"] {
+    for folder in ["docs", "docs/fleet", "docs/formats", "docs/integrate", "docs/kms", "docs/storage"] {
         pages.extend(names(folder).filter(|name| name.ends_with(".md")));
     }
     pages

@@ -424,7 +424,7 @@ fn names_that_strangers_choose_fill_no_disk_and_forge_no_line() {
 #[test]
 fn python_verifies_the_chain() {
     let Some(python) = python("cryptography") else { return };
-    // Written from docs/formats.md.
+    // Written from docs/formats/vault.md.
     const SCRIPT: &str = "
 import base64, hashlib, hmac, json, sys
 vault, log, key = (open(name, 'rb').read() for name in sys.argv[1:])

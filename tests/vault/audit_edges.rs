@@ -81,7 +81,7 @@ impl Fixture {
         (entries, damage)
     }
 
-    /// Has the owner of the root key write the vault file anew: from docs/formats.md.
+    /// Has the owner of the root key write the vault file anew: from docs/formats/vault.md.
     pub(super) fn edit(&self, edit: impl FnOnce(&mut Value)) {
         let path = self.path("keys.vault");
         let text = fs::read_to_string(&path).unwrap();
@@ -337,7 +337,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
     assert_eq!(seqs(&fixture.read()), [13]);
 }
 
-/// A second reader, written from docs/formats.md. For each log it gives the numbers of the proven entries.
+/// A second reader, written from docs/formats/vault.md. For each log it gives the numbers of the proven entries.
 const READER: &str = "
 import base64, hmac, json, re, sys
 vault, key, *logs = sys.argv[1:]

@@ -51,7 +51,7 @@ fn pbkdf2_is_that_of_the_text_and_wrong_passphrases_are_refused() {
         for wrong in [Unlock::Passphrase(b"correct horse"), Unlock::KeyFile(&path)] {
             assert!(matches!(FileVault::open(&path, wrong), Err(Error::WrongVaultPassphrase)));
         }
-        // By the crates below, as docs/formats.md says it.
+        // By the crates below, as docs/formats/vault.md says it.
         let body = body(&path);
         let root = &body["root"];
         let salt = Base64::decode_vec(root["salt"].as_str().unwrap()).unwrap();

@@ -147,7 +147,7 @@ mod with_rsa {
     #[test]
     fn python_finds_the_private_key_in_the_file() {
         let Some(python) = python("cryptography") else { return };
-        // Written from docs/formats.md.
+        // Written from docs/formats/vault.md.
         const SCRIPT: &str = "
 import base64, hmac, json, sys
 from cryptography.hazmat.primitives import hashes, serialization
@@ -279,7 +279,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
     #[test]
     fn python_computes_the_mac_that_the_vault_demands() {
         let Some(python) = python("cryptography") else { return };
-        // Written from docs/formats.md: it makes a wrapped DEK as the owner of the root key may.
+        // Written from docs/formats/vault.md: it makes a wrapped DEK as the owner of the root key may.
         const SCRIPT: &str = "
 import base64, hmac, json, sys
 from cryptography.hazmat.primitives import hashes, serialization

@@ -209,7 +209,7 @@ fn another_root_keeps_the_secrets() {
     assert!(text_of(&world.path()).contains("\"version\": 5,"));
 }
 
-/// By docs/formats.md, with Python's HMAC and another library's key wrap.
+/// By docs/formats/vault.md, with Python's HMAC and another library's key wrap.
 #[test]
 fn another_program_reads_a_secret_by_the_specification() {
     let Some(python) = python("cryptography") else { return };

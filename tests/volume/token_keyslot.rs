@@ -95,7 +95,7 @@ fn cryptsetup_opens_the_keyslot_by_what_the_vault_gives_through_every_change_of_
 
 #[test]
 fn the_passphrase_is_the_one_of_the_specification() {
-    // HKDF-SHA-256 by Python's hmac, of the bytes 0 to 63 with the info of docs/formats.md.
+    // HKDF-SHA-256 by Python's hmac, of the bytes 0 to 63 with the info of docs/formats/volume.md.
     let expected = "a268dd40093abd8a731f8f367afe6fefccd70e2d0fcf35907abe7b90b03c6ed3";
     let key: Vec<u8> = (0..64).collect();
     let dek = atrest::hazmat::dek_from_bytes(&key).unwrap();

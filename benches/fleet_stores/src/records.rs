@@ -15,7 +15,7 @@ use crate::Result;
 pub const VAULT: &str = "https://contoso.vault.example";
 /// The name of the disk that is the pattern of all: as long as the names of the others.
 const NAME: &str = "disk-00000000";
-/// What comes before a record's JSON, and the checksum at its end: see `docs/formats.md`.
+/// What comes before a record's JSON, and the checksum at its end: see `docs/formats/managed.md`.
 const HEAD: usize = 66;
 const CHECKSUM: usize = 32;
 

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::confirm::confirm;
 use crate::failure::{About, Code, Failure, Result};
@@ -56,16 +59,19 @@ impl Partial {
 
     /// Removes the remains of a killed run; another run holds its file by a lock.
     fn clear(path: &Path, yes: bool) -> Result<()> {
-        // Opening a pipe waits for a writer, and what a link leads to isn't this program's.
-        match fs::symlink_metadata(path) {
+        // What a link leads to isn't this program's, and opening a pipe would wait for a writer.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        let is_file = match &opened {
+            Ok(file) => file.metadata().about(path.display())?.is_file(),
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            found => {
-                if !found.about(path.display())?.is_file() {
-                    return Err(Failure::usage("it is no plain file; move it away first").about(path.display()));
-                }
-            }
+            // Links and sockets can't be opened so.
+            Err(_) => fs::symlink_metadata(path).is_ok_and(|found| found.is_file()),
+        };
+        if !is_file {
+            return Err(Failure::usage("it is no plain file; move it away first").about(path.display()));
         }
-        let file = File::open(path).about(path.display())?;
+        let file = opened.about(path.display())?;
         if file.try_lock().is_err() {
             let text = "another run of this program is making it; wait for it";
             return Err(Failure::new(Code::Busy, text).about(path.display()));
@@ -74,6 +80,11 @@ impl Partial {
             yes,
             &format!("{} is there, perhaps from a run that was killed, and will be removed.", path.display()),
         )?;
+        // Who was asked may have put something else there meanwhile.
+        if !is_at(&file, path).about(path.display())? {
+            let text = "something else was put there meanwhile; look at it, and try again";
+            return Err(Failure::new(Code::Busy, text).about(path.display()));
+        }
         fs::remove_file(path).about(path.display())
     }
 
@@ -110,6 +121,12 @@ impl Drop for Partial {
     }
 }
 
+/// Whether a file is the one at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (opened, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+    Ok((opened.dev(), opened.ino()) == (there.dev(), there.ino()))
+}
+
 fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if !replaces {
@@ -128,4 +145,69 @@ fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A pipe that comes between a look and an opening would be waited for for ever.
+    #[test]
+    fn what_changes_place_with_remains_is_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (file, pipe, place, next) = (at("file"), at("pipe"), at("a.luks.partial"), at("next"));
+        fs::write(&file, "the remains").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for kind in [&file, &pipe] {
+                        fs::hard_link(kind, &next).unwrap();
+                        fs::rename(&next, &place).unwrap();
+                    }
+                }
+            });
+            let (sender, cleared) = channel();
+            let path = place.clone();
+            // Not of this scope, which would wait for it.
+            thread::spawn(move || {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_secs(1) {
+                    sender.send(Partial::clear(&path, true).map_err(|failure| failure.code)).unwrap();
+                }
+            });
+            let mut seen = [0; 3];
+            let ended = loop {
+                match cleared.recv_timeout(Duration::from_secs(20)) {
+                    Ok(Ok(())) => seen[0] += 1,
+                    Ok(Err(Code::Usage)) => seen[1] += 1,
+                    Ok(Err(_)) => seen[2] += 1,
+                    Err(why) => break why,
+                }
+            };
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(ended, std::sync::mpsc::RecvTimeoutError::Disconnected, "after {seen:?}");
+            assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+        });
+    }
+
+    #[test]
+    fn what_was_put_in_the_place_of_remains_is_told_from_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.luks.partial");
+        fs::write(&place, "the remains").unwrap();
+        let remains = File::open(&place).unwrap();
+        assert!(is_at(&remains, &place).unwrap());
+        fs::write(folder.path().join("other"), "somebody's").unwrap();
+        fs::rename(folder.path().join("other"), &place).unwrap();
+        assert!(!is_at(&remains, &place).unwrap());
+        assert!(is_at(&remains, &folder.path().join("none")).is_err());
+    }
 }

@@ -34,7 +34,7 @@ fn no_key_of_a_cache_would_be_in_a_core() {
         for _ in 0..3 {
             cache.read_at(0, &mut sectors).unwrap();
         }
-        // As docs/formats.md derives them.
+        // As docs/formats/host-cache.md derives them.
         let mut salt = [0; 32];
         file.read_at(40, &mut salt).unwrap();
         let lent = hkdf_sha256(&secret, b"", b"atrest host cache of a volume v1 host cache", 32).unwrap();

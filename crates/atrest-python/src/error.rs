@@ -86,7 +86,10 @@ fn describe(error: &Error, to: &Bound<'_, PyDict>) -> PyResult<&'static str> {
         Error::LastProtector => "LastProtector",
         Error::NoRoom(_) => "NoRoom",
         Error::OtherHeader(_) => "OtherHeader",
-        Error::DeviceTooSmall { needed, size, .. } => with!("DeviceTooSmall", needed, size),
+        Error::DeviceTooSmall { what, needed, size } => {
+            let what = what.name();
+            with!("DeviceTooSmall", what, needed, size)
+        }
         Error::DeviceNotBlank { offset, found } => with!("DeviceNotBlank", offset, found),
         Error::Misaligned { offset, len, sector_size } => with!("Misaligned", offset, len, sector_size),
         Error::OutOfBounds { offset, len, size } => with!("OutOfBounds", offset, len, size),

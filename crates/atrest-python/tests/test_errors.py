@@ -1,6 +1,7 @@
 """Exceptions: their classes, attributes and messages."""
 
 import inspect
+import os
 import pickle
 import re
 import unittest
@@ -56,6 +57,23 @@ class Errors(InFolder):
         with self.assertRaises(errors.DeviceNotBlank) as raised:
             Volume.format(path, SECRET, options())
         self.assertEqual((raised.exception.offset, type(raised.exception.found)), (0, str))
+
+    def test_what_a_device_is_too_small_for(self):
+        path, cut = self.folder / "disk.img", self.folder / "cut.img"
+        vault = self.vault()
+        vault.create_key("disks")
+        Volume.format(Device.create(path, 20 * MIB), vault.key("disks"), options()).close()
+        cut.write_bytes(path.read_bytes()[:4096])
+        os.truncate(path, 18 * MIB)
+        for small, use in [
+            ("new-volume", lambda: Volume.format(Device.memory(MIB), SECRET, options())),
+            ("header", lambda: Volume.open(cut, vault)),
+            ("volume", lambda: Volume.open(path, vault)),
+        ]:
+            with self.assertRaises(errors.DeviceTooSmall) as raised:
+                use()
+            self.assertEqual(raised.exception.what, small)
+            self.assertGreater(raised.exception.needed, raised.exception.size)
 
     def test_they_can_be_pickled(self):
         with self.assertRaises(errors.Error) as raised:

@@ -55,9 +55,12 @@ fn is_spoilt() -> bool {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/common/spoilt.rs"]
+mod spoilt;
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::process::Command;
     use std::sync::Arc;
 
     use atrest::key::WrappedDek;
@@ -74,13 +77,7 @@ mod tests {
 
     #[test]
     fn a_failure_latches_and_refuses_everything_by_name() {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "self_test::tests::a_spoilt_process", "--ignored", "--nocapture"])
-            .env("ATREST_SPOIL", NAME)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success() && text.contains("1 passed"), "{text}");
+        spoilt::passes("self_test::tests::a_spoilt_process", NAME);
     }
 
     /// A vault in which the first failure of a process is found while a quorum asks.
@@ -107,13 +104,7 @@ mod tests {
 
     #[test]
     fn a_failure_while_vaults_are_asked_is_no_outage() {
-        let this = std::env::current_exe().unwrap();
-        let child = Command::new(this)
-            .args(["--exact", "self_test::tests::a_process_that_is_spoilt_late", "--ignored", "--nocapture"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success() && text.contains("1 passed"), "{text}");
+        spoilt::passes("self_test::tests::a_process_that_is_spoilt_late", LATE_NAME);
     }
 
     #[test]

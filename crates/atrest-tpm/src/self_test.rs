@@ -86,8 +86,11 @@ fn is_spoilt(name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/common/spoilt.rs"]
+mod spoilt;
+
+#[cfg(test)]
 mod tests {
-    use std::process::Command;
 
     use super::*;
     use crate::{TpmAddress, TpmOptions, TpmVault};
@@ -103,13 +106,7 @@ mod tests {
     #[test]
     fn a_failure_latches_and_refuses_everything_by_name() {
         for name in [CFB, KDF_A, KDF_E, ECDH] {
-            let child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "self_test::tests::a_spoilt_process", "--ignored", "--nocapture"])
-                .env("ATREST_SPOIL", name)
-                .output()
-                .unwrap();
-            let text = String::from_utf8_lossy(&child.stdout);
-            assert!(child.status.success() && text.contains("1 passed"), "{name}: {text}");
+            spoilt::passes("self_test::tests::a_spoilt_process", name);
         }
     }
 

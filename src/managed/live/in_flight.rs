@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::NotInherited;
 use crate::managed::sync::lock;
 
 /// How many writes of a resource are under way.
@@ -36,19 +37,22 @@ impl InFlight {
 pub struct DeviceWrite {
     device_offset: u64,
     /// `None` for one that was done already.
-    counted: Option<Arc<InFlight>>,
+    _counted: Option<NotInherited<Counted>>,
 }
+
+/// Counts as a write that is under way while it lives.
+struct Counted(Arc<InFlight>);
 
 impl DeviceWrite {
     /// A write that begins now.
     pub(super) fn counted(device_offset: u64, in_flight: &Arc<InFlight>) -> Self {
         in_flight.writes.fetch_add(1, Ordering::Relaxed);
-        DeviceWrite { device_offset, counted: Some(in_flight.clone()) }
+        DeviceWrite { device_offset, _counted: Some(NotInherited::new(Counted(in_flight.clone()))) }
     }
 
     /// A write that is on the device already. It does no harm if the caller writes the same once more.
     pub(super) fn done(device_offset: u64) -> Self {
-        DeviceWrite { device_offset, counted: None }
+        DeviceWrite { device_offset, _counted: None }
     }
 
     /// Where on the device the caller is to write, in bytes.
@@ -57,9 +61,9 @@ impl DeviceWrite {
     }
 }
 
-impl Drop for DeviceWrite {
+impl Drop for Counted {
     fn drop(&mut self) {
-        let Some(in_flight) = &self.counted else { return };
+        let in_flight = &self.0;
         if in_flight.writes.fetch_sub(1, Ordering::SeqCst) == 1 && in_flight.is_awaited.load(Ordering::SeqCst) {
             // The lock keeps this from happening between the waiting thread's look and its sleep.
             let _waiting = lock(&in_flight.waiting);

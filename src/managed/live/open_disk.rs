@@ -9,18 +9,19 @@ use super::resource::LiveResource;
 use crate::managed::layers::Layers;
 use crate::managed::lent::SecretHolder;
 use crate::managed::records::Resource;
-use crate::managed::sync::lock;
+use crate::managed::sync::{Own, lock};
 use crate::managed::write_back::WriteBack;
 use crate::volume::{Sectors, VolumeExtent};
-use crate::{Error, Result};
+use crate::{Error, NotInherited, Result};
 
 /// An open disk, for any number of threads. Only the requested sectors are in memory in the clear, and the DEK while
-/// the disk's key may be used. A clone is another handle of the same disk.
+/// the disk's key may be used. A clone is another handle of the same disk. A forked child can't use its parent's: each call fails
+/// there with [`Error::Forked`].
 #[derive(Clone)]
 pub struct OpenDisk {
     // Closed before its device is let go.
-    live: Arc<LiveResource>,
-    _user: User,
+    live: Own<Arc<LiveResource>>,
+    _user: NotInherited<User>,
     sector_size: u32,
     discards: bool,
 }
@@ -31,17 +32,18 @@ const PIECE: u64 = 8 << 20;
 
 impl OpenDisk {
     pub(in crate::managed) fn new(live: Arc<LiveResource>, user: User, disk: &Resource, discards: bool) -> Self {
-        OpenDisk { live, _user: user, sector_size: disk.sector_size, discards }
+        let (live, _user) = (Own::new(live), NotInherited::new(user));
+        OpenDisk { live, _user, sector_size: disk.sector_size, discards }
     }
 
     /// The name of the disk.
     pub fn name(&self) -> &str {
-        &self.live.name.name
+        &self.live.without_locks().name.name
     }
 
     /// The size of its data in bytes, which [`resize_disk`](crate::managed::DiskService::resize_disk) changes.
     pub fn size(&self) -> u64 {
-        self.live.size()
+        self.live.without_locks().size()
     }
 
     /// The sector size in bytes. Offsets and lengths must be multiples of it.
@@ -49,9 +51,9 @@ impl OpenDisk {
         self.sector_size
     }
 
-    /// Whether its key may not be used, as far as is known without asking its vault.
+    /// Whether its key may not be used, as far as is known without asking its vault. A forked child may not use it.
     pub fn is_suspended(&self) -> bool {
-        self.live.is_suspended()
+        self.live.get().map_or(true, |live| live.is_suspended())
     }
 
     /// Returns if its key may be used now, as any read does: its vault is asked if need be.
@@ -59,7 +61,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn check_key(&self) -> Result<()> {
-        self.live.with_layers(|_| Ok(()))
+        self.live.get()?.with_layers(|_| Ok(()))
     }
 
     /// Lends `holder` a secret of this disk, for a layer above it that keeps data of its own, such as a cache: 32 bytes
@@ -70,7 +72,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at); those of [`SecretHolder::hold`].
     pub fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()> {
-        self.live.with_layers(|layers| layers.lend_secret(label, holder))
+        self.live.get()?.with_layers(|layers| layers.lend_secret(label, holder))
     }
 
     /// The id of the write-back cache that may hold writes which the disk lacks, as the service's store has it.
@@ -78,7 +80,7 @@ impl OpenDisk {
     /// # Errors
     /// Those of the store.
     pub fn host_cache(&self) -> Result<Option<String>> {
-        Ok(self.live.record()?.host_cache)
+        Ok(self.live.get()?.record()?.host_cache)
     }
 
     /// Notes in the service's store, durably, which write-back cache may hold writes that the disk lacks. The disk must not
@@ -87,14 +89,16 @@ impl OpenDisk {
     /// # Errors
     /// [`Error::Busy`] while the disk is being re-encrypted; those of the store.
     pub fn set_host_cache(&self, id: Option<&str>) -> Result<()> {
-        self.live.note_host_cache(id)
+        self.live.get()?.note_host_cache(id)
     }
 
     /// Says which layer above this disk keeps writes back, if any: a snapshot, an image or a copy of the disk has it settle them
     /// first. While [`host_cache`](Self::host_cache) says that there is a cache, and none was named here, they are refused with
-    /// [`Error::Busy`].
+    /// [`Error::Busy`]. In a forked child nothing happens.
     pub fn set_write_back(&self, layer: Option<Weak<dyn WriteBack>>) {
-        *lock(&self.live.write_back) = layer;
+        if let Ok(live) = self.live.get() {
+            *lock(&live.write_back) = layer;
+        }
     }
 
     /// Reads and decrypts `sectors.len()` bytes from `offset`. Unwritten sectors read as noise.
@@ -102,8 +106,7 @@ impl OpenDisk {
     /// # Errors
     /// [`Error::DiskSuspended`] while its key may not be used; those of [`Volume::read_at`](crate::Volume::read_at).
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(offset, sectors.len() as u64)?;
-        self.live.with_layers(|layers| layers.read_at(offset, sectors))
+        self.within(offset, sectors.len() as u64)?.with_layers(|layers| layers.read_at(offset, sectors))
     }
 
     /// Encrypts and writes `sectors` at `offset`.
@@ -111,8 +114,8 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        self.check_end(offset, sectors.len() as u64)?;
-        self.live.write_with(offset, sectors.len() as u64, |layers| layers.write_at(offset, sectors))
+        self.within(offset, sectors.len() as u64)?
+            .write_with(offset, sectors.len() as u64, |layers| layers.write_at(offset, sectors))
     }
 
     /// As [`write_at`](Self::write_at), from a buffer that may be changed: see
@@ -121,8 +124,8 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(offset, sectors.len() as u64)?;
-        self.live.write_with(offset, sectors.len() as u64, |layers| layers.write_in_place(offset, sectors))
+        self.within(offset, sectors.len() as u64)?
+            .write_with(offset, sectors.len() as u64, |layers| layers.write_in_place(offset, sectors))
     }
 
     /// As [`read_at`](Self::read_at), into several buffers one after the other, each a whole number of sectors.
@@ -130,8 +133,8 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
-        self.check_end(offset, sum(sectors.iter().map(|piece| piece.len())) as u64)?;
-        self.live.with_layers(|layers| layers.read_vectored_at(offset, sectors))
+        self.within(offset, sum(sectors.iter().map(|piece| piece.len())) as u64)?
+            .with_layers(|layers| layers.read_vectored_at(offset, sectors))
     }
 
     /// As [`write_at`](Self::write_at), from several buffers one after the other, each a whole number of sectors.
@@ -140,8 +143,8 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
         let len = sum(sectors.iter().map(|piece| piece.len()));
-        self.check_end(offset, len as u64)?;
-        self.live.write_with(offset, len as u64, |layers| layers.write_vectored_at(offset, sectors))
+        self.within(offset, len as u64)?
+            .write_with(offset, len as u64, |layers| layers.write_vectored_at(offset, sectors))
     }
 
     /// Makes `len` bytes from `offset` zeros, encrypted as any other data: see
@@ -175,8 +178,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
-        self.check_end(offset, len)?;
-        self.live.with_layers(|layers| layers.extents(offset, len, most))
+        self.within(offset, len)?.with_layers(|layers| layers.extents(offset, len, most))
     }
 
     /// Whether [`discard`](Self::discard) reaches the device.
@@ -191,8 +193,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
-        self.check_end(offset, len as u64)?;
-        self.live.with_layers(|layers| layers.begin_read(offset, len))
+        self.within(offset, len as u64)?.with_layers(|layers| layers.begin_read(offset, len))
     }
 
     /// Decrypts the `sectors` that were read, while the disk's key may be used: not any more once it was revoked, whenever the read
@@ -201,8 +202,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at). `sectors` hold ciphertext then.
     pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(offset, sectors.len() as u64)?;
-        self.live.with_layers(|layers| layers.complete_read(offset, sectors))
+        self.within(offset, sectors.len() as u64)?.with_layers(|layers| layers.complete_read(offset, sectors))
     }
 
     /// Encrypts `sectors` in place, and returns the offset on the disk's device where the caller is to write them. The caller drops
@@ -215,8 +215,8 @@ impl OpenDisk {
     /// As [`write_at`](Self::write_at).
     pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<DeviceWrite> {
         let len = sectors.len();
-        self.check_end(offset, len as u64)?;
-        self.live.begin_write(offset, len, |layers| Ok((layers.begin_write(offset, sectors)?, &*sectors)))
+        self.within(offset, len as u64)?
+            .begin_write(offset, len, |layers| Ok((layers.begin_write(offset, sectors)?, &*sectors)))
     }
 
     /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: the caller is to
@@ -225,8 +225,7 @@ impl OpenDisk {
     /// # Errors
     /// [`Error::LengthMismatch`]; as [`write_at`](Self::write_at).
     pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<DeviceWrite> {
-        self.check_end(offset, sectors.len() as u64)?;
-        self.live.begin_write(offset, sectors.len(), |layers| {
+        self.within(offset, sectors.len() as u64)?.begin_write(offset, sectors.len(), |layers| {
             Ok((layers.begin_write_from(offset, sectors, ciphertext)?, &*ciphertext))
         })
     }
@@ -236,7 +235,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn sync(&self) -> Result<()> {
-        self.live.with_layers(Layers::sync)
+        self.live.get()?.with_layers(Layers::sync)
     }
 
     /// Changes a range piece by piece.
@@ -244,7 +243,7 @@ impl OpenDisk {
         let (mut at, end) = (offset, offset + len);
         while at < end {
             let now = (end - at).min(PIECE - at % PIECE);
-            self.live.write_with(at, now, |layers| act(layers, at, now))?;
+            self.live.get()?.write_with(at, now, |layers| act(layers, at, now))?;
             at += now;
         }
         Ok(())
@@ -256,16 +255,16 @@ impl OpenDisk {
         if !offset.is_multiple_of(sector_size.into()) || !len.is_multiple_of(sector_size.into()) {
             return Err(Error::Misaligned { offset, len: counted(len), sector_size });
         }
-        self.check_end(offset, len)
+        self.within(offset, len).map(drop)
     }
 
-    /// The volume may be larger than the disk, by spare space of its device.
-    fn check_end(&self, offset: u64, len: u64) -> Result<()> {
-        let size = self.size();
+    /// What a read or write of this range begins with. The volume may be larger than the disk, by spare space of its device.
+    fn within(&self, offset: u64, len: u64) -> Result<&LiveResource> {
+        let (live, size) = (self.live.get()?, self.size());
         if offset.checked_add(len).is_none_or(|end| end > size) {
             return Err(Error::OutOfBounds { offset, len: counted(len), size });
         }
-        Ok(())
+        Ok(live)
     }
 }
 

@@ -48,8 +48,9 @@ impl DiskService {
     /// and stores were told when they happened. [`maintain`](Self::maintain) does this, too; do it before each scrape.
     ///
     /// Set the recorder before the service is opened: metrics recorded earlier are lost. States of two services in one process
-    /// replace each other.
+    /// replace each other. A forked child tells nothing.
     pub fn publish_metrics(&self) {
+        let Ok(inner) = self.inner() else { return };
         for (name, kind, text) in METRICS {
             match kind {
                 Gauge => describe_gauge!(name, text),
@@ -58,7 +59,7 @@ impl DiskService {
             }
         }
         self.publish_states();
-        let counters = &self.inner.store.counters;
+        let counters = &inner.store.counters;
         for (why, reason) in [
             (Refusal::KeyRevoked, "key_revoked"),
             (Refusal::KeyLeaseEnded, "key_lease_ended"),
@@ -76,7 +77,7 @@ impl DiskService {
             counter!("atrest_rotations_total", "outcome" => outcome).increment(count.growth());
         }
         counter!("atrest_rotated_total").increment(counters.moved.growth());
-        if self.inner.keys.fleet.is_some() {
+        if inner.keys.fleet.is_some() {
             for (count, outcome) in [(&counters.renewals, "ok"), (&counters.renewals_failed, "failed")] {
                 counter!("atrest_host_renewals_total", "outcome" => outcome).increment(count.growth());
             }

@@ -19,7 +19,7 @@ use super::service::DiskService;
 ///
 /// `docs/metrics.md` has the same by their names for Prometheus. If many hosts share a store, each service has only its own
 /// metrics; add up those of all hosts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ServiceMetrics {
     /// The leases of keys in use here, by state.
@@ -154,7 +154,8 @@ impl ServiceMetrics {
 }
 
 impl DiskService {
-    /// The states and counts of this service, for monitoring. Neither the store nor a vault is asked.
+    /// The states and counts of this service, for monitoring. Neither the store nor a vault is asked. In a forked child they are
+    /// zeros.
     ///
     /// It doesn't need the feature `metrics`: programs without a recorder of that crate, such as one in C, read the metrics here.
     ///
@@ -167,7 +168,7 @@ impl DiskService {
     /// # }
     /// ```
     pub fn metrics(&self) -> ServiceMetrics {
-        let inner = &self.inner;
+        let Ok(inner) = self.inner() else { return ServiceMetrics::default() };
         let counters = &inner.store.counters;
         let states = inner.keys.leases.states(inner.keys.now());
         let leases = |of: LeaseState| states.iter().filter(|&&state| state == of).count() as u64;

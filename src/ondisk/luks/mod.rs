@@ -2,7 +2,7 @@
 //!
 //! The sources are the LUKS2 On-Disk Format Specification 1.1.4, whose sections are cited here, and the LUKS1 On-Disk
 //! Format Specification 1.2.3, where it is named. This crate adds the token of type `atrest` to LUKS2;
-//! `docs/formats.md` specifies it. Both versions protect the volume key in keyslots in the same way.
+//! `docs/formats/volume.md` specifies it. Both versions protect the volume key in keyslots in the same way.
 
 mod af;
 mod binary;

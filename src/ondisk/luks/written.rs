@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_token_is_the_one_that_the_formats_have() {
-        let text = include_str!("../../../docs/formats.md");
+        let text = include_str!("../../../docs/formats/written-map.md");
         let block = text.split_once("<!-- example: written-token -->\n```json\n").unwrap().1;
         let (map, mac) =
             WrittenMap::from_json(&parse(block.split_once("\n```").unwrap().0.as_bytes()).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! A page of the map of written chunks, as `docs/formats.md` specifies it. It says which chunks were written.
+//! A page of the map of written chunks, as `docs/formats/written-map.md` specifies it. It says which chunks were written.
 //!
 //! It is encrypted under a new nonce each time, so that the disk doesn't show which chunks are in use or have changed. It has a
 //! MAC over its number, its generation and its bits.
@@ -112,9 +112,9 @@ mod tests {
     use super::*;
     use crate::DekAlgorithm;
 
-    /// The bytes of an example in `docs/formats.md`, which `tests/formats.py` has made.
+    /// The bytes of an example in `docs/formats/written-map.md`, which `tests/formats.py` has made.
     fn example(name: &str) -> Vec<u8> {
-        let text = include_str!("../../../docs/formats.md");
+        let text = include_str!("../../../docs/formats/written-map.md");
         let block = text.split_once(&format!("<!-- example: {name} -->\n```text\n")).unwrap().1;
         let lines = block.lines().take_while(|line| line.len() > 6);
         let digits: String = lines.flat_map(|line| line[6..53].chars()).filter(char::is_ascii_hexdigit).collect();

@@ -1,12 +1,10 @@
 //! A forked child leaves its parent's blobs and leases alone, and opens its own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use atrest::managed::DiskBackend;
 use atrest::{BlockDevice, Error};
 use atrest_azblob::Lease;
 
-use crate::fork::{forked, in_child, so};
+use crate::fork::{failed_of, forked, in_child, so};
 use crate::server::{Azurite, options};
 
 const ID: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a01";
@@ -56,25 +54,11 @@ fn a_child_releases_no_lease_of_its_parent() {
 #[test]
 fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
     let Some(azurite) = Azurite::start() else { return };
-    let device = azurite.backend().create_blob("busy", 1 << 20).unwrap();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for at in 0..3 {
-            let (device, done) = (&device, &done);
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    device.write_at(at * 4096, &[7; 4096]).unwrap();
-                }
-            });
-        }
-        let failed = (0..50).filter(|_| {
-            0 != in_child(|| {
-                so!(forked(device.write_at(0, &[8; 4096])) && forked(device.set_size(4096)));
-                Ok(())
-            })
-        });
-        let failed = failed.count();
-        done.store(true, Ordering::Relaxed);
-        assert_eq!(failed, 0, "of 50 children");
+    let device = &azurite.backend().create_blob("busy", 1 << 20).unwrap();
+    let busy = [0, 1, 2].map(|at| move || device.write_at(at * 4096, &[7; 4096]).unwrap());
+    let failed = failed_of(50, &busy.each_ref().map(|busy| busy as _), || {
+        so!(forked(device.write_at(0, &[8; 4096])) && forked(device.set_size(4096)));
+        Ok(())
     });
+    assert_eq!(failed, 0, "of 50 children");
 }

@@ -1,4 +1,4 @@
-//! The form of a cache's file: see `docs/formats.md`.
+//! The form of a cache's file: see `docs/formats/host-cache.md`.
 //!
 //! | bytes | |
 //! |---|---|

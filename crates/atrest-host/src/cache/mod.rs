@@ -26,7 +26,7 @@
 //!
 //! # What an attacker who has the file can do
 //!
-//! The keys are derived from the disk's DEK and from a random salt in the file (`docs/formats.md`). Without the DEK nothing can
+//! The keys are derived from the disk's DEK and from a random salt in the file (`docs/formats/host-cache.md`). Without the DEK nothing can
 //! be read. When the cache is detached, the salt is overwritten, and the file removed: then the DEK doesn't help either. Each
 //! block is bound to its place on the disk, to its slot and to a generation that never comes again. The tags that prove it are
 //! in memory; those of waiting blocks are in the journal, whose records have a MAC and a number. A block that fails its check

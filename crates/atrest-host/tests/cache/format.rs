@@ -1,4 +1,4 @@
-//! The form of the file, by the second implementation of `docs/formats.md`.
+//! The form of the file, by the second implementation of `docs/formats/host-cache.md`.
 
 use std::sync::Arc;
 

@@ -1,12 +1,11 @@
 //! A forked child leaves its parent's connections alone, and opens its own.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use atrest::{BlockDevice, Error};
 use atrest_nbd::{NbdDevice, NbdOptions};
 
-use crate::fork::{forked, in_child, so};
+use crate::fork::{failed_of, forked, in_child, so};
 use crate::servers::{Server, connect, text, uri, zeros};
 use crate::{nbdkit, peer};
 
@@ -100,30 +99,19 @@ fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
     let socket = folder.path().join("socket");
     let _server = Server::nbdkit(&socket, &["memory", "1M"]);
     let device = connect(&uri(&socket, ""), &NbdOptions::new().connections(2));
-    let mut device = Some(device);
-    let done = AtomicBool::new(false);
-    let failed = std::thread::scope(|scope| {
-        let shared = device.as_ref().unwrap();
-        for at in 0..3 {
-            let done = &done;
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    shared.write_at(at * 4096, &[7; 4096]).unwrap();
-                    shared.sync().unwrap();
-                }
-            });
+    let shared = &device;
+    let busy = [0, 1, 2].map(|at| {
+        move || {
+            shared.write_at(at * 4096, &[7; 4096]).unwrap();
+            shared.sync().unwrap();
         }
-        let failed = (0..100).filter(|_| {
-            0 != in_child(|| {
-                so!(forked(shared.write_at(0, &[8; 512])) && forked(shared.sync()));
-                Ok(())
-            })
-        });
-        let failed = failed.count();
-        done.store(true, Ordering::Relaxed);
-        failed
+    });
+    let failed = failed_of(100, &busy.each_ref().map(|busy| busy as _), || {
+        so!(forked(shared.write_at(0, &[8; 512])) && forked(shared.sync()));
+        Ok(())
     });
     assert_eq!(failed, 0, "of 100 children");
+    let mut device = Some(device);
     let ended = in_child(|| {
         drop(device.take());
         Ok(())

@@ -291,8 +291,13 @@ class NoRoom(Error):
 
 
 class DeviceTooSmall(Error):
-    """The device is smaller than its header, or than its data."""
+    """The device is smaller than its header, or than its data.
 
+    `what` says for what it is too small: new-volume, new-bitlocker, encryption-in-place, new-header, header, data, volume, plain,
+    prefix, host-cache or disk.
+    """
+
+    what: str
     needed: int
     size: int
 

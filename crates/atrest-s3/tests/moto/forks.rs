@@ -1,11 +1,9 @@
 //! A forked child leaves its parent's disks and locks alone, and opens its own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use atrest::managed::DiskBackend;
 use atrest::{BlockDevice, Error};
 
-use crate::fork::{forked, in_child, so};
+use crate::fork::{failed_of, forked, in_child, so};
 use crate::server::{ID, Moto, OTHER};
 
 #[test]
@@ -55,27 +53,17 @@ fn a_child_gives_no_lock_of_its_parent_back() {
 #[test]
 fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
     let Some(moto) = Moto::start() else { return };
-    let device = moto.backend().create_disk(ID, 1 << 20).unwrap();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for at in 0..3 {
-            let (device, done) = (&device, &done);
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    device.write_at(at * 4096, &[7; 4096]).unwrap();
-                    device.sync().unwrap();
-                }
-            });
+    let device = &moto.backend().create_disk(ID, 1 << 20).unwrap();
+    let busy = [0, 1, 2].map(|at| {
+        move || {
+            device.write_at(at * 4096, &[7; 4096]).unwrap();
+            device.sync().unwrap();
         }
-        let failed = (0..50).filter(|_| {
-            0 != in_child(|| {
-                so!(forked(device.size()) && forked(device.write_at(0, &[8; 512])));
-                so!(forked(device.sync()) && forked(device.set_size(4096)));
-                Ok(())
-            })
-        });
-        let failed = failed.count();
-        done.store(true, Ordering::Relaxed);
-        assert_eq!(failed, 0, "of 50 children");
     });
+    let failed = failed_of(50, &busy.each_ref().map(|busy| busy as _), || {
+        so!(forked(device.size()) && forked(device.write_at(0, &[8; 512])));
+        so!(forked(device.sync()) && forked(device.set_size(4096)));
+        Ok(())
+    });
+    assert_eq!(failed, 0, "of 50 children");
 }

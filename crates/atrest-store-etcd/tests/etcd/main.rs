@@ -23,6 +23,9 @@ mod ports;
 mod proxy;
 mod rights;
 mod server;
+#[cfg(target_os = "linux")]
+#[path = "../../../../tests/common/store_forks.rs"]
+mod store_forks;
 mod suite;
 #[path = "../../../../tests/common/tcp_proxy.rs"]
 mod tcp_proxy;

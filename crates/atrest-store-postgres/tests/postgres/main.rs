@@ -23,5 +23,8 @@ mod ports;
 mod proxy;
 mod rights;
 mod server;
+#[cfg(target_os = "linux")]
+#[path = "../../../../tests/common/store_forks.rs"]
+mod store_forks;
 mod suite;
 mod tls;
