@@ -95,7 +95,7 @@ fn follow(stored: &mut Box<dyn StoredHeader>, device: &dyn BlockDevice) -> Resul
 pub(super) fn keks(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {
     self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
     let tokens = match Luks2Store::glance(device)? {
-        Some(metadata) => metadata.tokens(),
+        Some(tokens) => tokens,
         None => load(device)?.tokens(),
     };
     // Opening the volume reports unsound tokens.

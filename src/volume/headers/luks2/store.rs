@@ -2,6 +2,8 @@
 
 use super::place::Foreign;
 use crate::log::tell;
+#[cfg(feature = "managed")]
+use crate::ondisk::luks::Token;
 use crate::ondisk::luks::{
     BINARY_HEADER, BinaryHeader, HEADER_SIZES, Label, Metadata, Position, SALT_LEN, WRITTEN_REQUIREMENT,
 };
@@ -33,6 +35,10 @@ pub(in crate::volume::headers) struct Luks2Store {
     /// The key that this header is asked about. Only a re-encryption has two.
     pub(super) under: Under,
 }
+
+/// The tokens of this crate in a header, by their numbers, if all are sound.
+#[cfg(feature = "managed")]
+type Tokens = Result<Vec<(u32, Token)>>;
 
 /// An intact copy.
 struct Copy {
@@ -112,25 +118,30 @@ impl Luks2Store {
         }
     }
 
-    /// The header by its first copy alone, at half the cost of reading both: if that copy is sound, and the second isn't newer.
+    /// The tokens by the first copy alone, at half the cost of reading both: if that copy is sound and of the usual size, and the
+    /// second isn't newer. Nothing else of the header is kept, and it is read at once.
     #[cfg(feature = "managed")]
-    pub(in crate::volume::headers) fn glance(device: &dyn BlockDevice) -> Result<Option<Metadata>> {
+    pub(in crate::volume::headers) fn glance(device: &dyn BlockDevice) -> Result<Option<Tokens>> {
+        const LEN: u64 = HEADER_SIZES[0];
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        let mut bytes = Vec::new();
-        let Ok(first) = read_copy(device, size, Position::Primary, 0, &mut bytes)? else { return Ok(None) };
-        let offset = first.header_size;
-        if offset.saturating_mul(2) > size {
+        if size < 2 * LEN {
             return Ok(None);
         }
-        let mut block = [0; BINARY_HEADER];
-        let failed = |e| Error::io(format!("reading the {} of the header", Position::Secondary), e);
-        device.read_at(offset, &mut block).map_err(failed)?;
+        let mut bytes = [0; LEN as usize + BINARY_HEADER];
+        device.read_at(0, &mut bytes).map_err(|e| Error::io("reading the header", e))?;
+        let (copy, second) = bytes.split_at(LEN as usize);
+        let parsed = |bytes: &[u8], position, offset| {
+            let binary = BinaryHeader::parse(bytes.first_chunk()?, position, offset).ok()?;
+            Some(binary).filter(|binary| binary.header_size == LEN)
+        };
+        let Some(first) = parsed(copy, Position::Primary, 0) else { return Ok(None) };
         // A torn block may have any number, so use it only to see that it isn't greater.
-        let isnt_newer = |second: BinaryHeader| second.header_size == offset && second.seqid <= first.seqid;
-        if !BinaryHeader::parse(&block, Position::Secondary, offset).is_ok_and(isnt_newer) {
+        if parsed(second, Position::Secondary, LEN).is_none_or(|second| second.seqid > first.seqid)
+            || BinaryHeader::verify(copy).is_err()
+        {
             return Ok(None);
         }
-        Ok(Metadata::parse(&bytes[BINARY_HEADER..], offset).ok())
+        Ok(Metadata::tokens_in(&copy[BINARY_HEADER..], LEN).ok())
     }
 
     fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
