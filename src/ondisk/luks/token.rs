@@ -215,7 +215,16 @@ impl Metadata {
         Token::ours(objects(&root(self.text()), "tokens").map_err(Error::InvalidHeader)?)
     }
 
-    /// What [`parse`](Self::parse) and then [`tokens`](Self::tokens) tell of a JSON area, without keeping the rest of it.
+    /// The [`tokens`](Self::tokens) of the beginning of a JSON area. Nothing else in it is checked but that it is JSON.
+    ///
+    /// # Errors
+    /// A text that names the defect of the area.
+    #[cfg(feature = "managed")]
+    pub(crate) fn tokens_alone(area: &[u8]) -> Result<Result<Vec<(u32, Token)>>, String> {
+        Ok(Token::ours(objects(&parse(text_in(area)?)?, "tokens")?))
+    }
+
+    /// The [`tokens`](Self::tokens) of a JSON area, which is checked as a whole. Nothing else of it is kept.
     ///
     /// # Errors
     /// A text that names the defect of the area.
