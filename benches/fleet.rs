@@ -1,6 +1,6 @@
 //! A fleet of managed disks: the time and the number of vault calls for making, listing, opening and rotating it.
 //!
-//! `cargo bench --bench fleet -- --disks 100000 --open 10000 --takes 1 --store FOLDER`
+//! `cargo bench --bench fleet -- --disks 100000 --open 10000 --takes 1 --again 1 --store FOLDER`
 //!
 //! Devices are in memory and only keep written pages. Each vault call takes `--takes` milliseconds, 1 if that isn't given.
 
@@ -194,13 +194,13 @@ fn main() -> Result<()> {
     let takes = Duration::from_millis(number("--takes", 1) as u64);
     let customer = Arc::new(Vault::new(VAULT, takes));
     let fleet = Fleet { customer: customer.clone(), devices: Arc::default(), store: store.clone() };
-    let done = measure(&fleet, disks, open.min(disks));
+    let done = measure(&fleet, disks, open.min(disks), number("--again", 1));
     // It is this run's own file. If it stays, the run hasn't failed.
     let _ = std::fs::remove_file(store);
     done
 }
 
-fn measure(fleet: &Fleet, disks: usize, open: usize) -> Result<()> {
+fn measure(fleet: &Fleet, disks: usize, open: usize, again: usize) -> Result<()> {
     let service = fleet.service()?;
     service.create_set(
         &NewSet::new("set", KeyId::new(VAULT, "disks", "1")?)
@@ -263,8 +263,10 @@ fn measure(fleet: &Fleet, disks: usize, open: usize) -> Result<()> {
     let rotation = service.rotate_set("set", &progress)?;
     assert_eq!(rotation.rewrapped, disks);
     fleet.told("rotated, 16 calls at once", disks, began);
-    let began = Began::now();
-    assert_eq!(service.rotate_set("set", &|_| ())?.rewrapped, 0);
-    fleet.told("rotated again: nothing to do", disks, began);
+    for _ in 0..again {
+        let began = Began::now();
+        assert_eq!(service.rotate_set("set", &|_| ())?.rewrapped, 0);
+        fleet.told("rotated again: nothing to do", disks, began);
+    }
     Ok(())
 }

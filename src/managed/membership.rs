@@ -220,7 +220,7 @@ impl Inner {
         notes: &Notes<'_>,
     ) -> Result<bool> {
         let key = &set.active_key;
-        if live.is_under(resource, key)? {
+        if live.seems_under(resource, key)? {
             return self.note_right(resource, 0).map(|()| false);
         }
         let rewrapped = live.with_known_layers_to_rewrap(resource, set, |layers| {

@@ -86,6 +86,7 @@ mod membership;
 mod metrics;
 mod orphans;
 mod parts;
+mod pass;
 mod platform;
 mod rebuild;
 mod reencryption;

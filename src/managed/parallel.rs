@@ -15,9 +15,14 @@ pub(super) fn for_each<T: Sync>(threads: usize, items: &[T], act: impl Fn(&T) ->
             }
         }
     };
+    run(threads.min(items.len()), work);
+}
+
+/// Does `work` on so many threads at once.
+pub(super) fn run(threads: usize, work: impl Fn() + Sync) {
     thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(work);
+        for _ in 0..threads {
+            scope.spawn(&work);
         }
     });
 }

@@ -9,7 +9,7 @@ use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
 use super::rotation::{Rotation, RotationProgress, retire};
 use super::rounds::{AtEnd, Goal, Left, until_finished};
 use super::service::{DiskService, Inner};
-use super::store::{MAX_PAGE, Queue};
+use super::store::{Ahead, MAX_PAGE, Queue};
 use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result, Secret};
@@ -144,7 +144,7 @@ impl Inner {
         }
         let finish = |rewrapped, at_end: AtEnd<'_>| self.finish_platform(&key, rewrapped, at_end);
         let ours = |resource: &Resource| self.is_under_platform(resource);
-        let rewrap = |name: &ResourceName, notes: &Notes<'_>| self.rewrap_bottom(name, &kek, &key, notes);
+        let rewrap = |of: Ahead, notes: &Notes<'_>| self.rewrap_bottom(of, &kek, &key, notes);
         let rewrapped = match &self.keys.fleet {
             Some(fleet) => self.rotate_shared(fleet, Goal::Platform(&kek, &key), again, progress, finish),
             None => {
@@ -186,8 +186,8 @@ impl Inner {
     }
 
     /// Moves the volume under the platform's key to its active version, unless it is proven to be there.
-    pub(super) fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
-        let rewrapped = self.registry.changing(name, |live, resource| {
+    pub(super) fn rewrap_bottom(&self, of: Ahead, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
+        let rewrapped = self.registry.changing_ahead(of, |live, resource| {
             let resource = self.finished_adopting(live, self.begun_import(live, resource)?)?;
             self.rewrap_known_bottom(live, &resource, None, (kek, key), notes)
         });

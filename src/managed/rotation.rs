@@ -1,18 +1,14 @@
 //! Rotation: moves every disk of a set to the newest version of its key, or to another key (26 to 33).
 
 use core::cell::Cell;
-use core::ops::ControlFlow;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::kek::{Kek, Wanted};
 use super::keys::Notes;
-use super::parallel;
 use super::records::{EncryptionSet, Joining, Resource, ResourceName, RotationError};
-use super::rounds::{AtEnd, Goal, Left, Stopped, until_finished};
+use super::rounds::{AtEnd, Goal, Left, until_finished};
 use super::service::{DiskService, Inner, no_set, not_allowed};
-use super::store::{MAX_PAGE, Queue};
-use super::sync::{into_inner, lock};
+use super::store::{Ahead, Queue};
+use super::sync::lock;
 use crate::error::Rule;
 use crate::key::KeyId;
 use crate::log::tell;
@@ -213,7 +209,7 @@ impl Inner {
             began.set(self.store.changes());
             // Members that are leaving are among them: they may still be under this set's old key.
             let queue = Queue::Set(set.name.clone());
-            self.rewrap_all(&queue, |_| true, |name, notes| self.rewrap(&set, name, notes), progress)
+            self.rewrap_all(&queue, |_| true, |member, notes| self.rewrap(&set, member, notes), progress)
         };
         let finish = |rewrapped, at_end: AtEnd<'_>| self.finish(&set, rewrapped, at_end);
         let rewrapped = match &self.keys.fleet {
@@ -258,59 +254,9 @@ impl Inner {
         })
     }
 
-    /// Moves all of a queue to a key, several at once, and returns how many had to move. The first failure stops it, but for
-    /// one that is busy: that is told after the others. They are listed in pages; of the platform's, `counts` says which belong to it.
-    pub(super) fn rewrap_all(
-        &self,
-        queue: &Queue,
-        counts: impl Fn(&Resource) -> bool,
-        rewrap: impl Fn(&ResourceName, &Notes<'_>) -> Result<bool> + Sync,
-        progress: &(dyn Fn(RotationProgress) + Sync),
-    ) -> Result<usize, Stopped> {
-        let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(&self.keys));
-        let (failure, busy) = (Mutex::new(None), Mutex::new(None));
-        let total = self.store.count(queue, &counts).map_err(|e| (None, e))?;
-        let (mut next, mut ended) = (None, false);
-        while !ended && lock(&failure).is_none() {
-            let page = match self.store.queue_page(queue, next.as_deref(), None, MAX_PAGE, &counts) {
-                Ok((page, after)) => {
-                    (next, ended) = (after.clone(), after.is_none());
-                    page
-                }
-                Err(e) => {
-                    lock(&failure).get_or_insert((None, e));
-                    break;
-                }
-            };
-            parallel::for_each(self.parallel, &page, |name| match rewrap(name, &notes) {
-                Ok(new) => {
-                    if new {
-                        rewrapped.fetch_add(1, Ordering::Relaxed);
-                        self.store.counters.moved.add();
-                    }
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    // Others may have joined since they were counted.
-                    progress(RotationProgress { done, total: total.max(done) });
-                    ControlFlow::Continue(())
-                }
-                Err(e) => {
-                    let stops = !matches!(e, Error::Busy { .. });
-                    lock(if stops { &failure } else { &busy }).get_or_insert((Some(name.clone()), e));
-                    if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                }
-            });
-        }
-        // Note those that were moved, even if others failed.
-        let noted = notes.write();
-        match into_inner(failure).or(into_inner(busy)) {
-            Some(failure) => Err(failure),
-            None => noted.map(|()| rewrapped.into_inner()).map_err(|e| (None, e)),
-        }
-    }
-
     /// Moves a current or leaving member of a set to its active key, and returns whether it had to.
-    pub(super) fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
-        let rewrapped = self.registry.changing(name, |live, resource| {
+    pub(super) fn rewrap(&self, set: &EncryptionSet, member: Ahead, notes: &Notes<'_>) -> Result<bool> {
+        let rewrapped = self.registry.changing_ahead(member, |live, resource| {
             let here = live.here_or_busy()?;
             // Until now another host may have changed it.
             let resource = if here.is_some() { live.record()? } else { resource };

@@ -25,7 +25,7 @@ use super::rotation::RotationProgress;
 use super::rounds::{AtEnd, Goal, Left, Stopped, until_finished};
 use super::service::{DiskService, Inner};
 use super::shared_round::{LeftBehind, Round, State, is_done};
-use super::store::{Claim, MAX_PAGE, PART, Queue};
+use super::store::{Ahead, Claim, MAX_PAGE, PART, Queue};
 use super::sync::lock;
 use crate::{Error, Result};
 
@@ -332,11 +332,11 @@ impl Inner {
             Goal::Set(set) if is_plain && resource.set.as_ref() == Some(&set.name) => {
                 Registry::changing_known(seen, resource, |live, now| self.rewrap_member(live, &now, set, notes))
             }
-            Goal::Set(set) => self.rewrap(set, &resource.full_name(), notes),
+            Goal::Set(set) => self.rewrap(set, Ahead::unread(&resource.full_name()), notes),
             Goal::Platform(kek, key) if is_plain => Registry::changing_known(seen, resource, |live, now| {
                 self.rewrap_known_bottom(live, &now, Some(&now), (kek, key), notes)
             }),
-            Goal::Platform(kek, key) => self.rewrap_bottom(&resource.full_name(), kek, key, notes),
+            Goal::Platform(kek, key) => self.rewrap_bottom(Ahead::unread(&resource.full_name()), kek, key, notes),
         }
     }
 }

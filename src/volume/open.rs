@@ -467,6 +467,11 @@ impl<D: BlockDevice> Closed<D> {
         headers::keks(&Aligned::new(device))
     }
 
+    /// As [`keks_on`](Self::keks_on), which tells more of a header that is damaged.
+    pub(crate) fn keks_skimmed(device: &D) -> Result<Vec<KeyId>> {
+        headers::keks_skimmed(&Aligned::new(device))
+    }
+
     /// As [`Volume::open`], with a header that isn't detached.
     pub(crate) fn open(self, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<D>> {
         Volume::open_by(self.header, self.device, None, credential, options)

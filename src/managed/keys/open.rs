@@ -8,7 +8,7 @@ use super::key_lease::KeyLease;
 use super::lease::Now;
 use crate::key::KeyId;
 use crate::log::tell;
-use crate::managed::kek::Only;
+use crate::managed::kek::{KeysOf, Only};
 use crate::managed::layers::{Layers, Opening};
 use crate::managed::records::{EncryptionSet, Resource};
 use crate::{Error, KeyVault, Result};
@@ -104,8 +104,12 @@ impl Access {
         Opening::begin(device, resource, &self.gated_platform(self.now()), key_of)
     }
 
-    /// The keys that the header of each layer names, the upper one's first. They are not proven.
-    pub(in crate::managed) fn keys_of(&self, resource: &Resource) -> Result<Vec<Vec<KeyId>>> {
+    /// The keys that the header of each layer names, the upper one's first; `of_one` reads them if there is one layer. They are not
+    /// proven.
+    pub(in crate::managed) fn keys_of(&self, resource: &Resource, of_one: KeysOf) -> Result<Vec<Vec<KeyId>>> {
+        if !resource.has_two_layers() {
+            return Ok(vec![of_one(&self.backend.open(&resource.region, &resource.id)?)?]);
+        }
         self.begin(resource, false)?.all_keys()
     }
 }

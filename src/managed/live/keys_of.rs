@@ -3,18 +3,18 @@
 use super::resource::LiveResource;
 use crate::Result;
 use crate::key::KeyId;
-use crate::managed::kek::keys_in;
+use crate::managed::kek::{KeysOf, keys_in, keys_skimmed};
 use crate::managed::records::Resource;
 use crate::managed::sync::lock;
 
 impl LiveResource {
     /// The keys that the header of each layer names, the upper one's first. They are not proven.
     pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
-        self.keys_by(None)
+        self.keys_by(None, keys_in)
     }
 
-    /// As [`keys`](Self::keys), by a record of it that the caller has.
-    fn keys_by(&self, record: Option<&Resource>) -> Result<Vec<Vec<KeyId>>> {
+    /// As [`keys`](Self::keys), by a record of it that the caller has. `of_one` reads the header of one that is closed.
+    fn keys_by(&self, record: Option<&Resource>, of_one: KeysOf) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         if open.is_none() {
@@ -23,8 +23,8 @@ impl LiveResource {
         }
         match (open, record) {
             (Some(layers), _) => layers.keys_on_device(),
-            (None, Some(resource)) => self.access.keys_of(resource),
-            (None, None) => self.access.keys_of(&self.record()?),
+            (None, Some(resource)) => self.access.keys_of(resource, of_one),
+            (None, None) => self.access.keys_of(&self.record()?, of_one),
         }
     }
 
@@ -43,8 +43,17 @@ impl LiveResource {
 
     /// Whether the upper layer is proven to be under this key, and its header names only this key.
     pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        self.is_under_by(resource, key, keys_in)
+    }
+
+    /// The same for a rotation, by a [skimmed](keys_skimmed) header.
+    pub(in crate::managed) fn seems_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        self.is_under_by(resource, key, keys_skimmed)
+    }
+
+    fn is_under_by(&self, resource: &Resource, key: &KeyId, of_one: KeysOf) -> Result<bool> {
         let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
-        Ok(resource.proven_key(0) == Some(key) && self.keys_by(Some(resource))?.first().is_some_and(says_so))
+        Ok(resource.proven_key(0) == Some(key) && self.keys_by(Some(resource), of_one)?.first().is_some_and(says_so))
     }
 
     /// The same for a report, which on a shared store goes by the proof alone while it is closed.

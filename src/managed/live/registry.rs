@@ -7,6 +7,7 @@ use super::resource::LiveResource;
 use super::using::{Users, Using};
 use crate::managed::keys::Access;
 use crate::managed::records::{Resource, ResourceName};
+use crate::managed::store::Ahead;
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
@@ -59,14 +60,25 @@ impl Registry {
         name: &ResourceName,
         act: impl FnOnce(&Arc<LiveResource>, Resource) -> Result<T>,
     ) -> Result<T> {
+        self.changing_ahead(Ahead::unread(name), act)
+    }
+
+    /// As [`changing`](Self::changing), by the record that was read ahead, unless the store has changed since.
+    pub(in crate::managed) fn changing_ahead<T>(
+        &self,
+        Ahead { name, mut read }: Ahead,
+        act: impl FnOnce(&Arc<LiveResource>, Resource) -> Result<T>,
+    ) -> Result<T> {
         let store = &self.access.store;
         loop {
-            let unchanged = store.changes();
-            let mut resource = store.resource(name)?;
+            let (unchanged, mut resource) = match read.take() {
+                Some((as_of, resource)) => (Some(as_of), resource),
+                None => (store.changes(), store.resource(&name)?),
+            };
             let live = self.of(&resource);
             let _alone = live.changing();
             if unchanged.is_none() || store.changes() != unchanged {
-                resource = store.resource(name)?;
+                resource = store.resource(&name)?;
             }
             // While we waited, another may have got the name.
             if resource.id == live.id {

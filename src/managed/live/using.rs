@@ -33,6 +33,9 @@ impl Using {
     pub(super) fn wait_for_others(&self) {
         const LONG: Duration = Duration::from_secs(5);
         let count = lock(&self.0.count);
+        if *count <= 1 {
+            return;
+        }
         let waited = self.0.changed.wait_timeout_while(count, LONG, |count| *count > 1);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
@@ -40,7 +43,11 @@ impl Using {
 
 impl Drop for Using {
     fn drop(&mut self) {
-        *lock(&self.0.count) -= 1;
-        self.0.changed.notify_all();
+        let mut count = lock(&self.0.count);
+        *count -= 1;
+        // Whoever waits is a user, too, and waits to be the only one. Otherwise this would be a system call for each that goes.
+        if *count == 1 {
+            self.0.changed.notify_all();
+        }
     }
 }

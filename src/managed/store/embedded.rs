@@ -107,6 +107,21 @@ impl FileStore {
         Ok(Some(contents))
     }
 
+    /// How many keys begin with `prefix`.
+    pub(super) fn count(&self, prefix: &str) -> Result<usize> {
+        self.read(|store| {
+            let table = store.open_table(RECORDS).map_err(reading)?;
+            let mut count = 0;
+            for entry in table.range::<&str>(prefix..).map_err(reading)? {
+                if !entry.map_err(reading)?.0.value().starts_with(prefix) {
+                    break;
+                }
+                count += 1;
+            }
+            Ok(count)
+        })
+    }
+
     /// Fails while the outcome of a failed commit is unknown: then nothing is written.
     pub(super) fn check_sound(&self) -> Result<()> {
         self.check_process()?;

@@ -4,6 +4,7 @@
 //! [`FileStore`]: one file of one process, by `redb`, a copy-on-write B-tree with transactions. Others are shared by many
 //! hosts.
 
+mod ahead;
 mod backup;
 mod check;
 #[cfg(any(test, feature = "store-conformance"))]
@@ -39,6 +40,7 @@ mod viewed;
 mod work;
 mod write;
 
+pub(super) use self::ahead::Ahead;
 pub(super) use self::backup::check_free;
 pub use self::check::StoreCheck;
 pub use self::embedded::FileStore;

@@ -92,7 +92,7 @@ impl Queue {
         }
     }
 
-    fn prefix(&self) -> String {
+    pub(super) fn prefix(&self) -> String {
         match self {
             Queue::Set(name) => members_of(name),
             Queue::Platform => super::place::RESOURCES.into(),
@@ -320,19 +320,6 @@ impl Records {
             tables.put(&queue.turn(), &Turn { given_out: is_small, next, ..turn })?;
             Ok(begun)
         })
-    }
-
-    /// How many members there are, of the platform's those for which `counts` holds.
-    pub(in crate::managed) fn count(&self, queue: &Queue, counts: &dyn Fn(&Resource) -> bool) -> Result<usize> {
-        let (mut count, mut after) = (0, None);
-        loop {
-            let (names, next) = self.queue_page(queue, after.as_deref(), None, MAX_PAGE, counts)?;
-            count += names.len();
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(count),
-            }
-        }
     }
 
     /// A page of the members, of at most `limit`, and the place after which the next begins; `None` after the last. `after` and `until` are such places:

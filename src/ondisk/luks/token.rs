@@ -11,9 +11,11 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::fields::Fields;
-use super::metadata::json::{binary, integer, is_true, objects, parse, root, string, uint64};
+use super::metadata::json::{Numbered, binary, integer, is_true, objects, parse, root, string, uint64};
 use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
+#[cfg(feature = "managed")]
+use super::metadata::{Parts, text_in};
 use super::written::WRITTEN_TYPE;
 use crate::key::{Dek, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use crate::{Error, Result, Secret};
@@ -68,6 +70,14 @@ impl Token {
     /// [`Error::TamperedHeader`].
     pub(crate) fn verify(&self, dek: &Dek, uuid: &str, metadata: &Metadata) -> Result<()> {
         self.keyed_mac(dek, uuid, metadata).verify_slice(&self.mac).map_err(|_| Error::TamperedHeader)
+    }
+
+    /// Those of type `atrest`.
+    fn ours(tokens: Vec<Numbered<'_>>) -> Result<Vec<(u32, Self)>> {
+        let ours = tokens.into_iter().filter(|(_, token)| string(token, "type").is_ok_and(|kind| kind == TOKEN_TYPE));
+        ours.map(|(id, token)| Token::from_json(&token).map(|token| (id, token)))
+            .map(|token| token.map_err(|what| Error::InvalidHeader(format!("its atrest token: {what}"))))
+            .collect()
     }
 
     fn from_json(object: &Object<'_>) -> Result<Self, String> {
@@ -202,11 +212,25 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidHeader`] if one of them is not sound.
     pub fn tokens(&self) -> Result<Vec<(u32, Token)>> {
-        let objects = objects(&root(self.text()), "tokens").map_err(Error::InvalidHeader)?;
-        let ours = objects.into_iter().filter(|(_, token)| string(token, "type").is_ok_and(|kind| kind == TOKEN_TYPE));
-        ours.map(|(id, token)| Token::from_json(&token).map(|token| (id, token)))
-            .map(|token| token.map_err(|what| Error::InvalidHeader(format!("its atrest token: {what}"))))
-            .collect()
+        Token::ours(objects(&root(self.text()), "tokens").map_err(Error::InvalidHeader)?)
+    }
+
+    /// The [`tokens`](Self::tokens) of the beginning of a JSON area. Nothing else in it is checked but that it is JSON.
+    ///
+    /// # Errors
+    /// A text that names the defect of the area.
+    #[cfg(feature = "managed")]
+    pub(crate) fn tokens_alone(area: &[u8]) -> Result<Result<Vec<(u32, Token)>>, String> {
+        Ok(Token::ours(objects(&parse(text_in(area)?)?, "tokens")?))
+    }
+
+    /// The [`tokens`](Self::tokens) of a JSON area, which is checked as a whole. Nothing else of it is kept.
+    ///
+    /// # Errors
+    /// A text that names the defect of the area.
+    #[cfg(feature = "managed")]
+    pub(crate) fn tokens_in(area: &[u8], header_size: u64) -> Result<Result<Vec<(u32, Token)>>, String> {
+        Ok(Token::ours(Parts::of(text_in(area)?, header_size)?.tokens))
     }
 
     /// Inserts a token, or replaces the one of the same number. It names these keyslots, which exist.

@@ -1,8 +1,9 @@
-//! A glance at a header gives the same result as reading it, whatever its two copies hold.
+//! A glance at a header gives the same result as reading it, whatever its two copies hold. Where it is skimmed, so does that unless both
+//! copies are damaged.
 
 use super::*;
 use crate::key::{EncryptionType, KeyVault, WrapAlgorithm, WrappedDek};
-use crate::ondisk::luks::{BinaryHeader, HEADER_SIZES};
+use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES};
 use crate::{FormatOptions, MemoryDevice, Protector, Secret, Volume};
 
 const COPY: usize = HEADER_SIZES[0] as usize;
@@ -69,7 +70,7 @@ fn fates(copy: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn a_glance_tells_what_reading_tells() {
     let states = states();
-    let (mut seen, mut glances) = (0, 0);
+    let (mut seen, mut glances, mut skims) = (0, 0, 0);
     for [first, _] in &states {
         for [_, second] in &states {
             for first in fates(first) {
@@ -81,7 +82,15 @@ fn a_glance_tells_what_reading_tells() {
                     let read = load(&device).and_then(|header| header.tokens());
                     let read = read.map(|tokens| tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect());
                     let told = |result: Result<Vec<KeyId>>| result.map_err(|e| e.to_string());
-                    assert_eq!(told(keks(&device)), told(read));
+                    let (skimmed, read) = (told(keks_skimmed(&device)), told(read));
+                    assert_eq!(told(keks(&device)), read);
+                    if read.is_ok() || skimmed.is_err() {
+                        assert_eq!(skimmed, read);
+                    } else {
+                        // Only the checksums tell.
+                        assert!(first[BINARY_HEADER..] == second[BINARY_HEADER..]);
+                        skims += 1;
+                    }
                     seen += 1;
                     glances += usize::from(Luks2Store::glance(&device).unwrap().is_some());
                 }
@@ -89,6 +98,8 @@ fn a_glance_tells_what_reading_tells() {
         }
     }
     assert!(seen == 900 && (9..seen / 2).contains(&glances), "{glances} of {seen}");
+    // In each state one byte that is flipped in both: of the sequence number, or of the JSON.
+    assert_eq!(skims, 2 * states.len());
     for size in [0, 4096, COPY, 2 * COPY - 1] {
         let device = MemoryDevice::from_bytes(vec![0; size]);
         assert!(keks(&device).is_err());

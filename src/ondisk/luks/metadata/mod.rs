@@ -8,9 +8,12 @@ mod edit;
 pub(super) mod json;
 mod keyslot;
 mod plan;
+mod quotes;
 mod reencryption;
 mod segment;
 pub(super) mod text;
+
+use core::ffi::CStr;
 
 use base64ct::{Base64, Encoding};
 use serde_json::json;
@@ -147,11 +150,7 @@ impl Metadata {
     /// # Errors
     /// A text that names the defect.
     pub fn parse(area: &[u8], header_size: u64) -> Result<Self, String> {
-        let end = area.iter().position(|&byte| byte == 0).ok_or("its JSON does not end with a zero byte")?;
-        if !zeros::is_zero(&area[end..]) {
-            return Err("there are bytes after the end of its JSON".into());
-        }
-        Self::from_text(area[..end].to_vec(), header_size)
+        Self::from_text(text_in(area)?.to_vec(), header_size)
     }
 
     /// Reads the JSON alone. The size of its header comes from the JSON itself.
@@ -235,14 +234,41 @@ impl Metadata {
     }
 
     fn from_text(text: Vec<u8>, header_size: u64) -> Result<Self, String> {
-        let root = json::parse(&text)?;
+        let Parts { config, keyslots, segments, digests, .. } = Parts::of(&text, header_size)?;
+        Ok(Metadata { text, header_size, config, keyslots, segments, digests })
+    }
+}
+
+/// The parts of a JSON text, all checked.
+pub(super) struct Parts<'a> {
+    config: Config,
+    keyslots: Vec<Keyslot>,
+    segments: Vec<Segment>,
+    digests: Vec<Digest>,
+    #[cfg_attr(not(feature = "managed"), expect(dead_code))]
+    pub(super) tokens: Vec<json::Numbered<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(text: &'a [u8], header_size: u64) -> Result<Self, String> {
+        let root = json::parse(text)?;
         let config = Config::from_root(&root, header_size)?;
         let keyslots = keyslot::keyslots(&root, config.keyslots)?;
         let segments = segment::segments(&root, config.keyslots.offset + config.keyslots.size)?;
         let digests = digests(&root, &keyslots, &segments)?;
-        check_tokens(&root, &keyslots)?;
-        Ok(Metadata { text, header_size, config, keyslots, segments, digests })
+        let tokens = objects(&root, "tokens")?;
+        check_tokens(&tokens, &keyslots)?;
+        Ok(Parts { config, keyslots, segments, digests, tokens })
     }
+}
+
+/// The JSON of an area, without the zeros behind it.
+pub(super) fn text_in(area: &[u8]) -> Result<&[u8], String> {
+    let text = CStr::from_bytes_until_nul(area).map_err(|_| "its JSON does not end with a zero byte")?.to_bytes();
+    if !zeros::is_zero(&area[text.len()..]) {
+        return Err("there are bytes after the end of its JSON".into());
+    }
+    Ok(text)
 }
 
 /// The members that every token has, of any type (section 3.6).
@@ -258,12 +284,12 @@ pub struct TokenInfo {
     pub json: Vec<u8>,
 }
 
-fn check_tokens(root: &Object<'_>, keyslots: &[Keyslot]) -> Result<(), String> {
+fn check_tokens(tokens: &[json::Numbered<'_>], keyslots: &[Keyslot]) -> Result<(), String> {
     let known: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
-    let check = |(id, token): (u32, Object<'_>)| {
-        token_members(&token, &known).map(drop).map_err(|what| format!("token {id}: {what}"))
+    let check = |(id, token): &json::Numbered<'_>| {
+        token_members(token, &known).map(drop).map_err(|what| format!("token {id}: {what}"))
     };
-    objects(root, "tokens")?.into_iter().try_for_each(check)
+    tokens.iter().try_for_each(check)
 }
 
 /// Reads the members of any token: its type, and the keyslots that it names. It may name one twice.

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::quotes::quote_or_escape;
+
 /// The most levels of nesting, from the whole to a number or a text. The reference implementation's parser has the same
 /// limit.
 const MAX_LEVELS: u32 = 32;
@@ -31,6 +33,8 @@ struct Member {
     /// The name without its quotation marks.
     name: (u32, u32),
     value: (u32, u32),
+    /// Whether the name is written with escapes.
+    is_escaped: bool,
 }
 
 /// Checks that a text is exactly one JSON object. Only the structure is checked.
@@ -78,7 +82,8 @@ impl<'a> Raw<'a> {
             scanner.at += 1;
             let value = scanner.skipped();
             let narrow = |range: Range<usize>| Some((u32::try_from(range.start).ok()?, u32::try_from(range.end).ok()?));
-            members.push(Member { name: narrow(name)?, value: narrow(value)? });
+            let is_escaped = self.0[name.clone()].contains(&b'\\');
+            members.push(Member { name: narrow(name)?, value: narrow(value)?, is_escaped });
         }
         Some(Object { text: self.0, members })
     }
@@ -100,12 +105,14 @@ impl<'a> Raw<'a> {
     /// The text contains something that readers could interpret differently.
     pub(in crate::ondisk::luks) fn string(self) -> Result<Option<Cow<'a, str>>, String> {
         let Some(inner) = self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else { return Ok(None) };
+        // It has no early end, so that many bytes are looked at at once.
+        let is_plain = inner.iter().fold(true, |plain, &byte| plain & (byte != b'\\') & (byte >= b' '));
         let text = match str::from_utf8(inner) {
-            Ok(text) if !inner.iter().any(|&byte| byte == b'\\' || byte < b' ') => Cow::Borrowed(text),
-            Ok(_) => serde_json::from_slice::<String>(self.0).map(Cow::Owned).map_err(|e| e.to_string())?,
+            Ok(text) if is_plain => return Ok(Some(Cow::Borrowed(text))),
+            Ok(_) => serde_json::from_slice::<String>(self.0).map_err(|e| e.to_string())?,
             Err(_) => return Err("a text is not UTF-8".into()),
         };
-        if text.contains('\0') { Err("a text holds a zero byte".into()) } else { Ok(Some(text)) }
+        if text.contains('\0') { Err("a text holds a zero byte".into()) } else { Ok(Some(Cow::Owned(text))) }
     }
 
     /// The unsigned integer, if it is one.
@@ -195,7 +202,7 @@ impl<'a> Object<'a> {
     fn name(&self, member: &Member) -> Cow<'a, str> {
         let (start, end) = member.name;
         let inner = &self.text[start as usize..end as usize];
-        if !inner.contains(&b'\\') {
+        if !member.is_escaped {
             return String::from_utf8_lossy(inner);
         }
         let quoted = &self.text[start as usize - 1..end as usize + 1];
@@ -207,7 +214,7 @@ impl<'a> Object<'a> {
         let (start, end) = member.name;
         let inner = &self.text[start as usize..end as usize];
         // Only escapes can make a different spelling of the name, and they make it longer.
-        inner == name.as_bytes() || inner.len() > name.len() && inner.contains(&b'\\') && reads_as(inner, name)
+        inner == name.as_bytes() || member.is_escaped && inner.len() > name.len() && reads_as(inner, name)
     }
 }
 
@@ -342,7 +349,7 @@ impl Scanner<'_> {
         let start = self.at + 1;
         let mut at = start;
         loop {
-            at += self.text.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            at += quote_or_escape(self.text.get(at..)?)?;
             if self.text[at] == b'"' {
                 self.at = at + 1;
                 return Some(start..at);

@@ -2,6 +2,8 @@
 
 use super::place::Foreign;
 use crate::log::tell;
+#[cfg(feature = "managed")]
+use crate::ondisk::luks::Token;
 use crate::ondisk::luks::{
     BINARY_HEADER, BinaryHeader, HEADER_SIZES, Label, Metadata, Position, SALT_LEN, WRITTEN_REQUIREMENT,
 };
@@ -13,6 +15,10 @@ use crate::{Error, Result, TooSmall, random};
 
 /// The unit that a disk writes as a whole.
 const SECTOR: usize = 512;
+
+/// The longest JSON area that is skimmed, in bytes. Ours take 1 to 2 KiB.
+#[cfg(feature = "managed")]
+const SHORT: usize = 4096;
 
 /// A header on a device.
 #[derive(Debug, Clone)]
@@ -33,6 +39,10 @@ pub(in crate::volume::headers) struct Luks2Store {
     /// The key that this header is asked about. Only a re-encryption has two.
     pub(super) under: Under,
 }
+
+/// The tokens of this crate in a header, by their numbers, if all are sound.
+#[cfg(feature = "managed")]
+type Tokens = Result<Vec<(u32, Token)>>;
 
 /// An intact copy.
 struct Copy {
@@ -112,25 +122,57 @@ impl Luks2Store {
         }
     }
 
-    /// The header by its first copy alone, at half the cost of reading both: if that copy is sound, and the second isn't newer.
+    /// The tokens by the first copy alone, at half the cost of reading both: if that copy is sound and of the usual size, and the
+    /// second isn't newer. Nothing else of the header is kept, and it is read at once.
     #[cfg(feature = "managed")]
-    pub(in crate::volume::headers) fn glance(device: &dyn BlockDevice) -> Result<Option<Metadata>> {
+    pub(in crate::volume::headers) fn glance(device: &dyn BlockDevice) -> Result<Option<Tokens>> {
+        const LEN: u64 = HEADER_SIZES[0];
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        let mut bytes = Vec::new();
-        let Ok(first) = read_copy(device, size, Position::Primary, 0, &mut bytes)? else { return Ok(None) };
-        let offset = first.header_size;
-        if offset.saturating_mul(2) > size {
+        if size < 2 * LEN {
             return Ok(None);
         }
-        let mut block = [0; BINARY_HEADER];
-        let failed = |e| Error::io(format!("reading the {} of the header", Position::Secondary), e);
-        device.read_at(offset, &mut block).map_err(failed)?;
+        let mut bytes = [0; LEN as usize + BINARY_HEADER];
+        device.read_at(0, &mut bytes).map_err(|e| Error::io("reading the header", e))?;
+        let (copy, second) = bytes.split_at(LEN as usize);
+        let parsed = |bytes: &[u8], position, offset| {
+            let binary = BinaryHeader::parse(bytes.first_chunk()?, position, offset).ok()?;
+            Some(binary).filter(|binary| binary.header_size == LEN)
+        };
+        let Some(first) = parsed(copy, Position::Primary, 0) else { return Ok(None) };
         // A torn block may have any number, so use it only to see that it isn't greater.
-        let isnt_newer = |second: BinaryHeader| second.header_size == offset && second.seqid <= first.seqid;
-        if !BinaryHeader::parse(&block, Position::Secondary, offset).is_ok_and(isnt_newer) {
+        if parsed(second, Position::Secondary, LEN).is_none_or(|second| second.seqid > first.seqid)
+            || BinaryHeader::verify(copy).is_err()
+        {
             return Ok(None);
         }
-        Ok(Metadata::parse(&bytes[BINARY_HEADER..], offset).ok())
+        Ok(Metadata::tokens_in(&copy[BINARY_HEADER..], LEN).ok())
+    }
+
+    /// The tokens in the JSON of both copies, if that is the same and short: whichever of the two a reader takes, it reads these. No
+    /// checksum is compared, and the rest isn't checked. All that can be made right by whoever writes a header, since it has no key:
+    /// nobody can pretend here what they couldn't there. Damage of both copies is found by a [glance](Self::glance), and on opening.
+    #[cfg(feature = "managed")]
+    pub(in crate::volume::headers) fn skim(device: &dyn BlockDevice) -> Result<Option<Tokens>> {
+        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let mut copies = [[0; BINARY_HEADER + SHORT]; 2];
+        let mut offset = 0;
+        for (copy, position) in copies.iter_mut().zip([Position::Primary, Position::Secondary]) {
+            if size < 2 * HEADER_SIZES[0].max(offset) {
+                return Ok(None);
+            }
+            device.read_at(offset, copy).map_err(|e| Error::io(format!("reading the {position} of the header"), e))?;
+            let (block, _) = copy.split_first_chunk().expect("it is longer");
+            match BinaryHeader::parse(block, position, offset) {
+                Ok(binary) if position == Position::Primary || binary.header_size == offset => {
+                    offset = binary.header_size
+                }
+                _ => return Ok(None),
+            }
+        }
+        // Up to the zeros behind it, or it is longer than that.
+        let [area, other] = copies.each_ref().map(|copy| &copy[BINARY_HEADER..]);
+        let is_same = area == other && area.last() == Some(&0);
+        Ok(if is_same { Metadata::tokens_alone(area).ok() } else { None })
     }
 
     fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
