@@ -51,6 +51,8 @@ pub struct Customer {
     pub throttles: AtomicBool,
     /// Its answer to every unwrap, instead of the right one.
     pub unwraps_by: Mutex<Option<fn() -> Error>>,
+    /// How many more unwraps it refuses as it does when the key is disabled.
+    pub refuses: AtomicUsize,
     /// The version that `expires` applies to; 0 for all.
     pub expires_of: AtomicUsize,
     /// All calls.
@@ -77,6 +79,7 @@ impl Customer {
             hangs_to_wrap: AtomicBool::new(false),
             throttles: AtomicBool::new(false),
             unwraps_by: Mutex::default(),
+            refuses: AtomicUsize::new(0),
             expires_of: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
         })
@@ -154,7 +157,9 @@ impl KeyVault for Asked {
         if let Some(answer) = *self.customer.unwraps_by.lock().unwrap() {
             return Err(answer());
         }
-        if self.customer.is_disabled(wrapped.kek.version()) {
+        let fewer = |refuses: usize| refuses.checked_sub(1);
+        let refuses = self.customer.refuses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok();
+        if refuses || self.customer.is_disabled(wrapped.kek.version()) {
             return Err(Error::KeyRefused { key: wrapped.kek.to_string(), reason: KeyRefusal::Disabled });
         }
         if wrapped.algorithm == WrapAlgorithm::Opaque {

@@ -104,6 +104,20 @@ fn a_forged_disk_is_asked_for_less_and_less_often() {
     service.open_disk("x").unwrap();
 }
 
+/// The vault refuses the DEK, and a moment later says that its key works: that may be a key that was given back in between.
+#[test]
+fn a_key_that_is_given_back_while_a_disk_is_opened_opens_it() {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    service.create_disk(&new_disk("x", Some("s"))).unwrap();
+    // From now on there is a sample that the vault has unwrapped.
+    drop(service.open_disk("x").unwrap());
+    world.customer(VAULT).refuses.store(1, Relaxed);
+    service.open_disk("x").unwrap();
+    assert_eq!(world.customer(VAULT).refuses.load(Relaxed), 0);
+}
+
 #[test]
 fn a_platform_vault_that_is_away_stops_no_disk_that_needs_no_platform_key() {
     // The fault is put where the vault itself answers: its key is destroyed for good.

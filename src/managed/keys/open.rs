@@ -57,11 +57,24 @@ impl Access {
     }
 
     fn open(&self, resource: &Resource, leased: bool, now: Now, known: Option<&EncryptionSet>) -> Result<Opened> {
+        // A key that was given back right after its vault had refused the DEK looks like a refusal of the DEK alone.
+        let again = || self.open_once(resource, leased, now, known)?.ok_or(Error::UnwrapFailed);
+        self.open_once(resource, leased, now, known)?.map_or_else(again, Ok)
+    }
+
+    /// Returns `None` if the vault refuses the DEK and not its key.
+    fn open_once(
+        &self,
+        resource: &Resource,
+        leased: bool,
+        now: Now,
+        known: Option<&EncryptionSet>,
+    ) -> Result<Option<Opened>> {
         let upper = self.begin(resource, leased)?.upper()?;
         let (set, key) = self.key_of(resource, &upper.keys(), leased, known)?;
         let Some(set) = set else {
             let layers = upper.open(resource, &Only { vault: &self.gated_platform(now), key: &key })?;
-            return Ok(Opened { layers, lease: None });
+            return Ok(Some(Opened { layers, lease: None }));
         };
         let vault = || self.vault_of(&set, &key);
         let suspended = |reason| Error::DiskSuspended { disk: resource.name.clone(), reason };
@@ -75,26 +88,25 @@ impl Access {
         let asked = vault()?;
         let gated = Gated { vault: &*asked, gate: &lease.gate, now };
         let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
-        let layers = upper.open(resource, &Only { vault, key: &key }).map_err(|e| {
-            if !leased || !e.is_revocation() {
-                return e;
+        let e = match upper.open(resource, &Only { vault, key: &key }) {
+            Ok(layers) => return Ok(Some(Opened { layers, lease: Some(lease) })),
+            Err(e) if !leased || !e.is_revocation() => return Err(e),
+            Err(e) => e,
+        };
+        // Anyone who can write to a device chooses the bytes that the vault refuses there, for all that share the lease. Only a
+        // refusal of the key itself ends it.
+        match lease.works(now, &asked) {
+            Ok(true) => {
+                tell!(warn, "the vault refuses what the header of {} holds, but not its key: {e:#}", resource.name);
+                Ok(None)
             }
-            // Anyone who can write to a device chooses the bytes that the vault refuses there, for all that share the lease. Only a
-            // refusal of the key itself ends it.
-            match lease.works(now, &asked) {
-                Ok(true) => {
-                    tell!(warn, "the vault refuses what the header of {} holds, but not its key: {e:#}", resource.name);
-                    Error::UnwrapFailed
-                }
-                Err(outage) if !outage.is_revocation() => outage,
-                Ok(false) | Err(_) => {
-                    let reason = lease.refused(e, now);
-                    self.count_refusal(&lease);
-                    suspended(reason)
-                }
+            Err(outage) if !outage.is_revocation() => Err(outage),
+            Ok(false) | Err(_) => {
+                let reason = lease.refused(e, now);
+                self.count_refusal(&lease);
+                Err(suspended(reason))
             }
-        })?;
-        Ok(Opened { layers, lease: Some(lease) })
+        }
     }
 
     /// Opens the layer below the upper volume of a resource.
