@@ -35,6 +35,12 @@ fn needles(key: &[u8]) -> Vec<u64> {
     let [first, .., last] = keys.as_chunks().0 else { unreachable!() };
     let masks = [0, u128::from_le_bytes(*first), u128::from_le_bytes(*last)];
     let mut secret: Vec<u8> = [keys.clone(), schedule(tweak)].concat();
+    // What goes from a tweak with the last round key to the one 32 or 64 blocks behind, which gives the key away.
+    for key in &masks[1..] {
+        secret.extend(
+            [32, 64].map(|steps| (0..steps).fold(*key, |t, _| times_x(t)) ^ key).map(u128::to_le_bytes).concat(),
+        );
+    }
     for sector in (0..SECTORS as u64).map(|i| SECTOR + i) {
         let mut block = u128::from(sector).to_le_bytes().into();
         match tweak.len() {
@@ -44,10 +50,15 @@ fn needles(key: &[u8]) -> Vec<u64> {
         let mut t = u128::from_le_bytes(block.into());
         for _ in 0..256 {
             masks.iter().for_each(|mask| secret.extend((t ^ mask).to_le_bytes()));
-            t = (t << 1) ^ if t >> 127 == 1 { 0x87 } else { 0 };
+            t = times_x(t);
         }
     }
     secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+/// The next tweak (IEEE 1619-2018, 5.2).
+fn times_x(tweak: u128) -> u128 {
+    (tweak << 1) ^ if tweak >> 127 == 1 { 0x87 } else { 0 }
 }
 
 /// As `needles`, of a key for CBC, and of the key of its IVs.

@@ -1,13 +1,14 @@
-//! XTS by half strides: eight registers of data in lock step, and their tweaks in eight more. Only vectors of four lanes have so many.
+//! XTS by half strides: eight registers of data in lock step, and their tweaks in eight more. Of x86-64's vectors only those of four lanes
+//! have so many.
 //!
-//! A stride has all its tweaks in memory, loads each of them twice, and needs more memory to be wiped. It is for CPUs whose AES needs more
-//! registers at once. Tweaks that come next wait in memory here, too, which is wiped: for what the compiler has no register left, it
-//! would take the stack, where nothing is.
+//! A stride has all its tweaks in memory, loads each of them twice, and needs more memory to be wiped. Strides are for CPUs whose AES needs
+//! more registers at once. The tweaks that come next wait in memory here, too, which is wiped. With them in registers as well, the
+//! compiler put some on the stack, where nothing is wiped.
 
 use super::aes::{one_round, rounds_from};
 use super::keys::KeyPointer;
-use super::scratch::Scratch;
-use super::tweaks::{Expand, Known, STRIDE_BYTES, StepX32, TweaksOf};
+use super::scratch::{STRIDE_BYTES, Scratch};
+use super::tweaks::{Expand, Known, StepX32, TweaksOf};
 use super::vector::Vector;
 
 /// The bytes of half a stride.

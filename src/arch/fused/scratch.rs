@@ -4,9 +4,13 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::aes::BLOCK;
-use super::tweaks::{GROUP, Method, STRIDE_BYTES};
 use super::vector::Vector;
 
+/// The blocks of a stride, and its bytes.
+pub(super) const STRIDE: usize = 64;
+pub(super) const STRIDE_BYTES: usize = STRIDE * BLOCK;
+/// The number of data units whose first tweaks are computed together.
+pub(super) const GROUP: usize = 64;
 /// The bytes that may be overwritten behind the tweaks of a stride: the size of the widest register.
 pub(super) const SLACK: usize = 64;
 /// A stride's tweaks with the slack behind them.
@@ -20,7 +24,7 @@ pub(super) struct Memory {
 }
 
 /// Access to [`Memory`]. Tweaks are as sensitive as a part of the tweak key, so they are wiped. Only the used part is
-/// wiped, since clearing 3 KiB would noticeably slow down a single sector.
+/// wiped, since clearing 4 KiB would noticeably slow down a single sector.
 pub(super) struct Scratch {
     /// The tweaks of this stride and the next, in turn.
     pub(super) tweaks: [*mut u8; 2],
@@ -51,12 +55,13 @@ impl Scratch {
         self.used_tweaks = [one.max(blocks[0]), two.max(blocks[1])];
     }
 
+    /// Wipes what was used, with `slack` bytes behind the tweaks of a stride.
     #[inline(always)]
-    pub(super) fn wipe<V: Vector, M: Method<V>>(&mut self) {
+    pub(super) fn wipe<V: Vector>(&mut self, slack: usize) {
         /// The number of registers cleared before each `black_box`. With a single `black_box` at the end the compiler
         /// would call `memset`, which takes longer.
         const AT_ONCE: usize = 8;
-        let used = |blocks| if blocks == 0 { 0 } else { blocks * BLOCK + M::SLACK };
+        let used = |blocks| if blocks == 0 { 0 } else { blocks * BLOCK + slack };
         let ([one, two], [used_one, used_two]) = (self.tweaks, self.used_tweaks.map(used));
         let (first, swapped) = (self.first.cast(), self.first.wrapping_add(GROUP).cast());
         for (area, used) in [(one, used_one), (two, used_two), (first, self.used_first), (swapped, self.used_first)] {

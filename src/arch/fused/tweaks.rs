@@ -2,14 +2,8 @@
 
 use super::aes::BLOCK;
 use super::keys::KeyPointer;
-use super::scratch::{SLACK, Scratch};
+use super::scratch::{GROUP, SLACK, STRIDE, Scratch};
 use super::vector::{Bytes, Doubling, Vector};
-
-/// The blocks of a stride, and its bytes.
-pub(super) const STRIDE: usize = 64;
-pub(super) const STRIDE_BYTES: usize = STRIDE * BLOCK;
-/// The number of data units whose first tweaks are computed together.
-pub(super) const GROUP: usize = 64;
 
 /// A way to compute the tweaks of the next stride, eight slots at a time.
 pub(super) trait Produce<V: Vector> {

@@ -23,10 +23,8 @@ use super::halves::{self, HALF_BYTES};
 use super::keys::{KeyPointer, XtsKeys};
 use super::numbers::Numbers;
 use super::prefetch::{self, LINE};
-use super::scratch::Scratch;
-use super::tweaks::{
-    Expand, GROUP, Known, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Step, fill, next_tweak,
-};
+use super::scratch::{GROUP, STRIDE, STRIDE_BYTES, Scratch};
+use super::tweaks::{Expand, Known, Method, Multiplied, Nothing, Produce, Step, fill, next_tweak};
 use super::vector::Vector;
 use crate::arch::run::Direction;
 
@@ -95,7 +93,6 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     if len == units.len && fits && V::LANES == 4 {
         // A path of its own: the work of going on to further data units, and the way of the first tweak through memory, show
         // in the time of one sector. Narrower vectors have too few registers: the tweak would be put on the stack.
-        let group = Group { small, blocks: units.len / BLOCK, count: 1 };
         // SAFETY: one data unit is at `src` and `dst`, and the CPU is as the caller says.
         unsafe {
             let [unit] = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
@@ -104,9 +101,9 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
                 1 => halves::one::<V, DECRYPT, STREAM>(unit, src, dst),
                 halves if M::HALVES => halves::lone::<V, DECRYPT, STREAM>(unit, halves, src, dst),
                 _ => {
-                    let blocks = group.blocks.min(STRIDE);
-                    fill::<V, _>(Multiplied::from(unit), scratch.tweaks[0], blocks);
-                    scratch.used([blocks, if group.blocks > STRIDE { STRIDE } else { 0 }]);
+                    let group = Group { small, blocks: len / BLOCK, count: 1 };
+                    fill::<V, _>(Multiplied::from(unit), scratch.tweaks[0], STRIDE);
+                    scratch.used([STRIDE, if group.blocks > STRIDE { STRIDE } else { 0 }]);
                     strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, distance);
                 }
             }
@@ -114,7 +111,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         if STREAM {
             V::fence();
         }
-        return scratch.wipe::<V, M>();
+        return scratch.wipe::<V>(M::SLACK);
     }
     let mut number = first;
     // A division would noticeably slow down a single sector.
@@ -146,7 +143,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     if STREAM {
         V::fence();
     }
-    scratch.wipe::<V, M>();
+    scratch.wipe::<V>(M::SLACK);
 }
 
 /// A group of data units whose strides are whole.
