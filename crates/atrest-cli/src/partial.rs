@@ -66,7 +66,10 @@ impl Partial {
             Ok(file) => file.metadata().about(path.display())?.is_file(),
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             // Links and sockets can't be opened so.
-            Err(_) => fs::symlink_metadata(path).is_ok_and(|found| found.is_file()),
+            Err(_) => match fs::symlink_metadata(path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+                found => found.about(path.display())?.is_file(),
+            },
         };
         if !is_file {
             return Err(Failure::usage("it is no plain file; move it away first").about(path.display()));
@@ -155,6 +158,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_is_an_error_of_the_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = Partial::clear(&folder.path().join("n".repeat(256)), true).unwrap_err();
+        assert_eq!((failure.code, failure.text.contains("plain file")), (Code::Io, false), "{}", failure.text);
+    }
 
     /// A pipe that comes between a look and an opening would be waited for for ever.
     #[test]
