@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::backend::{VaultDescription, VaultDirectory};
-use super::sync::{lock, read, write};
+use super::sync::{Own, lock, read, write};
 use crate::error::Rule;
 use crate::{Error, FileVault, KeyVault, Result};
 
@@ -39,8 +39,13 @@ type Opener = Box<dyn Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync>;
 /// assert!(set.describe("disks", None).is_ok());
 /// # Ok::<(), atrest::Error>(())
 /// ```
-#[derive(Default)]
-pub struct KnownVaults(RwLock<BTreeMap<String, Arc<Entry>>>);
+pub struct KnownVaults(Own<RwLock<BTreeMap<String, Arc<Entry>>>>);
+
+impl Default for KnownVaults {
+    fn default() -> Self {
+        KnownVaults(Own::new(RwLock::default()))
+    }
+}
 
 struct Entry {
     describe: Box<dyn Fn() -> Result<VaultDescription> + Send + Sync>,
@@ -64,6 +69,7 @@ impl KnownVaults {
     /// # Errors
     /// [`Error::ResourceExists`] if there is a vault with this id: replacing one by an attacker's would give away all DEKs
     /// wrapped from then on. To use a new handle of the same vault, [`remove`](Self::remove) the old one first.
+    /// [`Error::Forked`] in a child of the process that made this.
     pub fn add_file(&self, vault: FileVault) -> Result<()> {
         let (id, described) = (vault.id().to_owned(), vault.clone());
         let opener = move |identity: &str| Ok(Arc::new(vault.as_identity(identity)) as Arc<dyn KeyVault>);
@@ -104,7 +110,7 @@ impl KnownVaults {
         describe: impl Fn() -> Result<VaultDescription> + Send + Sync + 'static,
         opener: impl Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync + 'static,
     ) -> Result<()> {
-        let mut vaults = write(&self.0);
+        let mut vaults = write(self.0.get()?);
         if vaults.contains_key(id) {
             let text =
                 format!("there is a vault {id} already; remove that one first, or make this one with an id of its own");
@@ -115,22 +121,22 @@ impl KnownVaults {
         Ok(())
     }
 
-    /// Removes a vault, and says whether there was one. For the disks under its keys this is an outage, not a revocation: they
+    /// Removes a vault, and says whether there was one: none in a child of the process that made this. For the disks under its keys this is an outage, not a revocation: they
     /// work until their lease ends, and again once the vault is back.
     pub fn remove(&self, id: &str) -> bool {
-        write(&self.0).remove(id).is_some()
+        self.0.get().is_ok_and(|vaults| write(vaults).remove(id).is_some())
     }
 
-    /// The ids of all vaults, in order.
+    /// The ids of all vaults, in order: none in a child of the process that made this.
     pub fn ids(&self) -> Vec<String> {
-        read(&self.0).keys().cloned().collect()
+        self.0.get().map_or_else(|_| Vec::new(), |vaults| read(vaults).keys().cloned().collect())
     }
 
     /// A vault may be slow, and other calls must not wait for it.
     fn find(&self, id: &str) -> Result<Arc<Entry>> {
         let missing =
             || Error::Vault(format!("there is no vault {id}; open it and add it, or correct the key's URL").into());
-        read(&self.0).get(id).cloned().ok_or_else(missing)
+        read(self.0.get()?).get(id).cloned().ok_or_else(missing)
     }
 }
 
@@ -151,7 +157,8 @@ fn describe_file(vault: &FileVault) -> Result<VaultDescription> {
 
 impl VaultDirectory for KnownVaults {
     /// # Errors
-    /// [`Error::Vault`] if there is no such vault, or its opener makes one with another id; those of the opener.
+    /// [`Error::Vault`] if there is no such vault, or its opener makes one with another id; [`Error::Forked`] in a child of the process
+    /// that made this; those of the opener.
     fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let entry = self.find(id)?;
         if let Some(vault) = lock(&entry.open).get(identity) {
