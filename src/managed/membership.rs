@@ -220,7 +220,10 @@ impl Inner {
         notes: &Notes<'_>,
     ) -> Result<bool> {
         let key = &set.active_key;
-        if live.seems_under(resource, key)? {
+        // One whose header was found replaced has its checksums compared again before that is taken back.
+        let is_under =
+            if resource.is_replaced(0) { live.is_under(resource, key)? } else { live.seems_under(resource, key)? };
+        if is_under {
             return self.note_right(resource, 0).map(|()| false);
         }
         let rewrapped = live.with_known_layers_to_rewrap(resource, set, |layers| {

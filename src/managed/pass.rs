@@ -14,7 +14,7 @@ use super::store::{Ahead, Queue, Records};
 use super::sync::{into_inner, lock};
 use crate::{Error, Result};
 
-/// How many names are listed at once. Other threads wait meanwhile, and have work for longer than that takes.
+/// How many names are listed at once. A thread that needs names waits meanwhile; the work on a page takes much longer.
 const PAGE: usize = 250;
 /// The most resources that a thread takes at once.
 const MOST: usize = 32;

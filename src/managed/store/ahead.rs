@@ -21,8 +21,8 @@ impl Ahead {
 }
 
 impl Records {
-    /// Reads the records of resources at once. A record that can't be read stays unread: its use fails then, and not that of others.
-    /// So does one of a store that others change, too.
+    /// Reads the records of resources at once. If one can't be read, or others change the store, too, all stay unread, and are read when
+    /// they are used: only the use of that one fails.
     pub(in crate::managed) fn ahead(&self, names: Vec<ResourceName>) -> impl Iterator<Item = Ahead> {
         let found = self.changes().and_then(|as_of| {
             let found: Result<_> = self.resources_of(&names);

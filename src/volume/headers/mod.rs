@@ -102,7 +102,7 @@ pub(super) fn keks(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {
     Ok(tokens.unwrap_or_default().into_iter().map(|(_, token)| token.wrapped.kek).collect())
 }
 
-/// As [`keks`], at less cost and for less: where the copies of the header are damaged alike, it may tell what they named.
+/// As [`keks`], but it checks less: where both copies of the header are damaged, it may tell what they name.
 #[cfg(feature = "managed")]
 pub(super) fn keks_skimmed(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {
     let Some(tokens) = Luks2Store::skim(device)? else { return keks(device) };

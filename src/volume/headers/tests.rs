@@ -1,5 +1,5 @@
-//! A glance at a header gives the same result as reading it, whatever its two copies hold. Where it is skimmed, so does that unless both
-//! copies are damaged.
+//! A glance at a header gives the same result as reading it, whatever its two copies hold. Skimming it does so unless both copies are
+//! damaged.
 
 use super::*;
 use crate::key::{EncryptionType, KeyVault, WrapAlgorithm, WrappedDek};

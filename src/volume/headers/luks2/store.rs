@@ -148,9 +148,9 @@ impl Luks2Store {
         Ok(Metadata::tokens_in(&copy[BINARY_HEADER..], LEN).ok())
     }
 
-    /// The tokens in the JSON of both copies, if that is the same and short: whichever of the two a reader takes, it reads these. No
-    /// checksum is compared, and the rest isn't checked. All that can be made right by whoever writes a header, since it has no key:
-    /// nobody can pretend here what they couldn't there. Damage of both copies is found by a [glance](Self::glance), and on opening.
+    /// The tokens in the JSON of both copies, if that is the same and short: whichever of the two a reader takes, it reads these. If both
+    /// are damaged, a reader may find another copy elsewhere, or none; a [glance](Self::glance) and opening tell. No checksum is compared
+    /// here, and the rest isn't checked. A checksum has no key: whoever writes a header can make it right, too.
     #[cfg(feature = "managed")]
     pub(in crate::volume::headers) fn skim(device: &dyn BlockDevice) -> Result<Option<Tokens>> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
@@ -169,7 +169,7 @@ impl Luks2Store {
                 _ => return Ok(None),
             }
         }
-        // Up to the zeros behind it, or it is longer than that.
+        // A zero at the end shows that the text ends before.
         let [area, other] = copies.each_ref().map(|copy| &copy[BINARY_HEADER..]);
         let is_same = area == other && area.last() == Some(&0);
         Ok(if is_same { Metadata::tokens_alone(area).ok() } else { None })
